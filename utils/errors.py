@@ -1,0 +1,64 @@
+"""What can be wrong with the data, as exceptions and warnings."""
+
+
+class DatasetError(ValueError):
+    """Something is wrong with the data or a file; the text is one line for the user.
+
+    Parameters
+    ----------
+    message : str
+        File, what was found, what was expected.
+    file : path-like, optional
+        The file at fault, for the failures file.
+    code : str
+        Short stable word for the kind of fault, for the failures file.
+    expected, found : optional
+        The two sides of the contradiction, for the failures file.
+    """
+
+    def __init__(self, message, *, file=None, code="data", expected=None, found=None):
+        super().__init__(message)
+        self.file = None if file is None else str(file)
+        self.code = code
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+
+    @property
+    def cases(self) -> list["DatasetError"]:
+        """The single faults; here the one that this is."""
+        return [self]
+
+    def __reduce__(self):
+        # Exceptions cross process borders by pickle, which knows positional arguments only.
+        return _rebuild, (type(self), str(self), self.file, self.code, self.expected, self.found)
+
+
+def _rebuild(kind, message, file, code, expected, found):
+    return kind(message, file=file, code=code, expected=expected, found=found)
+
+
+class DamagedFileError(DatasetError):
+    """A file that cannot be read to its end, or is not what its name says."""
+
+    def __init__(self, message, *, file=None, code="damaged", expected=None, found=None):
+        super().__init__(message, file=file, code=code, expected=expected, found=found)
+
+
+class CasesError(DatasetError):
+    """Several faults of one sample at once."""
+
+    def __init__(self, cases: list[DatasetError]):
+        super().__init__("; ".join(str(case) for case in cases))
+        self._cases = list(cases)
+
+    @property
+    def cases(self) -> list[DatasetError]:
+        """The single faults, in the order found."""
+        return self._cases
+
+    def __reduce__(self):
+        return CasesError, (self._cases,)
+
+
+class DataWarning(UserWarning):
+    """Something odd that does not stop the sample; the runner prints it with the sample's name."""

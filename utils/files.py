@@ -1,0 +1,272 @@
+"""Files that appear whole or not at all, and what interrupted runs left behind."""
+import contextlib
+import difflib
+import itertools
+import os
+import re
+import socket
+import stat
+import time
+from pathlib import Path
+
+from utils import errors
+
+# No pattern of ours (*.nii.gz, *_info.yaml, *.xlsx) matches a name with this beginning.
+TEMPORARY_PREFIX = ".part~"
+_HOST = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:64] or "localhost"
+_TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"([^~]+)~(\d+)~(\d+)~\d+")
+_DAY_S = 24 * 60 * 60
+_counter = itertools.count()
+
+
+def process_started(pid: int) -> str | None:
+    """Return when a process of this host started, as text; None when it is dead.
+
+    Parameters
+    ----------
+    pid : int
+        Process id.
+
+    Returns
+    -------
+    str or None
+        Start time in clock ticks since boot, ``"0"`` where the system does not tell it. A zombie
+        counts as dead: it will never finish what it was writing.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _alive(pid)
+    fields = text.rpartition(")")[2].split()  # the command name may hold blanks and brackets
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "0"
+
+
+class Pending:
+    """One file in the making, beside its target under a temporary name.
+
+    Write to ``handle``, then `commit`. Leaving the ``with`` block without `commit` removes it.
+
+    Parameters
+    ----------
+    path : path-like
+        The final name; its folder must exist.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be created, written (disk full) or renamed.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        pid = os.getpid()
+        owner = f"{_HOST}~{pid}~{process_started(pid)}"
+        name = f"{TEMPORARY_PREFIX}{owner}~{next(_counter)}"
+        self.temporary_path = self.path.parent / name
+        with explained(self.path):
+            self.handle = open(self.temporary_path, "xb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.discard()
+        if isinstance(error, OSError):
+            raise _unwritable(self.path, error) from error
+
+    def seal(self) -> None:
+        """Bring all bytes to the disk; the temporary file can be read back after this."""
+        if not self.handle.closed:
+            with explained(self.path):
+                self.handle.flush()
+                os.fsync(self.handle.fileno())
+                self.handle.close()
+
+    def commit(self) -> None:
+        """Give the file its final name; an earlier file of that name is replaced."""
+        self.seal()
+        with explained(self.path):
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(self.temporary_path, stat.S_IMODE(os.stat(self.path).st_mode))
+            os.replace(self.temporary_path, self.path)
+            _sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary file; nothing happens after `commit`."""
+        with contextlib.suppress(OSError):  # a full disk fails again in the implied flush
+            self.handle.close()
+        self.temporary_path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Open a file for writing that gets its name only when the block ends without an error.
+
+    Parameters
+    ----------
+    path : path-like
+        The final name.
+
+    Yields
+    ------
+    binary file object
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be written.
+    """
+    with Pending(path) as pending:
+        yield pending.handle
+        pending.commit()
+
+
+def make_dir(path) -> Path:
+    """Make a folder and its parents where they are missing.
+
+    Raises
+    ------
+    DatasetError
+        The folder cannot be made.
+    """
+    with explained(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def directory(path):
+    """Make a folder for the block; when the block fails and left it empty, it goes again.
+
+    Raises
+    ------
+    DatasetError
+        The folder cannot be made.
+    """
+    make_dir(path)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty, or not ours to remove
+            Path(path).rmdir()
+        raise
+
+
+def remove(path) -> None:
+    """Remove a file.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be removed.
+    """
+    with explained(path):
+        Path(path).unlink(missing_ok=True)
+
+
+def sweep(root_dir, recursive: bool = True) -> int:
+    """Remove temporary files that dead processes of this host, or anybody a day ago, left.
+
+    Parameters
+    ----------
+    root_dir : path-like
+        Where to look; a missing folder has no leftovers.
+    recursive : bool
+        Look below it, too.
+
+    Returns
+    -------
+    int
+        How many were removed.
+    """
+    removed = 0
+    for folder, subfolders, names in os.walk(root_dir):
+        if not recursive:
+            subfolders.clear()
+        for name in names:
+            path = Path(folder, name)
+            if name.startswith(TEMPORARY_PREFIX) and _is_leftover(path):
+                with contextlib.suppress(OSError):  # a folder that we may only read
+                    path.unlink()
+                    removed += 1
+    return removed
+
+
+def _is_leftover(path):
+    parts = _TEMPORARY_NAME.fullmatch(path.name)
+    if not parts:
+        return False
+    host, pid, started = parts.groups()
+    if host == _HOST and process_started(int(pid)) != started:
+        return True
+    with contextlib.suppress(OSError):  # its writer may have renamed it just now
+        return time.time() - path.stat().st_mtime > _DAY_S
+    return False
+
+
+def nearest_existing(path) -> Path:
+    """Find what a wrong path may have meant.
+
+    Parameters
+    ----------
+    path : path-like
+        A path that does not exist.
+
+    Returns
+    -------
+    Path
+        A file of the same name nearby, else one spelt nearly so, else the nearest folder.
+    """
+    path = Path(path).absolute()
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    missing = path.relative_to(folder).parts[0]
+    # Below the root or a home folder everything is "nearby"; two levels are a glance, not a search.
+    for pattern in (path.name, f"*/{path.name}", f"*/*/{path.name}"):
+        with contextlib.suppress(OSError):
+            for found in sorted(folder.glob(_literal(pattern))):
+                return found
+    same = folder.parent / path.name
+    if same.exists():
+        return same
+    with contextlib.suppress(OSError):
+        for close in difflib.get_close_matches(missing, sorted(os.listdir(folder)), 1, 0.75):
+            return folder / close
+    return folder
+
+
+def _literal(pattern):
+    head, slash, name = pattern.rpartition("/")
+    return head + slash + re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _sync_folder(folder):
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def explained(path):
+    """Turn an OSError of the block, which writes to a path, into a DatasetError."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path, error):
+    reason = error.strerror or str(error)
+    return errors.DatasetError(f"{path}: cannot be written: {reason}", file=path, code="write")
