@@ -1,0 +1,83 @@
+"""Marks in the header text (descrip) of volume and multi-label mask, which resuming needs.
+
+``src=89abcdef`` names the archive's file; ``openclose=5x5,3,10.0; in=...; crc=...`` says that a
+mask was denoised: with which parameters, from which voxels, to which voxels.
+"""
+from utils import errors
+
+SOURCE = "src"
+DENOISED = "openclose"
+INPUT_CRC = "in"
+OUTPUT_CRC = "crc"
+_DESCRIP_CHARACTERS = 80
+
+
+def read(descrip: str) -> dict[str, str]:
+    """Read the marks of a header text.
+
+    Parameters
+    ----------
+    descrip : str
+
+    Returns
+    -------
+    dict of str to str
+        Empty for a text of somebody else's.
+    """
+    parts = (part.strip().partition("=") for part in descrip.split(";"))
+    return {key: value for key, equals, value in parts if equals}
+
+
+def text(marks: dict[str, str]) -> str:
+    """Write marks as `read` reads them.
+
+    Raises
+    ------
+    DatasetError
+        They do not fit into a NIfTI header.
+    """
+    joined = "; ".join(f"{key}={value}" for key, value in marks.items())
+    if len(joined) > _DESCRIP_CHARACTERS:
+        raise errors.DatasetError(f"{joined!r} does not fit into the {_DESCRIP_CHARACTERS} "
+                                  "characters that a NIfTI header has for it")
+    return joined
+
+
+def source_only(marks: dict[str, str]) -> dict[str, str]:
+    """Keep the mark of the source alone."""
+    return {key: marks[key] for key in (SOURCE,) if key in marks}
+
+
+def denoised(marks: dict[str, str], parameters: str, input_crc: str, output_crc: str) -> dict:
+    """Add the mark of a denoised mask.
+
+    Parameters
+    ----------
+    marks : dict of str to str
+        Those of the mask so far.
+    parameters : str
+        As one word without ``;``.
+    input_crc, output_crc : str
+        `nifti.voxel_crc` of the mask before and after.
+    """
+    return {**source_only(marks), DENOISED: parameters, INPUT_CRC: input_crc,
+            OUTPUT_CRC: output_crc}
+
+
+def is_denoised(marks: dict[str, str], crc: str) -> bool:
+    """Tell whether a mask's voxels are still those that denoising left.
+
+    Parameters
+    ----------
+    marks : dict of str to str
+    crc : str
+        `nifti.voxel_crc` of the mask.
+    """
+    return DENOISED in marks and marks.get(OUTPUT_CRC) == crc
+
+
+def renewed(marks: dict[str, str], old_crc: str, new_crc: str) -> dict[str, str]:
+    """Let the mark follow a routine's change of the voxels; a mark that did not fit stays unfit."""
+    if is_denoised(marks, old_crc):
+        return {**marks, OUTPUT_CRC: new_crc}
+    return marks
