@@ -1,0 +1,90 @@
+"""List all volumes and masks of the AMOS22 archive with geometry and metadata (routine 01).
+
+Reads the headers of amos_XXXX.nii.gz in imagesTr, imagesVa, imagesTs, labelsTr, labelsVa (and
+labelsTs) at any depth below --root_dir, and the metadata table; writes one workbook with the
+worksheet Manifest. Correct it by hand where needed, then run routine 02.
+
+\b
+  python 01_gen_archive_manifest.py --root_dir root_dir/archive \\
+      --output_manifest_file root_dir/descriptor/archive_manifest.xlsx
+"""
+import click
+
+from utils import amos22, archive, cli, errors, manifest
+
+
+def read_metadata(table_paths):
+    """Read and join the metadata tables, and say on the console what was done to them."""
+    metadata = amos22.Metadata(row for path in table_paths
+                               for row in amos22.read_metadata_table(path))
+    for note in metadata.notes:
+        cli.warn("metadata table", note)
+    return metadata
+
+
+def report_undefined(outcome, metadata, rows, table_paths):
+    """Add what is wrong with the metadata of these rows to the outcome."""
+    for name, error in metadata.faults:
+        outcome.fail(name, error)
+    missing = metadata.missing(row["seq"] for row in rows)
+    if not missing:
+        return
+    cli.warn("metadata table", f"the metadata of {len(missing)} samples are unknown and stay "
+             f"{amos22.UNDEFINED}; download {amos22.TABLE_SOURCE} and run this again")
+    if not table_paths:
+        outcome.fail("metadata table", errors.DatasetError(
+            f"no {amos22.TABLE_PATTERN} below --root_dir or beside it", code="metadata"))
+        return
+    tables = ", ".join(map(str, table_paths))
+    for seq in missing:
+        outcome.fail(amos22.sample_name({"seq": seq}), errors.DatasetError(
+            f"{tables}: no row for it; its metadata stay {amos22.UNDEFINED}", file=table_paths[0],
+            code="metadata", expected="one row", found="none"))
+
+
+def report_oddities(outcome, root_dir, contents):
+    """Add what the folders themselves tell to the outcome."""
+    outcome.failures[:0] = contents.failures
+    outcome.warnings += archive.check_dataset_json(root_dir, contents, amos22)
+    if contents.ignored:
+        outcome.warnings.append((amos22.NAME, f"{len(contents.ignored)} NIfTI files ignored, no "
+                                 f"{amos22.EXAMPLE_FILE}: {archive.listed(contents.ignored)}"))
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+@click.option("--output_manifest_file", required=True, type=cli.OUTPUT_WORKBOOK, metavar="XLSX",
+              help="Workbook to write; its folder is made.")
+@click.option("--labeled_data_meta", type=cli.FILE, metavar="CSV",
+              show_default=f"{amos22.TABLE_PATTERN} below --root_dir, else beside it",
+              help="Metadata table.")
+@click.option("--check_content", is_flag=True, show_default="off",
+              help="Decode every file to its end, not only its header.")
+def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overwrite):
+    manifest.refuse_if_changed(output_manifest_file, overwrite)
+    contents = archive.find(root_dir, amos22)
+    if not contents.files and not contents.failures:
+        raise errors.DatasetError(f"{root_dir}: no file of {amos22.NAME}, expected "
+                                  f"{amos22.EXAMPLE_FILE} and others at any depth below it")
+    table_paths = [labeled_data_meta] if labeled_data_meta else archive.find_tables(
+        root_dir, contents, amos22.TABLE_PATTERN)
+    metadata = read_metadata(table_paths)
+    outcome = cli.for_each_sample(archive.describe, contents.files, check_content,
+                                  size=archive.size_bytes)
+    rows, messages = archive.compare_pairs(outcome.results)
+    outcome.warnings += messages
+    report_oddities(outcome, root_dir, contents)
+    report_undefined(outcome, metadata, rows, table_paths)
+    lines = archive.summary(contents, outcome.results, amos22.SUBSETS)
+    if not rows:  # a manifest without rows would only hide an earlier one
+        lines.append("no manifest written")
+    else:
+        table = manifest.Table(list(amos22.ARCHIVE_COLUMNS),
+                               [row | metadata.of(row["seq"]) for row in rows])
+        manifest.write(output_manifest_file, {"Manifest": table}, overwrite=overwrite)
+        lines.append(f"{output_manifest_file}: {len(rows)} rows")
+    cli.finish(outcome, *lines, noun="file")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""Routine 01 as a person runs it."""
+import csv
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click.testing
+import nibabel as nib
+import numpy as np
+import openpyxl
+import pytest
+
+from utils import amos22
+
+SCRIPT = Path(__file__).parents[1] / "01_gen_archive_manifest.py"
+SHARED = Path(__file__).parents[2] / "shared/data"
+HEADER = ["amos_id", *amos22.METADATA.values()]
+MAIN = runpy.run_path(str(SCRIPT))["main"]
+
+
+def put(path, shape=(7, 8, 9), offset=0.0, dtype=np.uint16):
+    """Write a small image with all spacings different."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([-1.5, 2, 5, 1.0])
+    affine[:3, 3] = offset, -20, 30
+    nib.save(nib.Nifti1Image(np.ones(shape, dtype), affine), path)
+
+
+def write_table(path, *rows):
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([HEADER, *rows])
+
+
+@pytest.fixture(name="root")
+def archive_root(tmp_path):
+    """Two pairs and a test scan, CT and MRI, with clutter and the shifted table beside them."""
+    root = tmp_path / "root dir ä" / "archive"
+    for name in ("imagesTr/amos_0004", "labelsTr/amos_0004", "imagesVa/amos_0507",
+                 "labelsVa/amos_0507", "imagesTs/amos_0201"):
+        put(root / "amos22" / f"{name}.nii.gz", offset=0.25 * name.startswith("labelsVa"))
+    (root / "amos22/imagesTr/._amos_0004.nii.gz").write_bytes(b"AppleDouble")
+    (root / ".DS_Store").write_bytes(b"x")
+    write_table(root.parent / "labeled_data_meta_0000_0599.csv",
+                ["4", "19571201", "F", "062Y", "Aquilion ONE", "TOSHIBA", "20190101", "center"],
+                ["201", "19490101", "M", "", "SOMATOM Force", "SIEMENS", "20190202", "people"],
+                ["500", "19890725", "M", "030Y", "Optima CT540", "GE", "20200514", "people"],
+                ["500", "19610605", "F", "057Y", "Ingenia", "Philips", "20190522", "center"],
+                ["506", "19700627", "M", "047Y", "Prisma", "SIEMENS", "20170627", "center"],
+                ["507", "19821026", "F", "036Y", "Prisma", "SIEMENS", "20190828", "center"])
+    return root
+
+
+def workbook(root):
+    return root.parent / "descriptor/archive_manifest.xlsx"
+
+
+def run(root, *others, workers="1"):
+    return click.testing.CliRunner().invoke(MAIN, [
+        "--root_dir", str(root), "--output_manifest_file", str(workbook(root)),
+        "--workers", workers, *others])
+
+
+def cells(root):
+    """The manifest as a list of dicts of the cells' own values."""
+    book = openpyxl.load_workbook(workbook(root))
+    assert book.sheetnames == ["Manifest"]
+    header, *rows = book["Manifest"].iter_rows(values_only=True)
+    assert header == amos22.ARCHIVE_COLUMNS
+    return [dict(zip(header, row)) for row in rows]
+
+
+def failures(result):
+    return [line for line in result.stderr.splitlines() if line.startswith("FAILED ")]
+
+
+def test_manifest_holds_one_row_a_file_with_its_metadata(root):
+    result = run(root)
+    assert (result.exit_code, failures(result)) == (0, [])
+    rows = cells(root)
+    assert [(row["file_path"], row["subset"], row["seq"], row["type"]) for row in rows] == [
+        ("amos22/imagesTr/amos_0004.nii.gz", "train", "0004", "v3d"),
+        ("amos22/labelsTr/amos_0004.nii.gz", "train", "0004", "m3d"),
+        ("amos22/imagesTs/amos_0201.nii.gz", "test", "0201", "v3d"),
+        ("amos22/imagesVa/amos_0507.nii.gz", "val", "0507", "v3d"),
+        ("amos22/labelsVa/amos_0507.nii.gz", "val", "0507", "m3d")]
+    assert [row["diff_trans_f_norm"] for row in rows] == [None, 0, None, None, 0.25]
+    assert rows[3] | {"transform": ""} == {
+        "file_path": "amos22/imagesVa/amos_0507.nii.gz", "subset": "val", "seq": "0507",
+        "type": "v3d", "szx": 7, "szy": 8, "szz": 9, "spx": 1.5, "spy": 2, "spz": 5,
+        "orientation_from": "RPI", "orientation_to": "LAS", "dtype": "uint16", "transform": "",
+        "diff_trans_f_norm": None, "birth_date": "19700627", "sex": "M", "age": "047Y",
+        "manufacturer_model_name": "Prisma", "manufacturer": "SIEMENS",
+        "acquisition_date": "20170627", "site": "center"}
+    assert rows[2]["age"] == "UND"
+    assert rows[4]["transform"].startswith("[[-1.5 0.0 0.0 0.25]\n [0.0 2.0 ")
+
+
+def test_summary_and_the_note_on_shifted_ids(root):
+    result = run(root)
+    assert "test: 1 volumes, 0 masks" in result.stdout
+    assert "2 files of clutter" in result.stdout
+    assert "5 done" in result.stdout
+    assert result.stderr.count("one too low") == 1
+    assert "0500" in result.stderr
+
+
+def test_from_another_folder_and_with_two_workers_the_cells_are_the_same(root, tmp_path):
+    run(root)
+    alone = workbook(root).read_bytes()
+    workbook(root).unlink()
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--root_dir", "archive", "--output_manifest_file",
+         "descriptor/archive_manifest.xlsx", "--workers", "2"],
+        cwd=root.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert workbook(root).read_bytes() == alone
+    assert not list(tmp_path.rglob(".part~*"))
+
+
+def test_a_second_run_leaves_the_workbook_alone(root):
+    run(root)
+    before = workbook(root).stat()
+    assert run(root, "--check_content").exit_code == 0
+    after = workbook(root).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize("option", [[], ["--check_content"]])
+def test_damaged_files_are_named_and_the_others_listed(root, option):
+    path = root / "amos22/labelsTr/amos_0004.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    put(root / "amos22/imagesTr/amos_0009.nii.gz", shape=(7, 8, 9, 2))
+    report = root.parent / "failures.jsonl"
+    result = run(root, "--failures_file", str(report), *option)
+    assert result.exit_code == 1
+    assert [row["seq"] for row in cells(root)] == ["0004", "0201", "0507", "0507"]
+    first, second = failures(result)
+    assert first.startswith("FAILED amos22/labelsTr/amos_0004.nii.gz: ")
+    assert second.startswith("FAILED amos22/imagesTr/amos_0009.nii.gz: ")
+    entries = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    assert [entry["sample"] for entry in entries] == ["amos22/labelsTr/amos_0004.nii.gz",
+                                                      "amos22/imagesTr/amos_0009.nii.gz"]
+    assert "left out: 2 files" in result.stdout
+
+
+def test_only_check_content_finds_a_changed_voxel(root):
+    path = root / "amos22/imagesTr/amos_0004.nii.gz"
+    noise = np.random.default_rng(0).integers(0, 255, (30, 30, 30), np.uint8)
+    nib.save(nib.Nifti1Image(noise, np.diag([-1.5, 2, 5, 1])), path)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    assert run(root).exit_code == 0
+    result = run(root, "--check_content")
+    assert result.exit_code == 1
+    assert failures(result)[0].startswith("FAILED amos22/imagesTr/amos_0004.nii.gz: ")
+    assert "0004" in {row["seq"] for row in cells(root)}  # the mask is sound
+
+
+def test_a_release_unpacked_twice_is_left_out_where_it_doubles(root):
+    shutil.copytree(root / "amos22/imagesTr", root / "copy/imagesTr")
+    shutil.copy(root.parent / "labeled_data_meta_0000_0599.csv", root / "copy")
+    shutil.copy(root.parent / "labeled_data_meta_0000_0599.csv", root / "amos22")
+    result = run(root)
+    assert result.exit_code == 1
+    (line,) = failures(result)
+    assert line.startswith("FAILED amos_0004: ")
+    assert "amos22/imagesTr/amos_0004.nii.gz, copy/imagesTr/amos_0004.nii.gz" in line
+    assert len(cells(root)) == 4
+
+
+def test_without_a_table_everything_is_undefined_and_the_download_named(root):
+    (root.parent / "labeled_data_meta_0000_0599.csv").unlink()
+    result = run(root)
+    assert result.exit_code == 1
+    assert "labeled_data_meta_0000_0599.csv (zenodo record 7262581)" in result.stderr
+    (line,) = failures(result)
+    assert line.startswith("FAILED metadata table: ")
+    rows = cells(root)
+    assert len(rows) == 5
+    assert {row[key] for row in rows for key in amos22.METADATA} == {"UND"}
+
+
+def test_a_file_without_a_row_is_undefined_and_named(root):
+    put(root / "amos22/imagesTr/amos_0600.nii.gz")
+    result = run(root)
+    assert result.exit_code == 1
+    (line,) = failures(result)
+    assert line.startswith("FAILED amos_0600: ")
+    assert "zenodo record 7262581" in result.stderr
+    assert {cells(root)[-1][key] for key in amos22.METADATA} == {"UND"}
+    assert "UND" not in {row["sex"] for row in cells(root)[:-1]}
+
+
+def test_the_option_goes_before_the_tables_found(root, tmp_path):
+    other = tmp_path / "mine.csv"
+    write_table(other, ["4", "19571201", "M", "062Y", "Brilliance16", "P", "20190101", "x"],
+                ["201", "19571201", "M", "062Y", "Brilliance16", "P", "20190101", "x"],
+                ["0540", "19571201", "M", "062Y", "Achieva", "P", "20190101", "x"],
+                ["507.0", "19571201.0", "F", "062Y", "Ingenia", "P", "20190101", "x"])
+    result = run(root, "--labeled_data_meta", str(other))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [row["sex"] for row in cells(root)] == ["M", "M", "M", "F", "F"]
+    assert cells(root)[-1]["birth_date"] == "19571201"
+
+
+def test_shifted_and_mended_at_once_fails_but_lists_the_rest(root):
+    with open(root.parent / "labeled_data_meta_0000_0599.csv", "a", encoding="utf-8") as handle:
+        handle.write("600,19700627,M,047Y,Prisma,SIEMENS,20170627,center\n")
+    result = run(root)
+    assert result.exit_code == 1
+    assert failures(result)[0].startswith("FAILED metadata table: ")
+    assert [row["sex"] for row in cells(root)] == ["F", "F", "M", "UND", "UND"]
+
+
+def test_hostile_metadata_stay_text(root):
+    table = root.parent / "labeled_data_meta_0000_0599.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("19571201,F,", "=1+1,F/../../x,"),
+                     encoding="utf-8")
+    assert run(root).exit_code == 0
+    sheet = openpyxl.load_workbook(workbook(root))["Manifest"]
+    found = {sheet.cell(1, cell.column).value: (cell.value, cell.data_type) for cell in sheet[2]}
+    assert found["birth_date"] == ("=1+1", "s")
+    assert found["sex"] == ("F/../../x", "s")
+    assert found["seq"] == ("0004", "s")
+
+
+def test_dataset_json_and_foreign_images_are_warnings_alone(root):
+    put(root / "amos22/imagesTr/case_1.nii.gz")
+    (root / "amos22/dataset.json").write_text(json.dumps(
+        {"training": [{"image": "./imagesTr/amos_0001.nii.gz"},
+                      {"image": "./imagesVa/amos_0507.nii.gz"}]}), encoding="utf-8")
+    result = run(root)
+    assert (result.exit_code, failures(result)) == (0, [])
+    assert "WARNING AMOS22: 1 NIfTI files ignored" in result.stderr
+    assert "amos22/imagesTr/case_1.nii.gz" in result.stderr
+    assert "1 files that are not on disk: ./imagesTr/amos_0001.nii.gz" in result.stderr
+    assert "amos_0507.nii.gz (train by the list)" in result.stderr
+    assert {row["subset"] for row in cells(root) if row["seq"] == "0507"} == {"val"}
+
+
+def test_a_manifest_changed_by_hand_is_refused_and_kept_by_overwrite(root):
+    run(root)
+    book = openpyxl.load_workbook(workbook(root))
+    book["Manifest"]["Q2"] = "M"
+    book.save(workbook(root))
+    changed = workbook(root).read_bytes()
+    refused = run(root)
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+    assert workbook(root).read_bytes() == changed
+    assert run(root, "--overwrite").exit_code == 0
+    assert cells(root)[0]["sex"] == "F"
+    assert (workbook(root).parent / "archive_manifest.bak.xlsx").read_bytes() == changed
+
+
+@pytest.mark.parametrize("content", [None, "imagesTr/other.nii.gz"])
+def test_an_archive_without_any_file_is_a_missing_input(tmp_path, content):
+    root = tmp_path / "archive"
+    root.mkdir()
+    if content:
+        put(root / content)
+    result = run(root)
+    assert result.exit_code == 2
+    assert f"{root}: no file of AMOS22" in result.stderr
+    assert not workbook(root).parent.exists()
+
+
+def test_when_all_files_are_damaged_an_earlier_manifest_stays(root):
+    run(root)
+    before = workbook(root).read_bytes()
+    for path in root.rglob("amos_*.nii.gz"):
+        path.write_bytes(b"no gzip")
+    result = run(root)
+    assert (result.exit_code, len(failures(result))) == (1, 5)
+    assert workbook(root).read_bytes() == before
+    assert "no manifest written" in result.stdout
+
+
+@pytest.mark.parametrize("content", [b"amos_id;Site\n", b"\xff\xfe\x00"])
+def test_a_table_that_is_none_stops_before_anything_is_written(root, content):
+    (root.parent / "labeled_data_meta_0000_0599.csv").write_bytes(content)
+    result = run(root)
+    assert result.exit_code == 2
+    assert "labeled_data_meta_0000_0599.csv: the metadata table" in result.stderr
+    assert not workbook(root).parent.exists()
+
+
+def test_a_wrong_root_names_the_nearest_folder(root):
+    result = click.testing.CliRunner().invoke(MAIN, [
+        "--root_dir", str(root.parent / "archiv"), "--output_manifest_file", "x.xlsx"])
+    assert result.exit_code == 2
+    assert str(root) in result.stderr
+
+
+def test_help_needs_no_heavy_import():
+    code = ("import runpy, sys\nsys.argv[1:] = ['--help']\n"
+            f"try:\n    runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+            "except SystemExit as end:\n    assert not end.code\n"
+            "print(sorted({'nibabel', 'openpyxl', 'scipy', 'tqdm'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True,
+                          text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "--labeled_data_meta" in done.stdout
+    assert "labeled_data_meta_*.csv below --root_dir" in done.stdout
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the real scans are not here")
+def test_the_real_archive_with_the_official_table(tmp_path):
+    root = tmp_path / "archive"
+    root.symlink_to(SHARED / "real_archive")
+    result = run(root)  # the table lies beside the link's target
+    assert (result.exit_code, failures(result)) == (0, [])
+    rows = cells(root)
+    assert [(row["seq"], row["type"], row["sex"]) for row in rows] == [
+        ("0004", "v3d", "F"), ("0004", "m3d", "F"), ("0005", "v3d", "M"), ("0005", "m3d", "M"),
+        ("0008", "v3d", "M"), ("0008", "m3d", "M"), ("0201", "v3d", "M"), ("0507", "v3d", "M"),
+        ("0507", "m3d", "M")]
+    for row in rows:
+        image = nib.load(root / row["file_path"])
+        assert image.shape == (row["szx"], row["szy"], row["szz"])
+        assert "".join(nib.aff2axcodes(image.affine)) == row["orientation_to"]
+        assert str(image.get_data_dtype()) == row["dtype"]
+        values = row["transform"].replace("[", " ").replace("]", " ").split()
+        np.testing.assert_array_equal(np.array(values, float).reshape(4, 4), image.affine)
