@@ -1,0 +1,32 @@
+"""Split each multi-label mask into one binary mask per label (routine 04).
+
+Reads amos_XXXX_mask.nii.gz of every sample below --root_dir and the names of the labels; writes
+amos_XXXX_mask_LL_name.nii.gz beside it (uint8, same geometry), for labels that do not occur too.
+Binary masks that are their label's already stay as they are; after a correction of the multi-label
+mask the stale ones alone are written again.
+
+\b
+  python 04_extract_binary_masks.py --root_dir root_dir/grouped \\
+      --label_explanation root_dir/descriptor/label_map.yaml
+"""
+import click
+
+from utils import binary_masks, cli, files, labels, samples
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+@click.option("--label_explanation", required=True, type=cli.FILE, metavar="YAML",
+              help="label_map.yaml: which label has which name.")
+def main(root_dir, label_explanation, overwrite):
+    label_names = labels.read_label_map(label_explanation)
+    files.sweep(root_dir)
+    annotated = samples.find_annotated(root_dir)  # the test subset has volumes only
+    outcome = cli.for_each_sample(binary_masks.write, annotated, label_names, overwrite,
+                                  size=samples.mask_bytes, memory=binary_masks.memory)
+    n_written = sum(n for _, n in outcome.results)
+    cli.finish(outcome, f"{n_written} binary masks written, {len(label_names)} for each sample")
+
+
+if __name__ == "__main__":
+    main()

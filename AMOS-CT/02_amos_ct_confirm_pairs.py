@@ -1,0 +1,31 @@
+"""Pair the CT volumes of AMOS22 with their masks and group them into samples (routine 02).
+
+Reads the archive manifest (routine 01, perhaps corrected by hand) and the archive's files; writes
+amos_XXXX_info.yaml, amos_XXXX_volume.nii.gz (float32) and amos_XXXX_mask.nii.gz (uint8, with the
+volume's geometry) into <subset>/<scanner>/amos_XXXX_<sex> below --output_dir. Finished samples are
+skipped; masks that were edited or denoised since stay as they are.
+
+\b
+  python AMOS-CT/02_amos_ct_confirm_pairs.py --root_dir root_dir/archive \\
+      --output_dir root_dir/grouped/AMOS-CT \\
+      --archive_manifest root_dir/descriptor/archive_manifest.xlsx
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import amos22, cli, pairs
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+@cli.pair_options
+def main(root_dir, output_dir, archive_manifest, overwrite):
+    found = pairs.plan(root_dir, output_dir, archive_manifest, amos22, amos22.CT_SCANNERS)
+    space = pairs.prepare(found, output_dir, amos22.SUBSETS, overwrite)
+    outcome = cli.for_each_sample(pairs.confirm, found, overwrite, size=pairs.size_bytes)
+    cli.finish(outcome, space, pairs.summary(outcome, amos22.SUBSETS))
+
+
+if __name__ == "__main__":
+    main()
