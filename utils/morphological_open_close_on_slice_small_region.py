@@ -1,0 +1,63 @@
+"""Remove small islands and fill small holes of the masks, slice by slice.
+
+In every slice along the third array axis and for every label, foreground regions smaller than the
+threshold take what an opening leaves of them, background regions smaller than the threshold what a
+closing makes of them; voxels that no label or several labels claim then go to the label with most
+voxels in a square window. Multi-label mask and binary masks are rewritten together. A denoised mask
+carries a mark and is skipped by the next run; one that was edited since counts as not denoised.
+Existing binary masks must be those of the mask: otherwise run routine 04 first.
+
+\b
+  python utils/morphological_open_close_on_slice_small_region.py \\
+      --root_dir root_dir/grouped --output_dir root_dir/grouped \\
+      --kernel_size 5 5 --filter_halfedge 3 --region_area_thresh 10.0
+"""
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import binary_masks, cli, denoised_masks, errors, files, samples
+
+
+def odd(context, option, sizes):
+    """Refuse kernels without a middle pixel."""
+    if any(size % 2 == 0 for size in sizes):
+        raise click.BadParameter(f"{sizes[0]} {sizes[1]} found, expected odd numbers: an even "
+                                 "kernel has no middle pixel")
+    return sizes
+
+
+def check_apart(root_dir, output_dir):
+    """Refuse an output inside the input: its samples would be found, too, the next time."""
+    if root_dir.resolve() in output_dir.resolve().parents:
+        raise errors.DatasetError(f"--output_dir {output_dir} lies inside --root_dir {root_dir}; "
+                                  "expected the same folder or one outside")
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+@click.option("--output_dir", required=True, type=cli.OUTPUT_DIR, metavar="DIR",
+              help="The same as --root_dir: in place; else only masks are written, there.")
+@click.option("--kernel_size", nargs=2, type=click.IntRange(min=1), default=(5, 5), callback=odd,
+              metavar="KX KY", help="Size of the all-ones kernel, pixels; odd numbers.")
+@click.option("--filter_halfedge", type=click.IntRange(min=0), default=3, metavar="F",
+              help="The window has (2F+1) x (2F+1) pixels.")
+@click.option("--region_area_thresh", type=click.FloatRange(min=0), default=10.0, metavar="MM2",
+              help="Regions below this area are small, mm^2.")
+def main(root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, overwrite):
+    check_apart(root_dir, output_dir)
+    parameters = denoised_masks.Parameters(kernel_size, filter_halfedge, region_area_thresh)
+    for folder in {root_dir, output_dir}:
+        files.sweep(folder)
+    annotated = samples.find_annotated(root_dir)
+    outcome = cli.for_each_sample(
+        denoised_masks.write, annotated, root_dir, output_dir, parameters, overwrite,
+        size=samples.mask_bytes, memory=binary_masks.memory)
+    n_voxels = sum(n for _, n in outcome.results)
+    cli.finish(outcome, f"{n_voxels:,} voxels got another label")
+
+
+if __name__ == "__main__":
+    main()
