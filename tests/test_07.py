@@ -1,0 +1,104 @@
+"""Routine 07 as a person runs it."""
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import click.testing
+import openpyxl
+import pytest
+
+from utils import manifest, splits
+
+SCRIPT = Path(__file__).parents[1] / "07_extract_split_index_manifest.py"
+MAIN = runpy.run_path(str(SCRIPT))["main"]
+SPLIT = "split01_standard"
+
+
+@pytest.fixture
+def manifest_file(tmp_path):
+    path = tmp_path / "grouped ä" / "dataset_manifest.xlsx"
+    rows = [{"ID": f"amos_{number:04d}", "subset": subset}
+            for number, subset in enumerate(["train", "val", "train", "test"])]
+    manifest.write(path, {"Manifest": manifest.Table(["ID", "subset"], rows)})
+    splits.make_sheet(path, SPLIT, splits.published)
+    return path
+
+
+def run(manifest_file, *groups, split_name=SPLIT):
+    """Run the routine into the folder `splits` beside the manifest."""
+    words = ["--manifest_file", str(manifest_file), "--split_name", split_name,
+             "--output_index_manifest_dir", str(manifest_file.parent / "splits")]
+    for group in groups:
+        words += ["--subsets", *group]
+    return click.testing.CliRunner().invoke(MAIN, words)
+
+
+def test_files_of_the_tutorial(manifest_file):
+    result = run(manifest_file, ["train", "val"], ["train"], ["val"], ["test"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    folder = manifest_file.parent / "splits"
+    names = ["train_val", "train", "val", "test"]
+    assert result.stdout.splitlines() == [
+        f"{folder / f'{SPLIT}_{name}.xlsx'}: {count} samples"
+        for name, count in zip(names, [3, 2, 1, 1])]
+    assert {path.name for path in folder.iterdir()} == {f"{SPLIT}_{name}.xlsx" for name in names}
+    both = manifest.read_sheet(folder / f"{SPLIT}_train_val.xlsx", f"{SPLIT}_train_val")
+    assert both.columns == ["ID", "subset", SPLIT]
+    assert [row["ID"] for row in both.rows] == ["amos_0000", "amos_0001", "amos_0002"]
+
+
+@pytest.mark.parametrize("groups", [
+    [["train"], ["nothing"]], [["train"], ["val", "Test"]], [["train"], ["train"]],
+    [["train", "train"]], [["train"], []], []])
+def test_wrong_subsets_write_nothing(manifest_file, groups):
+    result = run(manifest_file, *groups)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error" in result.stderr and "Traceback" not in result.stderr
+    assert not (manifest_file.parent / "splits").exists()
+
+
+def test_missing_sheet(manifest_file):
+    result = run(manifest_file, ["train"], split_name="split02")
+    assert result.exit_code == 2
+    assert f"no worksheet 'split02'; there are: Manifest, {SPLIT}" in result.stderr
+
+
+def test_long_names_write_nothing(manifest_file):
+    splits.make_sheet(manifest_file, "s" * 26, splits.published)
+    result = run(manifest_file, ["val"], ["train"], split_name="s" * 26)
+    assert result.exit_code == 2
+    assert "32 characters" in result.stderr
+    assert not (manifest_file.parent / "splits").exists()
+
+
+def test_split_that_is_out_of_date_is_warned_about(manifest_file):
+    book = openpyxl.load_workbook(manifest_file)
+    book["Manifest"]["C1"], book["Manifest"]["C2"] = "remark", "hand-made"
+    book.save(manifest_file)
+    result = run(manifest_file, ["train"])
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"WARNING {SPLIT}: ")
+    assert "2 samples" in result.stdout
+
+
+def test_output_folder_that_is_a_file(manifest_file):
+    (manifest_file.parent / "splits").write_text("")
+    result = run(manifest_file, ["train"])
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_from_another_directory_without_image_libraries(manifest_file):
+    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
+            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'pandas', 'tqdm'} "
+            "& set(sys.modules)))")
+    result = subprocess.run(
+        [sys.executable, "-c", code, SCRIPT, "--manifest_file", manifest_file.name,
+         "--split_name", SPLIT, "--output_index_manifest_dir", "out", "--subsets", "train", "val",
+         "--subsets", "test"],
+        cwd=manifest_file.parent, env={"PYTHONPATH": str(SCRIPT.parent)},
+        capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("\n[]\n")
+    assert (manifest_file.parent / "out" / f"{SPLIT}_train_val.xlsx").is_file()

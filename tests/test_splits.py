@@ -1,0 +1,242 @@
+"""Split sheets and index manifests, without the command line."""
+import openpyxl
+import pytest
+
+from utils import errors, files, manifest, splits
+
+SPLIT = "split01_standard"
+COLUMNS = ["ID", "seq", "subset", "szx", "spx"]
+SUBSETS = ["train", "test", "val", "train"]
+
+
+def rows(subsets=SUBSETS):
+    """Rows of a small manifest."""
+    return [{"ID": f"amos_{number:04d}", "seq": f"{number:04d}", "subset": subset, "szx": 512,
+             "spx": 1 / number} for number, subset in enumerate(subsets, 1)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "dataset_manifest.xlsx"
+    manifest.write(path, {"Manifest": manifest.Table(COLUMNS, rows())})
+    return path
+
+
+@pytest.fixture
+def split_path(path):
+    splits.make_sheet(path, SPLIT, splits.published)
+    return path
+
+
+def edit(path, sheet, cell, value):
+    book = openpyxl.load_workbook(path)
+    book[sheet][cell] = value
+    book.save(path)
+
+
+def ids(path, sheet):
+    return [row["ID"] for row in manifest.read_sheet(path, sheet).rows]
+
+
+# ---- split sheets
+
+
+def test_sheet_is_the_manifest_and_one_column(path):
+    counts = splits.make_sheet(path, SPLIT, splits.published)
+    assert list(counts.items()) == [("train", 2), ("val", 1), ("test", 1)]
+    main, split = (manifest.read_sheet(path, name, typed=True) for name in ("Manifest", SPLIT))
+    assert split.columns == [*COLUMNS, SPLIT]
+    assert split.rows == [{**row, SPLIT: subset} for row, subset in zip(main.rows, SUBSETS)]
+    assert not manifest.was_changed(path)
+
+
+def test_second_run_leaves_the_file_untouched(split_path):
+    before = split_path.stat()
+    splits.make_sheet(split_path, SPLIT, splits.published)
+    assert split_path.stat().st_mtime_ns == before.st_mtime_ns
+    assert split_path.stat().st_ino == before.st_ino
+
+
+def test_renewed_after_the_manifest_changed_by_hand(split_path):
+    edit(split_path, "Manifest", "C2", "val")
+    assert splits.out_of_date(split_path, manifest.read_sheet(split_path)) == [SPLIT]
+    counts = splits.make_sheet(split_path, SPLIT, splits.published)
+    assert counts == {"train": 1, "val": 2, "test": 1}
+    assert splits.out_of_date(split_path, manifest.read_sheet(split_path)) == []
+    assert manifest.was_changed(split_path)  # the correction must still be seen by 05
+
+
+def test_number_cells_of_a_spreadsheet_are_understood(path):
+    edit(path, "Manifest", "A2", 4)
+    assert splits.make_sheet(path, SPLIT, splits.published)["train"] == 2
+    assert ids(path, SPLIT)[0] == "4"
+
+
+def test_samples_without_choice_are_not_in_the_split(path):
+    splits.make_sheet(path, "split05_External", lambda table: {
+        row["ID"]: "test" for row in table.rows if row["seq"] in ("0002", "0004")})
+    assert ids(path, "split05_External") == ["amos_0002", "amos_0004"]
+
+
+@pytest.mark.parametrize("subset", ["", "Train", "train ", "training", 1])
+def test_unknown_subset_names_the_sample(path, subset):
+    edit(path, "Manifest", "C3", subset)
+    before = path.read_bytes()
+    with pytest.raises(errors.DatasetError, match=f"amos_0002 '{subset}'"):
+        splits.make_sheet(path, SPLIT, splits.published)
+    assert path.read_bytes() == before
+
+
+def test_many_unknown_subsets_are_counted(tmp_path):
+    path = tmp_path / "m.xlsx"
+    manifest.write(path, {"Manifest": manifest.Table(COLUMNS, rows([""] * 8))})
+    with pytest.raises(errors.DatasetError, match="amos_0005 '' and 3 more"):
+        splits.make_sheet(path, SPLIT, splits.published)
+
+
+@pytest.mark.parametrize("column", ["ID", "subset"])
+def test_missing_column(path, column):
+    edit(path, "Manifest", {"ID": "A1", "subset": "C1"}[column], "other")
+    with pytest.raises(errors.DatasetError, match=column):
+        splits.make_sheet(path, SPLIT, splits.published)
+
+
+@pytest.mark.parametrize("value", ["amos_0001", ""])
+def test_doubled_or_empty_id(path, value):
+    edit(path, "Manifest", "A3", value)
+    with pytest.raises(errors.DatasetError, match=value or r"\(empty\)"):
+        splits.make_sheet(path, SPLIT, splits.published)
+
+
+@pytest.mark.parametrize("name, message", [
+    ("Manifest", "is not a split"), ("manifest", "is not a split"), ("Notes", "is not a split"),
+    ("SPLIT01_Standard", "upper and lower case"), ("szx", "has a column 'szx'"),
+    ("x" * 32, "32 characters"), ("a/b", "control character or one of")])
+def test_names_that_are_taken_or_impossible(split_path, name, message):
+    manifest.replace_sheet(split_path, "Notes", manifest.Table(["note"], [{"note": "x"}]))
+    before = split_path.read_bytes()
+    with pytest.raises(errors.DatasetError, match=message):
+        splits.make_sheet(split_path, name, splits.published)
+    assert split_path.read_bytes() == before
+
+
+def test_name_of_31_characters(path):
+    splits.make_sheet(path, "x" * 31, splits.published)
+    assert manifest.sheet_names(path) == ["Manifest", "x" * 31]
+
+
+def test_other_sheets_stay(split_path):
+    manifest.replace_sheet(split_path, "Notes", manifest.Table(["note"], [{"note": "=1+1"}]))
+    edit(split_path, "Manifest", "C2", "val")
+    splits.make_sheet(split_path, SPLIT, splits.published)
+    assert manifest.sheet_names(split_path) == ["Manifest", SPLIT, "Notes"]
+    assert manifest.read_sheet(split_path, "Notes").rows == [{"note": "=1+1"}]
+
+
+# ---- out of date
+
+
+@pytest.mark.parametrize("change", [
+    lambda table: table.rows.pop(),
+    lambda table: table.rows.reverse(),
+    lambda table: table.rows.append(dict(table.rows[0], ID="amos_0600")),
+    lambda table: table.rows[0].update(szx=513),
+    lambda table: table.columns.append("new"),
+    lambda table: table.columns.remove("spx")])
+def test_out_of_date_after_any_change_of_the_manifest(split_path, change):
+    table = manifest.Table(list(COLUMNS), rows())
+    assert splits.out_of_date(split_path, table) == []
+    change(table)
+    assert splits.out_of_date(split_path, table) == [SPLIT]
+
+
+# ---- index manifests
+
+
+def test_rows_of_each_group_in_sheet_order(split_path, tmp_path):
+    groups = (("train", "val"), ("val", "train"), ("test",))
+    done = splits.extract(split_path, SPLIT, groups, tmp_path / "a b" / "splits")
+    assert {path.name: count for path, count in done.counts.items()} == {
+        f"{SPLIT}_train_val.xlsx": 3, f"{SPLIT}_val_train.xlsx": 3, f"{SPLIT}_test.xlsx": 1}
+    assert not done.is_out_of_date
+    for path in done.counts:
+        assert manifest.sheet_names(path) == [path.stem]
+        assert not manifest.was_changed(path)
+    both, _, test = done.counts
+    assert ids(both, both.stem) == ["amos_0001", "amos_0003", "amos_0004"]
+    whole = manifest.read_sheet(split_path, SPLIT, typed=True)
+    assert manifest.read_sheet(test, test.stem, typed=True) == manifest.Table(
+        whole.columns, [whole.rows[1]])
+
+
+@pytest.mark.parametrize("groups, message", [
+    ((("train",), ("val", "nothing")), "no samples in nothing; its subsets: train, test, val"),
+    ((("train",), ("",)), "no samples in ;"),
+    ((("train", "train"),), "twice"),
+    ((("train",), ("test",), ("train",)), "written twice")])
+def test_one_wrong_group_and_nothing_is_written(split_path, tmp_path, groups, message):
+    with pytest.raises(errors.DatasetError, match=message):
+        splits.extract(split_path, SPLIT, groups, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_name_over_31_characters_and_nothing_is_written(path, tmp_path):
+    name = "s" * 25
+    splits.make_sheet(path, name, splits.published)
+    splits.extract(path, name, (("train",),), tmp_path / "fits")  # 25 + 1 + 5
+    with pytest.raises(errors.DatasetError, match="35 characters, Excel allows 31"):
+        splits.extract(path, name, (("val",), ("train", "val")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_or_unfit_sheet(split_path, tmp_path):
+    with pytest.raises(errors.DatasetError, match="there are: Manifest, split01_standard"):
+        splits.extract(split_path, "split02", (("train",),), tmp_path / "out")
+    with pytest.raises(errors.DatasetError, match="missing columns: Manifest"):
+        splits.extract(split_path, "Manifest", (("train",),), tmp_path / "out")
+
+
+def test_manifest_is_not_replaced_by_an_index(split_path):
+    source = split_path.rename(split_path.with_name(f"{SPLIT}_train.xlsx"))
+    before = source.read_bytes()
+    with pytest.raises(errors.DatasetError, match="would replace the manifest"):
+        splits.extract(source, SPLIT, (("train",),), source.parent)
+    assert source.read_bytes() == before
+
+
+def test_sample_in_two_subsets_is_refused(split_path, tmp_path):
+    edit(split_path, SPLIT, "A3", "amos_0001")
+    with pytest.raises(errors.DatasetError, match="several rows: amos_0001"):
+        splits.extract(split_path, SPLIT, (("train",),), tmp_path / "out")
+
+
+def test_out_of_date_split_is_told(split_path, tmp_path):
+    edit(split_path, "Manifest", "D2", 99)
+    assert splits.extract(split_path, SPLIT, (("train",),), tmp_path / "out").is_out_of_date
+
+
+def test_hand_made_split_of_other_subsets(split_path, tmp_path):
+    edit(split_path, SPLIT, "F2", "fold1")
+    done = splits.extract(split_path, SPLIT, (("fold1",),), tmp_path)
+    assert list(done.counts.values()) == [1]
+
+
+def test_second_run_touches_nothing(split_path, tmp_path):
+    first = splits.extract(split_path, SPLIT, (("train",), ("val",)), tmp_path / "out")
+    times = [path.stat().st_mtime_ns for path in first.counts]
+    assert splits.extract(split_path, SPLIT, (("train",), ("val",)), tmp_path / "out") == first
+    assert [path.stat().st_mtime_ns for path in first.counts] == times
+
+
+def test_full_disk_leaves_nothing_new(split_path, tmp_path, monkeypatch):
+    seal = files.Pending.seal
+
+    def fail_on_second(pending):
+        if pending.path.stem.endswith("val"):
+            raise errors.DatasetError("disk full")
+        seal(pending)
+
+    monkeypatch.setattr(files.Pending, "seal", fail_on_second)
+    with pytest.raises(errors.DatasetError, match="disk full"):
+        splits.extract(split_path, SPLIT, (("train",), ("val",)), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
