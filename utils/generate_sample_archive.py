@@ -1,0 +1,57 @@
+"""Make up an AMOS22-like archive to try, test and time the routines on.
+
+\b
+Writes below --root_dir (made if it is missing):
+  archive/amos22/{imagesTr,imagesVa,imagesTs,labelsTr,labelsVa}/amos_XXXX.nii.gz
+  archive/amos22/dataset.json
+  archive/labeled_data_meta_0000_0599.csv
+  truth/{labelsTr,labelsVa}/amos_XXXX.nii.gz
+  sample_archive.json
+
+Scans and people are invented. The masks in archive/ carry islands, holes and jagged borders as
+annotators leave them, those in truth/ are clean. Headers, data types, clutter files and the MRI
+ids of the table, one too low, are as found in the real archive.
+
+The same options give the same bytes. Files that are there are kept (--overwrite makes them again);
+a folder with another archive in it is refused.
+
+\b
+  python utils/generate_sample_archive.py --root_dir sample_data
+  python utils/generate_sample_archive.py --root_dir big --samples 4 2 --shape 512 512 100
+"""
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils import cli, sample_archive
+
+_N_CT = click.IntRange(0, sample_archive.MAX_N_CT)
+_N_MRI = click.IntRange(0, sample_archive.MAX_N_MRI)
+_LENGTH = click.IntRange(sample_archive.SHORTEST, sample_archive.LONGEST)
+
+
+@cli.routine(__doc__)
+@click.option("--root_dir", required=True, type=cli.OUTPUT_DIR, metavar="DIR",
+              help="Folder to write to.")
+@click.option("--samples", type=(_N_CT, _N_MRI), metavar="CT MRI",
+              default=(sample_archive.DEFAULT_N_CT, sample_archive.DEFAULT_N_MRI),
+              help="How many CT and how many MRI scans.")
+@click.option("--shape", type=(_LENGTH,) * 3, metavar="X Y Z",
+              default=sample_archive.DEFAULT_SHAPE,
+              help="Voxels of every scan; the field of view stays the same.")
+@click.option("--seed", type=click.IntRange(min=0), default=0,
+              help="Another number makes other people.")
+def main(root_dir, samples, shape, seed, overwrite):
+    settings = sample_archive.Settings(shape, *samples, seed)
+    planned = sample_archive.prepare(root_dir, settings)
+    outcome = cli.for_each_sample(
+        sample_archive.write_sample, planned, root_dir, settings, overwrite,
+        memory=lambda sample: sample_archive.memory_bytes(shape))
+    cli.finish(outcome, f"archive: {root_dir / sample_archive.ARCHIVE_DIR}")
+
+
+if __name__ == "__main__":
+    main()
