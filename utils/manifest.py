@@ -30,8 +30,7 @@ _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TEXT_FORMAT = "@"
 _EXACT_UP_TO = 2 ** 53  # whole numbers that a double holds, as Excel's cells do
-# As openpyxl writes them, with its own XML writer and with lxml.
-_EMPTY_SHEET = re.compile("<sheetData ?/>|<sheetData></sheetData>")
+# As openpyxl writes it, with its own XML writer and with lxml.
 _VALUE_CELL = re.compile(r'<c r="([A-Z]+[0-9]+)"( s="[0-9]+")?(?: t="[a-z]+")?>'
                          r"(<f[^>]*/>|<f.*?</f>)?(?:<v ?/>|<v>[^<]*</v>)</c>", re.S)
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can carry
@@ -434,22 +433,18 @@ def _serialise(book, filled, digest, corrections):
         properties = book.custom_doc_props
         properties.props = [entry for entry in properties.props if entry.name != _DIGEST_PROPERTY]
         properties.append(StringProperty(name=_DIGEST_PROPERTY, value=digest))
-    data = {}
     for sheet, (table, cells) in filled.items():
         _lay_out(sheet, table, cells)
-        data[sheet.title] = _sheet_data(cells, _style(sheet, True), _style(sheet, False))
+        _fill(sheet, cells)
     saved = io.BytesIO()
     try:
         book.save(saved)
     except OSError as error:
         # openpyxl keeps each sheet in the folder for temporary files until it is packed.
         raise errors.DatasetError(f"no workbook can be made: {error}", code="write") from error
-    return _repack(saved, _by_part(book, data), _by_part(book, corrections))
-
-
-def _by_part(book, sheets):
-    """{name of the sheet: x} as {name of its part in the file: x}; openpyxl numbers by place."""
-    return {book[name].path.lstrip("/"): value for name, value in sheets.items()}
+    # openpyxl numbers the parts of the file by the place of their sheets.
+    return _repack(saved, {book[name].path.lstrip("/"): cells
+                           for name, cells in corrections.items()})
 
 
 def _lay_out(sheet, table, cells):
@@ -465,50 +460,30 @@ def _lay_out(sheet, table, cells):
         sheet.column_dimensions[get_column_letter(column)].width = min(width, _MAX_WIDTH)
 
 
-def _style(sheet, bold):
-    """Number of the text style, or of the header's, in the workbook."""
-    from openpyxl.cell import Cell
+def _fill(sheet, cells):
+    """Put cells into an empty sheet; text stays text, also where a person edits it later."""
     from openpyxl.styles import Font
-    cell = Cell(sheet, 1, 1)
-    cell.number_format = _TEXT_FORMAT
-    if bold:
-        cell.font = Font(name=cell.font.name, size=cell.font.size, bold=True)
-    return cell.style_id
-
-
-def _sheet_data(cells, header_style, text_style):
-    """XML of the cells; openpyxl's own writer needs ten times as long for the same elements."""
-    from openpyxl.utils import get_column_letter
-    letters = {column: get_column_letter(column) for column in {column for _, column in cells}}
-    rows = {}
     for (row, column), (kind, value) in cells.items():
-        place = f'r="{letters[column]}{row}"'
-        if kind == "n":
-            xml = f"<c {place}><v>{value!r}</v></c>"
-        else:
-            style = header_style if row == 1 else text_style
-            xml = (f'<c {place} s="{style}" t="inlineStr"><is><t xml:space="preserve">'
-                   f"{_escape(value)}</t></is></c>")
-        rows.setdefault(row, []).append(xml)
-    lines = (f'<row r="{row}">{"".join(xml)}</row>' for row, xml in rows.items())
-    return f"<sheetData>{''.join(lines)}</sheetData>"
+        cell = sheet.cell(row, column)
+        cell.value = value
+        if kind == "s":
+            cell.data_type = "s"  # openpyxl takes =1+1 for a formula
+            cell.number_format = _TEXT_FORMAT
+        if row == 1:
+            cell.font = Font(name=cell.font.name, size=cell.font.size, bold=True)
 
 
 def _escape(text):
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _repack(saved, data, corrections):
-    """Put our cells and the corrected ones into a saved workbook and take the time out of it."""
+def _repack(saved, corrections):
+    """Put the corrected cells into a saved workbook and take the time out of it."""
     packed = io.BytesIO()
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():
             content = source.read(name)
-            if name in data:
-                # The stored area is A1; readers do without.
-                xml = re.sub("<dimension[^>]*/>", "", content.decode("utf-8"), count=1)
-                content = _EMPTY_SHEET.sub(lambda _: data[name], xml, count=1).encode("utf-8")
-            elif corrections.get(name):
+            if corrections.get(name):
                 content = _corrected(content.decode("utf-8"), corrections[name]).encode("utf-8")
             elif name == "docProps/core.xml":
                 content = re.sub(rb"(<dcterms:modified[^>]*>)[^<]*",
