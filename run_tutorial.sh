@@ -1,0 +1,290 @@
+#!/usr/bin/env bash
+# From an AMOS22 archive to the finished data set; see usage below.
+set -euo pipefail
+
+usage() {
+    cat << 'END'
+Usage: ./run_tutorial.sh [--from STEP] [ROOT]
+
+  From an AMOS22 archive to the finished data set: runs the commands of the README one after the
+  other and prints each as it would be typed. The first time it makes .venv and installs
+  requirements.txt there.
+
+  ROOT/archive holds the unpacked archive and the metadata table. Results go to ROOT/descriptor and
+  ROOT/grouped. Without ROOT a small made-up archive is written to sample_data and taken.
+
+  What is finished is skipped: the same command continues an interrupted run.
+
+Options:
+  --from STEP  Begin with a later step: 01 02 03 04 denoise 05 06 07. With --from 02 a manifest that
+               was corrected by hand after routine 01 is taken as it is.
+  -h, --help   Show this message and exit.
+
+Exit status: 0 all done; 1 some samples failed, all others are done (the routines concerned are
+named at the end); 2 wrong usage or missing input, stopped there.
+END
+}
+
+readonly STEPS=(01 02 03 04 denoise 05 06 07)
+readonly SPLIT=split01_standard
+# What gets a manifest, relative to grouped: all of AMOS22 and its two parts.
+readonly MANIFESTS=(dataset_manifest.xlsx AMOS-CT/dataset_manifest_amos_ct.xlsx
+                    AMOS-MRI/dataset_manifest_amos_mri.xlsx)
+failed=()    # commands that ended with exit status 1
+not_made=""  # manifests that routine 05 did not write in this run
+
+main() {
+    local from=01 root='' have_root=no
+    while (( $# )); do
+        case $1 in
+            -h | --help) usage; exit 0 ;;
+            --from) (( $# > 1 )) || refuse "--from needs a step: ${STEPS[*]}"; from=$2; shift ;;
+            --from=*) from=${1#*=} ;;
+            -*) refuse "no such option: $1 (see --help)" ;;
+            *) [[ $have_root == no ]] || refuse "one ROOT expected, found a second: $1"
+               root=$1 have_root=yes ;;
+        esac
+        shift
+    done
+    [[ $from == [1-7] ]] && from=0$from
+    [[ " ${STEPS[*]} " == *" $from "* && $from != *' '* ]] ||
+        refuse "no such step: $from; expected one of ${STEPS[*]}"
+    [[ $have_root == no ]] || check_root "$root"
+    [[ $have_root == no ]] || root=$(CDPATH='' cd -- "$root" && pwd)
+    CDPATH='' cd -- "$repository"
+    root=${root#"$PWD"/}
+    setup_venv requirements.txt
+    echo "In $PWD:"
+    show source .venv/bin/activate
+    export VIRTUAL_ENV=$PWD/.venv PATH=$PWD/.venv/bin:$PATH
+    run_steps "$from" "${root:-sample_data}" "$have_root"
+}
+
+check_root() {
+    local parts="imagesTr, labelsTr, ... at any depth below it"
+    [[ -d $1 ]] || refuse "no such folder: $1; expected one with archive/ in it ($parts)"
+    [[ -d $1/archive ]] || refuse "no such folder: $1/archive; expected the archive there ($parts)"
+}
+
+# run_steps FROM ROOT IS_GIVEN
+run_steps() {
+    local from=$1 step begun=no
+    root=$2 grouped=$2/grouped descriptor=$2/descriptor is_given=$3  # for all functions below
+    if [[ $is_given == no ]]; then
+        title "Sample archive" 01
+        run python utils/generate_sample_archive.py --root_dir "$root"
+    fi
+    put_label_map
+    for step in "${STEPS[@]}"; do
+        [[ $step == "$from" ]] && begun=yes
+        [[ $begun == no ]] || "step_$step"
+    done
+    overview
+    list_failed
+}
+
+put_label_map() {
+    local target=$descriptor/label_map.yaml template=descriptor_templates/label_map.yaml
+    [[ ! -e $target ]] || return 0
+    title "Label map" 01
+    show mkdir -p "$descriptor"
+    show cp "$template" "$target"
+    # Under its own name only when it is whole: a run may be killed at any moment.
+    { mkdir -p "$descriptor" && cp "$template" "$target.part" && mv "$target.part" "$target"; } ||
+        refuse "$target cannot be written"
+}
+
+step_01() {
+    title "01: list the archive" 01
+    run python 01_gen_archive_manifest.py --root_dir "$root/archive" \
+        --output_manifest_file "$descriptor/archive_manifest.xlsx"
+}
+
+step_02() {
+    title "02: pair volumes and masks" 02
+    run python AMOS-CT/02_amos_ct_confirm_pairs.py --root_dir "$root/archive" \
+        --output_dir "$grouped/AMOS-CT" --archive_manifest "$descriptor/archive_manifest.xlsx"
+    run python AMOS-MRI/02_amos_mri_confirm_pairs.py --root_dir "$root/archive" \
+        --output_dir "$grouped/AMOS-MRI" --archive_manifest "$descriptor/archive_manifest.xlsx"
+}
+
+step_03() {
+    title "03: tell prostate and uterus apart" 03
+    run python 03_split_prostate_uterus_label.py --root_dir "$grouped"
+}
+
+step_04() {
+    title "04: one binary mask per label" 04
+    run python 04_extract_binary_masks.py --root_dir "$grouped" \
+        --label_explanation "$descriptor/label_map.yaml"
+}
+
+step_denoise() {
+    title "Denoising, with the small regions before and after" denoise
+    detect_before 300.0 small_connected_region_300_manifest.xlsx
+    detect_before 100.0 small_connected_region_100_manifest.xlsx
+    run python utils/morphological_open_close_on_slice_small_region.py --root_dir "$grouped" \
+        --output_dir "$grouped" --kernel_size 5 5 --filter_halfedge 3 --region_area_thresh 10.0
+    detect 100.0 small_connected_region_100_after_modification_manifest.xlsx
+}
+
+# detect_before THRESHOLD WORKBOOK: a second run would find denoised masks, so the first one counts.
+detect_before() {
+    if [[ -e $descriptor/$2 ]]; then
+        echo "$descriptor/$2: kept, it tells of the masks before denoising"
+    else
+        detect "$1" "$2"
+    fi
+}
+
+# detect THRESHOLD WORKBOOK
+detect() {
+    run python utils/small_connected_region_detect.py --root_dir "$grouped" \
+        --region_volume_thresh "$1" --output_manifest "$descriptor/$2"
+}
+
+step_05() {
+    title "05: check all samples and index them" 05
+    for_each_set index_set
+}
+
+step_06() {
+    title "06: the published split" 06
+    for_each_set split_set
+}
+
+step_07() {
+    title "07: index manifests of the subsets" 07
+    for_each_set extract_set
+}
+
+# for_each_set FUNCTION: FUNCTION FOLDER MANIFEST for all of AMOS22 and its two parts.
+for_each_set() {
+    local name folder
+    for name in "${MANIFESTS[@]}"; do
+        folder=$(dirname -- "$grouped/$name")
+        if [[ $folder != "$grouped" ]] && ! has_samples "$folder"; then
+            echo "$folder: skipped, it has no samples"
+        elif [[ $not_made == *"|$name|"* ]]; then
+            echo "$folder: skipped, routine 05 wrote no manifest"
+        else
+            "$1" "$folder" "$grouped/$name"
+        fi
+    done
+}
+
+index_set() {
+    local n_failed=${#failed[@]}
+    run python 05_gen_dataset_manifest.py --root_dir "$1" --output_manifest_file "$2"
+    (( ${#failed[@]} == n_failed )) || not_made+="|${2#"$grouped"/}|"
+}
+
+split_set() {
+    run python 06_make_split01_standard.py --manifest_file "$2" --split_name "$SPLIT"
+}
+
+extract_set() {
+    local group subset absent=''
+    local -a options=()
+    for subset in train val test; do
+        has_samples "$1" "$subset" || absent+=" $subset"
+    done
+    for group in "train val" train val test; do
+        for subset in $group; do
+            [[ " $absent " != *" $subset "* ]] || continue 2
+        done
+        # shellcheck disable=SC2206  # the words of a group are words of the command
+        options+=(--subsets $group)
+    done
+    [[ -z $absent ]] || echo "$1: no samples in$absent, left out of --subsets"
+    # With nothing left the routine itself says what is missing.
+    (( ${#options[@]} )) || options=(--subsets train)
+    run python 07_extract_split_index_manifest.py --manifest_file "$2" --split_name "$SPLIT" \
+        --output_index_manifest_dir "$1/splits/$SPLIT" "${options[@]}"
+}
+
+# has_samples FOLDER [SUBSET]: is there a volume below it, in this subset?
+has_samples() {
+    local found=''
+    [[ ! -d $1 ]] ||
+        found=$(CDPATH='' cd -- "$1" && find . -path "*/${2:-*}/*_volume.nii.gz" -print -quit)
+    [[ -n $found ]]
+}
+
+# title TEXT STEP: a heading; STEP is where a run that stops here is to be continued.
+title() {
+    current=$2
+    printf '\n== %s ==\n' "$1"
+}
+
+# quoted WORD...: the words as a shell reads them.
+quoted() {
+    local word line=''
+    for word in "$@"; do
+        [[ $word =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
+        line+=" $word"
+    done
+    echo "${line# }"
+}
+
+# show WORD...: a command as a person would type it.
+show() {
+    echo "\$ $(quoted "$@")"
+}
+
+# run WORD...: show a command and run it; 1 is remembered, any other failure ends everything.
+run() {
+    local status=0
+    show "$@"
+    "$@" || status=$?
+    if (( status == 1 )); then
+        failed+=("$(quoted "$@")")
+    elif (( status )); then
+        stop "$status"
+    fi
+}
+
+# stop STATUS: ends everything, and says how to go on.
+stop() {
+    local again=./run_tutorial.sh
+    [[ $current == 01 ]] || again+=" --from $current"
+    [[ $is_given == no ]] || again+=" $(quoted "$root")"
+    echo >&2
+    echo "run_tutorial.sh: stopped, the last command ended with exit status $1." >&2
+    echo "To continue: $again" >&2
+    if [[ $1 == 2 && $current == 01 && -e $descriptor/archive_manifest.xlsx ]]; then
+        echo "(--from 02 takes archive_manifest.xlsx as it is, corrections by hand included.)" >&2
+    fi
+    list_failed || true
+    exit "$1"
+}
+
+overview() {
+    printf '\n== What lies where ==\n'
+    entry "$descriptor/archive_manifest.xlsx" "the archive's files; check it, then --from 02"
+    entry "$descriptor/small_connected_region_100_manifest.xlsx" "small regions before denoising"
+    entry "$descriptor/small_connected_region_100_after_modification_manifest.xlsx" "and after it"
+    entry "$grouped" "the samples, each in SUBSET/SCANNER/amos_SEQ_SEX of AMOS-CT or AMOS-MRI"
+    entry "$grouped/${MANIFESTS[0]}" "one row per sample, with the published split"
+    entry "$grouped/${MANIFESTS[1]}" "the same of the CT samples"
+    entry "$grouped/${MANIFESTS[2]}" "the same of the MRI samples"
+    entry "$grouped/splits/$SPLIT" "one workbook per subset; also in AMOS-CT and AMOS-MRI"
+}
+
+# entry PATH TEXT: a line of the overview, for what is there.
+entry() {
+    [[ ! -e $1 ]] || printf '  %s\n      %s\n' "$1" "$2"
+}
+
+# list_failed: names the commands that ended with exit status 1; returns 1 if there are any.
+list_failed() {
+    (( ${#failed[@]} )) || return 0
+    echo >&2
+    echo "Some samples failed, or the data are inconsistent (exit status 1; see FAILED above):" >&2
+    printf '  %s\n' "${failed[@]}" >&2
+    return 1
+}
+
+repository=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source "$repository/setup_venv.sh"
+main "$@"
