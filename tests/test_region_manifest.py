@@ -1,0 +1,52 @@
+"""Rows and sheets of small regions, below the command line."""
+import numpy as np
+import pytest
+
+from utils import binary_masks, errors, nifti, region_manifest, runner, samples
+
+NAMES = {0: "background", 3: "left kidney"}
+AFFINE = np.array([[0, -2.0, 0, 10], [1.5, 0, 0, -20], [0, 0, 4.0, 30], [0, 0, 0, 1]])
+
+
+@pytest.fixture(name="sample")
+def sample_with_an_island(tmp_path):
+    """Two voxels of the left kidney in a grid with exchanged axes."""
+    sample = samples.Sample("amos_0001", tmp_path / "train/amos_0001_F")
+    sample.directory.mkdir(parents=True)
+    sample.info_path.write_bytes(samples.info_bytes({"subset": "train"}))
+    data = np.zeros((5, 6, 7), np.uint8, order="F")
+    data[1, 2, 3] = data[2, 3, 3] = 3
+    nifti.write_mask(sample.mask_path, data, AFFINE)
+    binary_masks.write(sample, NAMES)
+    return sample
+
+
+def test_a_row_tells_where_the_region_is_in_voxels_and_in_space(sample, tmp_path):
+    names, rows = region_manifest.describe(sample, tmp_path, 24.5)
+    assert names == {0: "background", 3: "left_kidney"}
+    assert rows == [{
+        "ID": "amos_0001", "subset": "train", "label_index": 3, "label_name": "left_kidney",
+        "centroid_x": 1.5, "centroid_y": 2.5, "centroid_z": 3.0,
+        "centroid_r": 5.0, "centroid_a": -17.75, "centroid_s": 42.0,
+        "voxels": 2, "volume_mm3": 24.0,
+        "file_path": "train/amos_0001_F/amos_0001_mask_03_left_kidney.nii.gz"}]
+    assert region_manifest.describe(sample, tmp_path, 24.0)[1] == []
+
+
+def test_no_binary_masks_is_a_fault_and_not_an_empty_list(sample, tmp_path):
+    for path in sample.binary_mask_paths().values():
+        path.unlink()
+    with pytest.raises(errors.DatasetError, match="no binary masks") as caught:
+        region_manifest.describe(sample, tmp_path, 300.0)
+    assert caught.value.code == "no_binary_masks"
+
+
+def test_the_summary_counts_zeros_and_names_what_was_not_measured():
+    row = {"label_index": 3}
+    outcome = runner.Outcome(results=[("a", (dict(NAMES), [row, row])), ("b", (dict(NAMES), []))])
+    for reason in ("one", "two"):
+        outcome.fail("c", errors.DatasetError(reason))
+    tables = region_manifest.tables(outcome)
+    assert tables["Manifest"].rows == [row, row]
+    assert [tuple(entry.values()) for entry in tables["Summary"].rows] == [
+        (0, "background", 0), (3, "left kidney", 2), ("total", 2), ("not measured: c",)]
