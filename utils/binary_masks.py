@@ -1,14 +1,20 @@
 """Binary masks: made from the multi-label mask, compared with it, replaced together with it."""
 import contextlib
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from utils import errors, files, labels, nifti, runner, samples
+from utils import errors, files, labels, marks, nifti, runner, samples
+
+# What makes binary masks of multi-label masks, for messages.
+ROUTINE = "routine 04 (NME: 03)"
 
 
 def write(sample: samples.Sample, label_names: dict[int, str], overwrite: bool = False):
     """Write the binary masks of one sample that are missing or not its label's (any more).
+
+    A multi-label mask that another tool stored in another data type becomes uint8.
 
     Parameters
     ----------
@@ -21,7 +27,7 @@ def write(sample: samples.Sample, label_names: dict[int, str], overwrite: bool =
     Returns
     -------
     int or runner.Finished
-        How many binary masks were written.
+        How many masks were written.
 
     Raises
     ------
@@ -44,11 +50,27 @@ def write(sample: samples.Sample, label_names: dict[int, str], overwrite: bool =
             encoded = encode(mask, value)
             if overwrite or not nifti.is_same_file(path, encoded):
                 staged.append(stack.enter_context(nifti.staged(path, encoded)))
-        for pending in staged:
-            pending.commit()
+        if mask.header.dtype != np.uint8 or mask.header.is_scaled:
+            staged.append(stack.enter_context(_as_uint8(mask)))
+        files.commit(staged)
     for path in leftover:
         files.remove(path)
     return len(staged) if staged or leftover else runner.Finished(0)
+
+
+def _as_uint8(mask):
+    """Stage a multi-label mask that another tool saved with another data type."""
+    header = mask.header
+    warnings.warn(f"{header.path}: stored as {header.dtype_name} by another tool; written again as "
+                  "uint8, with the same labels", errors.DataWarning, stacklevel=2)
+    descrip = marks.text(marks.read(header.descrip))
+    return nifti.staged(header.path, nifti.encode_mask(mask.data, header.affine, descrip))
+
+
+def summary(outcome: runner.Outcome, label_names: dict[int, str]) -> str:
+    """Return the line that tells what became of an outcome of `write`."""
+    n_written = sum(n for _, n in outcome.results)
+    return f"{n_written} binary masks written, {len(label_names)} for each sample"
 
 
 def memory(sample: samples.Sample) -> int:
@@ -80,7 +102,9 @@ def stale(mask: nifti.Mask, paths: dict[tuple[int, str], Path]) -> list[Path]:
 
 
 def unnamed_labels(mask: nifti.Mask, paths: dict[tuple[int, str], Path]) -> list[int]:
-    """Find labels of a mask that have no binary mask."""
+    """Find labels of a mask that have no binary mask, where there are binary masks at all."""
+    if not paths:
+        return []
     present = np.flatnonzero(labels.counts(mask.data))
     return sorted(set(present.tolist()) - {value for value, _ in paths})
 
@@ -91,7 +115,11 @@ def check_consistent(sample: samples.Sample, mask: nifti.Mask) -> None:
     Raises
     ------
     DatasetError
-        Names the files or labels; routine 04 makes the binary masks anew.
+        Names the files or labels; `ROUTINE` makes the binary masks anew.
+
+    Notes
+    -----
+    Before routine 04 there are none that could contradict it.
     """
     paths = sample.binary_mask_paths()
     wrong = [path.name for path in stale(mask, paths)]
@@ -105,4 +133,4 @@ def disagreement(sample: samples.Sample, wrong: list[str]) -> errors.DatasetErro
     names = ", ".join(wrong)
     return errors.DatasetError(
         f"{sample.mask_path}: binary masks disagree with it: {names}; corrections belong into the "
-        "multi-label mask: run routine 04 again", file=sample.mask_path, code="stale", found=names)
+        f"multi-label mask: run {ROUTINE} again", file=sample.mask_path, code="stale", found=names)

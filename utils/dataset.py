@@ -1,10 +1,12 @@
 """Routine 05: check the files of every sample against each other and index them."""
 import collections
 import dataclasses
+import warnings
 
 import numpy as np
 
-from utils import binary_masks, errors, geometry, labels, manifest, nifti, runner, samples
+from utils import (
+    binary_masks, errors, geometry, labels, manifest, nifti, runner, samples, splits)
 
 GEOMETRY_COLUMNS = ["szx", "szy", "szz", "spx", "spy", "spz", "orientation_from", "orientation_to",
                     "vol_dtype", "mask_dtype", "transform"]
@@ -57,34 +59,64 @@ def describe(sample: samples.Sample, root_dir, info_keys, tolerance_mm: float) -
         Everything that does not fit together.
     """
     cases = []
-    info = samples.read_info(sample.info_path)
-    cases += [samples.no_key(sample.info_path, key) for key in info_keys if key not in info]
-    if not sample.volume_path.exists():
-        cases.append(errors.DatasetError(f"{sample.volume_path}: the volume is missing",
-                                         file=sample.volume_path, code="no_volume"))
-        raise errors.CasesError(cases)
-    volume = nifti.read_header(sample.volume_path)
+    info = _tried(cases, _read_info, sample, info_keys)
+    volume = _tried(cases, _read_volume, sample)
     paths = sample.binary_mask_paths()
-    headers = _mask_headers(sample, paths)
-    cases += [case for header in headers for case in _misfits(header, volume, tolerance_mm)]
+    own = [sample.mask_path] if sample.mask_path.exists() else []
+    headers = [_tried(cases, nifti.read_header, path) for path in (*own, *paths.values())]
+    headers = [header for header in headers if header]
+    for header in headers if volume else ():
+        cases += _misfits(header, volume, tolerance_mm)
     cases += _mixed_types(headers)
     present = frozenset()
-    if sample.mask_path.exists():
-        mask = nifti.read_mask(sample.mask_path)
-        present = frozenset(np.flatnonzero(labels.counts(mask.data)).tolist())
-        cases += _label_cases(sample, mask, paths, present)
+    if own:
+        readable = {header.path for header in headers}
+        mask = _tried(cases, nifti.read_mask, sample.mask_path) if own[0] in readable else None
+        if mask:
+            present = frozenset(np.flatnonzero(labels.counts(mask.data)).tolist())
+            cases += _label_cases(sample, mask, paths, readable, present)
     elif paths:
         cases.append(errors.DatasetError(
             f"{sample.directory}: {len(paths)} binary masks without their multi-label mask",
             file=sample.directory, code="no_mask"))
+    _warn_of_oddities(sample, volume)
     if cases:
         raise errors.CasesError(cases)
-    return _entry(sample, root_dir, {key: info[key] for key in info_keys}, volume, headers, present)
+    return _entry(sample, root_dir, info, volume, headers, present)
 
 
-def _mask_headers(sample, paths):
-    own = [sample.mask_path] if sample.mask_path.exists() else []
-    return [nifti.read_header(path) for path in (*own, *paths.values())]
+def _tried(cases, function, *args):
+    """What the function returns, or None: its fault is one of several that are to be listed."""
+    try:
+        return function(*args)
+    except errors.DatasetError as error:
+        cases += error.cases
+        return None
+
+
+def _read_info(sample, keys):
+    info = samples.read_info(sample.info_path)
+    missing = [samples.no_key(sample.info_path, key) for key in keys if key not in info]
+    if missing:
+        raise errors.CasesError(missing)
+    return {key: info[key] for key in keys}
+
+
+def _read_volume(sample):
+    if not sample.volume_path.exists():
+        raise errors.DatasetError(f"{sample.volume_path}: the volume is missing",
+                                  file=sample.volume_path, code="no_volume")
+    return nifti.read_header(sample.volume_path)
+
+
+def _warn_of_oddities(sample, volume):
+    messages = volume.complaints() if volume else []
+    foreign = sample.foreign_files()
+    if foreign:
+        messages.append(f"{sample.directory}: NIfTI files that are none of this sample's are "
+                        f"ignored: {', '.join(foreign)}")
+    for message in messages:
+        warnings.warn(message, errors.DataWarning, stacklevel=2)
 
 
 def _misfits(header, volume, tolerance_mm):
@@ -115,21 +147,25 @@ def _mixed_types(headers):
         told = " and ".join(f"{name} ({', '.join(path.name for path in paths[:3])}"
                             f"{' ...' if len(paths) > 3 else ''})"
                             for name, paths in sorted(found.items()))
-        yield errors.DatasetError(f"{headers[0].path.parent}: masks of different data types: {told}",
-                                  file=headers[0].path.parent, code="dtype", found=told)
+        folder = headers[0].path.parent
+        yield errors.DatasetError(f"{folder}: masks of different data types: {told}",
+                                  file=folder, code="dtype", found=told)
 
 
-def _label_cases(sample, mask, paths, present):
-    for path in binary_masks.stale(mask, paths):
-        yield errors.DatasetError(
-            f"{path}: its voxels are not its label's in {sample.mask_path.name} (stale); run "
-            "routine 04 again", file=path, code="stale")
+def _label_cases(sample, mask, paths, readable, present):
+    cases = []
+    for key, path in paths.items():
+        if path in readable and _tried(cases, binary_masks.stale, mask, {key: path}):
+            cases.append(errors.DatasetError(
+                f"{path}: its voxels are not its label's in {sample.mask_path.name} (stale); run "
+                f"{binary_masks.ROUTINE} again", file=path, code="stale"))
     missing = sorted(present - {value for value, _ in paths})
     if missing:
-        yield errors.DatasetError(
+        cases.append(errors.DatasetError(
             f"{sample.mask_path}: no binary mask for its labels "
-            f"{', '.join(map(str, missing))}; run routine 04", file=sample.mask_path,
-            code="no_binary_masks", found=missing)
+            f"{', '.join(map(str, missing))}; run {binary_masks.ROUTINE}", file=sample.mask_path,
+            code="no_binary_masks", found=missing))
+    return cases
 
 
 def _entry(sample, root_dir, info, volume, headers, present):
@@ -152,8 +188,14 @@ def _entry(sample, root_dir, info, volume, headers, present):
     return Entry(row, paths, present)
 
 
-def check_together(outcome: runner.Outcome) -> None:
+def check_together(found: list[samples.Sample], outcome: runner.Outcome) -> None:
     """Add to an outcome of `describe` what is wrong between samples.
+
+    Parameters
+    ----------
+    found : list of samples.Sample
+        All samples, those that failed included.
+    outcome : runner.Outcome
 
     Notes
     -----
@@ -161,7 +203,7 @@ def check_together(outcome: runner.Outcome) -> None:
     another sample has.
     """
     folders = collections.defaultdict(list)
-    for sample, _ in outcome.results:
+    for sample in found:
         folders[sample.stem].append(str(sample.directory))
     for stem, places in folders.items():
         if len(places) > 1:
@@ -175,7 +217,7 @@ def check_together(outcome: runner.Outcome) -> None:
         if entry.has_mask and missing:
             outcome.fail(sample.stem, errors.DatasetError(
                 f"{sample.directory}: no binary masks {', '.join(missing)}, which other samples "
-                "have; run routine 04", file=sample.directory, code="no_binary_masks",
+                f"have; run {binary_masks.ROUTINE}", file=sample.directory, code="no_binary_masks",
                 found=missing))
 
 
@@ -211,3 +253,36 @@ def table(outcome: runner.Outcome, info_keys) -> manifest.Table:
             row[f"{name}_existence"] = int(value in entry.present) if entry.has_mask else ""
         rows.append(row)
     return manifest.Table(columns, rows)
+
+
+def write(found: list[samples.Sample], outcome: runner.Outcome, path, info_keys,
+          overwrite: bool) -> str:
+    """Write the manifest of all samples, unless one of them failed.
+
+    Parameters
+    ----------
+    found : list of samples.Sample
+        All samples.
+    outcome : runner.Outcome
+        Of `describe`; what is wrong between samples, and split sheets that are out of date now,
+        are added.
+    path : path-like
+        Workbook; its other worksheets are kept.
+    info_keys : sequence of str
+        Keys of the info file that become columns.
+    overwrite : bool
+        See `manifest.replace_sheet`.
+
+    Returns
+    -------
+    str
+        A line that tells what was done.
+    """
+    check_together(found, outcome)
+    if outcome.failures:
+        return f"No manifest written; {path} is as it was"
+    made = table(outcome, info_keys)
+    manifest.replace_sheet(path, manifest.MAIN_SHEET, made, overwrite)
+    outcome.warnings += [(name, "this worksheet repeats an older manifest; make the split again")
+                         for name in splits.out_of_date(path, made)]
+    return f"{path}: {len(made.rows)} rows"

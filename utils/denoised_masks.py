@@ -95,18 +95,16 @@ def _write_in_place(loaded, parameters, overwrite):
         binary_masks.check_consistent(sample, mask)
         return runner.Finished(0)
     paths = sample.binary_mask_paths()
-    unnamed = binary_masks.unnamed_labels(mask, paths) if paths else []
-    # An interrupted run leaves some of the new mask's binary masks beside the old mask.
-    not_old = binary_masks.stale(mask, paths)
-    affected, n_changed = _apply(mask, parameters)
-    edited = binary_masks.stale(mask, {key: path for key, path in paths.items()
-                                       if path in not_old})
-    if (edited or unnamed) and not overwrite:
-        raise binary_masks.disagreement(sample, [path.name for path in edited] + [
-            f"none for label {value}" for value in unnamed])
-    chosen = {key: path for key, path in paths.items()
-              if overwrite or key[0] in affected or path in not_old}
-    _commit(loaded, sample, chosen, parameters)
+    if overwrite:
+        _, n_changed = _apply(mask, parameters)
+    else:
+        unnamed = binary_masks.unnamed_labels(mask, paths)
+        # An interrupted run leaves some of the new mask's binary masks beside the old mask.
+        not_old = _stale(mask, paths)
+        affected, n_changed = _apply(mask, parameters)
+        _refuse_edited(sample, mask, not_old, unnamed)
+        paths = {key: path for key, path in paths.items() if key[0] in affected or key in not_old}
+    _commit(loaded, sample, paths, parameters)
     return n_changed
 
 
@@ -116,8 +114,26 @@ def _write_elsewhere(loaded, target, parameters, overwrite):
     if overwrite or not loaded.is_denoised:
         _, n_changed = _apply(loaded.mask, parameters)
     with files.directory(target.directory):
+        if not overwrite:
+            not_old = target.binary_mask_paths()
+            if target.mask_path.exists():
+                not_old = _stale(nifti.read_mask(target.mask_path), not_old)
+            _refuse_edited(target, loaded.mask, not_old)
         _commit(loaded, target, paths, parameters)
     return n_changed
+
+
+def _stale(mask, paths):
+    wrong = set(binary_masks.stale(mask, paths))
+    return {key: path for key, path in paths.items() if path in wrong}
+
+
+def _refuse_edited(sample, mask, not_old, unnamed=()):
+    """Refuse binary masks that are the label of neither the old nor the new multi-label mask."""
+    edited = [path.name for path in binary_masks.stale(mask, not_old)]
+    if edited or unnamed:
+        raise binary_masks.disagreement(sample, edited + [
+            f"none for label {value}" for value in unnamed])
 
 
 def _apply(mask, parameters):
@@ -143,8 +159,7 @@ def _commit(loaded, target, paths, parameters):
                 staged.append(stack.enter_context(nifti.staged(path, encoded)))
         whole = nifti.encode_mask(mask.data, mask.header.affine, descrip)
         staged.append(stack.enter_context(nifti.staged(target.mask_path, whole)))
-        for pending in staged:
-            pending.commit()
+        files.commit(staged)
 
 
 def _is_finished(target, source, parameters):
@@ -161,4 +176,4 @@ def _is_finished(target, source, parameters):
         return False
     wanted = {target.binary_mask_path(*key) for key in source.sample.binary_mask_paths()}
     paths = target.binary_mask_paths()
-    return wanted == set(paths.values()) and not binary_masks.stale(found.mask, paths)
+    return wanted <= set(paths.values()) and not binary_masks.stale(found.mask, paths)

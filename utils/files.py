@@ -51,6 +51,11 @@ def _alive(pid):
     return "0"
 
 
+def _temporary_name():
+    pid = os.getpid()
+    return f"{TEMPORARY_PREFIX}{_HOST}~{pid}~{process_started(pid)}~{next(_counter)}"
+
+
 class Pending:
     """One file in the making, beside its target under a temporary name.
 
@@ -69,10 +74,7 @@ class Pending:
 
     def __init__(self, path):
         self.path = Path(path)
-        pid = os.getpid()
-        owner = f"{_HOST}~{pid}~{process_started(pid)}"
-        name = f"{TEMPORARY_PREFIX}{owner}~{next(_counter)}"
-        self.temporary_path = self.path.parent / name
+        self.temporary_path = self.path.parent / _temporary_name()
         with explained(self.path):
             self.handle = open(self.temporary_path, "xb")
 
@@ -92,20 +94,38 @@ class Pending:
                 os.fsync(self.handle.fileno())
                 self.handle.close()
 
-    def commit(self) -> None:
+    def rename(self) -> None:
         """Give the file its final name; an earlier file of that name is replaced."""
         self.seal()
         with explained(self.path):
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(self.temporary_path, stat.S_IMODE(os.stat(self.path).st_mode))
             os.replace(self.temporary_path, self.path)
-            _sync_folder(self.path.parent)
+
+    def commit(self) -> None:
+        """Give the file its final name, for good."""
+        commit([self])
 
     def discard(self) -> None:
         """Remove the temporary file; nothing happens after `commit`."""
         with contextlib.suppress(OSError):  # a full disk fails again in the implied flush
             self.handle.close()
         self.temporary_path.unlink(missing_ok=True)
+
+
+def commit(pending: list[Pending]) -> None:
+    """Give several files their final names, in this order, for good.
+
+    Raises
+    ------
+    DatasetError
+        One cannot be renamed; those before it are.
+    """
+    for file in pending:
+        file.rename()
+    for folder in dict.fromkeys(file.path.parent for file in pending):
+        with explained(folder):
+            _sync_folder(folder)
 
 
 @contextlib.contextmanager
@@ -129,6 +149,31 @@ def whole(path):
     with Pending(path) as pending:
         yield pending.handle
         pending.commit()
+
+
+def link(path, target: str) -> None:
+    """Make a symbolic link; an earlier file of its name is replaced by it at once.
+
+    Parameters
+    ----------
+    path : path-like
+        The link; its folder must exist.
+    target : str
+        What it says; a relative one counts from the folder of the link.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be made.
+    """
+    temporary_path = Path(path).parent / _temporary_name()
+    with explained(path):
+        os.symlink(target, temporary_path)
+        try:
+            os.replace(temporary_path, path)
+        except OSError:
+            temporary_path.unlink()
+            raise
 
 
 def make_dir(path) -> Path:
@@ -190,16 +235,18 @@ def sweep(root_dir, recursive: bool = True) -> int:
         How many were removed.
     """
     removed = 0
+    for path in filter(_is_leftover, _temporary_files(root_dir, recursive)):
+        with contextlib.suppress(OSError):  # a folder that we may only read
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def _temporary_files(root_dir, recursive):
     for folder, subfolders, names in os.walk(root_dir):
         if not recursive:
             subfolders.clear()
-        for name in names:
-            path = Path(folder, name)
-            if name.startswith(TEMPORARY_PREFIX) and _is_leftover(path):
-                with contextlib.suppress(OSError):  # a folder that we may only read
-                    path.unlink()
-                    removed += 1
-    return removed
+        yield from (Path(folder, name) for name in names if name.startswith(TEMPORARY_PREFIX))
 
 
 def _is_leftover(path):
@@ -228,7 +275,7 @@ def nearest_existing(path) -> Path:
         A file of the same name nearby, else one spelt nearly so, else the nearest folder.
     """
     path = Path(path).absolute()
-    folder = next(parent for parent in path.parents if parent.is_dir())
+    folder = next(parent for parent in path.parents if os.path.isdir(parent))
     missing = path.relative_to(folder).parts[0]
     # Below the root or a home folder everything is "nearby"; two levels are a glance, not a search.
     for pattern in (path.name, f"*/{path.name}", f"*/*/{path.name}"):
@@ -236,7 +283,7 @@ def nearest_existing(path) -> Path:
             for found in sorted(folder.glob(_literal(pattern))):
                 return found
     same = folder.parent / path.name
-    if same.exists():
+    if os.path.exists(same):
         return same
     with contextlib.suppress(OSError):
         for close in difflib.get_close_matches(missing, sorted(os.listdir(folder)), 1, 0.75):

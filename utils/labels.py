@@ -61,8 +61,9 @@ def _check_entry(path, value, name):
         raise errors.DatasetError(f"{path}: label {value!r} found, expected a whole number from 0 "
                                   f"to {LARGEST_LABEL}", file=path)
     if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
-        raise errors.DatasetError(f"{path}: name {name!r} of label {value} cannot be part of a file "
-                                  "name; expected letters, digits, blanks and _ . + -", file=path)
+        raise errors.DatasetError(f"{path}: name {name!r} of label {value} cannot be part of a "
+                                  "file name; expected letters, digits, blanks and _ . + -",
+                                  file=path)
 
 
 def file_form(name: str) -> str:

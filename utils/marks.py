@@ -9,6 +9,7 @@ SOURCE = "src"
 DENOISED = "openclose"
 INPUT_CRC = "in"
 OUTPUT_CRC = "crc"
+_KEYS = (SOURCE, DENOISED, INPUT_CRC, OUTPUT_CRC)
 _DESCRIP_CHARACTERS = 80
 
 
@@ -22,10 +23,10 @@ def read(descrip: str) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Empty for a text of somebody else's.
+        Empty for a text of somebody else's (``TE=2.9;Time=101010`` from a converter is one).
     """
     parts = (part.strip().partition("=") for part in descrip.split(";"))
-    return {key: value for key, equals, value in parts if equals}
+    return {key: value for key, _, value in parts if key in _KEYS and value.isascii()}
 
 
 def text(marks: dict[str, str]) -> str:

@@ -33,11 +33,13 @@ def describe(sample: samples.Sample, root_dir, region_volume_thresh: float):
     DatasetError
         There are no binary masks, or they are not those of the multi-label mask.
     """
-    info = samples.read_info(sample.info_path)
+    # A tree that denoising wrote elsewhere has masks only.
+    info = samples.read_info(sample.info_path) if sample.info_path.exists() else {}
     mask = nifti.read_mask(sample.mask_path)
     paths = sample.binary_mask_paths()
     if not paths:
-        raise errors.DatasetError(f"{sample.directory}: no binary masks; run routine 04 first",
+        raise errors.DatasetError(f"{sample.directory}: no binary masks; run "
+                                  f"{binary_masks.ROUTINE} first",
                                   file=sample.directory, code="no_binary_masks")
     binary_masks.check_consistent(sample, mask)
     found = regions.find_small_regions(mask.data, mask.header.zooms, region_volume_thresh)
@@ -50,7 +52,7 @@ def describe(sample: samples.Sample, root_dir, region_volume_thresh: float):
             found.label.tolist(), found.voxels.tolist(), found.centroid.tolist(), world.tolist(),
             found.volume_mm3.tolist()):
         name, file_path = named[label]
-        values = (sample.stem, info.get("subset", ""), label, name, *centroid, *ras, voxels,
+        values = (sample.stem, info.get("subset", "UND"), label, name, *centroid, *ras, voxels,
                   volume_mm3, file_path)
         rows.append(dict(zip(COLUMNS, values)))
     return {value: name for value, name in paths}, rows

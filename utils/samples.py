@@ -11,6 +11,7 @@ from utils import errors
 INFO_SUFFIX = "_info.yaml"
 VOLUME_SUFFIX = "_volume.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BINARY_MASK = re.compile(r"_mask_(\d{2,3})_(.+)\.nii\.gz")
 
 
@@ -82,8 +83,13 @@ def scan(root_dir) -> list[Sample]:
         Sorted by stem. A directory is one when it holds an info file, volume or mask whose stem
         its own name starts with.
     """
-    found = []
+    found, seen = [], set()
     for folder, subfolders, names in os.walk(root_dir, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:  # a link leads back here
+            subfolders.clear()
+            continue
+        seen.add(place)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         stem = _stem(os.path.basename(os.path.abspath(folder)), names)
         if stem:
@@ -147,7 +153,8 @@ def read_info(path) -> dict[str, str]:
     """
     import yaml
     try:
-        info = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        # BaseLoader takes every scalar as text: a seq 0010 that lost its quotes is no octal 8.
+        info = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except FileNotFoundError as error:
         raise errors.DatasetError(f"{path}: the info file is missing; routine 02 writes it",
                                   file=path, code="info") from error
@@ -155,10 +162,10 @@ def read_info(path) -> dict[str, str]:
         text = " ".join(str(error).split())
         raise errors.DatasetError(f"{path}: no readable info file: {text}", file=path,
                                   code="info") from error
-    if not isinstance(info, dict) or not all(isinstance(key, str) for key in info):
+    if not isinstance(info, dict):
         raise errors.DatasetError(f"{path}: found no table of keys and values", file=path,
                                   code="info")
-    return {key: "" if value is None else str(value) for key, value in info.items()}
+    return {key: str(value) for key, value in info.items()}
 
 
 def info_bytes(info: dict[str, str]) -> bytes:
@@ -169,9 +176,10 @@ def info_bytes(info: dict[str, str]) -> bytes:
     info : dict of str to str
         Written in this order.
     """
-    # A JSON string is a double-quoted YAML scalar.
+    # A JSON string is a double-quoted YAML scalar, but for characters that YAML does not print.
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in info.items())
-    return "".join(lines).encode("utf-8")
+    text = _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", "".join(lines))
+    return text.encode("utf-8")
 
 
 def has_info(path, content: bytes) -> bool:
