@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import math
 import os
 import signal
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import click
 
-from utils import errors, files, runner
+from utils import errors, files, provenance, runner
 
 # Joins the values of one group into one token for click; no shell can type it by accident.
 _JOINT = "\x1f"
+_RUN = "run"  # key of the provenance.Run in the context
 
 
 class _ExistingPath(click.ParamType):
@@ -27,10 +29,10 @@ class _ExistingPath(click.ParamType):
         self._is_right = is_right
 
     def convert(self, value, param, ctx):
-        path = Path(value)
+        path = _path(value, self, param, ctx)
         if self._is_right(path):
             return path
-        if path.exists():
+        if os.path.exists(path):
             self.fail(f"{path} is not a {self.name}.", param, ctx)
         self.fail(f"no such {self.name}: {path} (nearest that exists: "
                   f"{files.nearest_existing(path)})", param, ctx)
@@ -45,8 +47,8 @@ class _OutputFile(click.ParamType):
         self._suffix = suffix
 
     def convert(self, value, param, ctx):
-        path = Path(value)
-        if path.is_dir():
+        path = _path(value, self, param, ctx)
+        if os.path.isdir(path):
             self.fail(f"{path} is a folder.", param, ctx)
         if self._suffix and path.suffix != self._suffix:
             self.fail(f"{path} should end in {self._suffix}.", param, ctx)
@@ -57,10 +59,16 @@ class _OutputDir(click.ParamType):
     name = "directory"
 
     def convert(self, value, param, ctx):
-        path = Path(value)
-        if path.exists() and not path.is_dir():
+        path = _path(value, self, param, ctx)
+        if os.path.exists(path) and not os.path.isdir(path):
             self.fail(f"{path} is not a directory.", param, ctx)
         return path
+
+
+def _path(value, kind, param, ctx):
+    if not str(value):  # an unset shell variable; pathlib would take the current folder
+        kind.fail("the path is empty.", param, ctx)
+    return Path(value)
 
 
 class _Group(click.ParamType):
@@ -70,11 +78,24 @@ class _Group(click.ParamType):
         return value if isinstance(value, tuple) else tuple(value.split(_JOINT))
 
 
-FILE = _ExistingPath("file", Path.is_file)
-DIRECTORY = _ExistingPath("directory", Path.is_dir)
+class _Range(click.FloatRange):
+    """A number between bounds; click's own range lets NaN through."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
+# os.path, not Path: a name that is too long or may not be looked at is simply not there.
+FILE = _ExistingPath("file", os.path.isfile)
+DIRECTORY = _ExistingPath("directory", os.path.isdir)
 OUTPUT_FILE = _OutputFile()
 OUTPUT_WORKBOOK = _OutputFile(".xlsx")
 OUTPUT_DIR = _OutputDir()
+NOT_NEGATIVE = _Range(min=0)
+RATIO = _Range(min=0, max=1)
 
 
 class GroupOption(click.Option):
@@ -106,9 +127,9 @@ def _join_groups(args, names):
         group = [first] if equals else []
         while args and not args[0].startswith("-"):
             group.append(args.pop(0))
-        yield name
-        if group:
-            yield _JOINT.join(group)
+        if not group:  # click would take the next option's name for the value
+            raise click.BadOptionUsage(name, f"Option {name!r} requires an argument.")
+        yield from (name, _JOINT.join(group))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +140,7 @@ class RunOptions:
     overwrite: bool = False
     quiet: bool = False
     failures_file: Path | None = None
+    scheduler: str | None = None
 
 
 def _available_cores():
@@ -136,15 +158,40 @@ def _run_options():
                      help="No progress bar and no summary; failures are still named."),
         click.Option(["--failures_file"], type=OUTPUT_FILE, metavar="PATH", show_default="none",
                      help="Write the failures here, too, as JSON lines."),
+        click.Option(["--scheduler"], metavar="ADDRESS", show_default="none",
+                     help="Work on the Dask cluster of this scheduler instead of --workers "
+                          "processes here; needs requirements-cluster.txt."),
     ]
 
 
 root_dir_option = click.option("--root_dir", required=True, type=DIRECTORY, metavar="DIR",
                                help="Folder with the data.")
 
+output_manifest_option = click.option(
+    "--output_manifest_file", required=True, type=OUTPUT_WORKBOOK, metavar="XLSX",
+    help="Workbook to write; its folder is made.")
+check_content_option = click.option(
+    "--check_content", is_flag=True, show_default="off",
+    help="Decode every file to its end, not only its header.")
+label_map_option = click.option(
+    "--label_explanation", required=True, type=FILE, metavar="YAML",
+    help="label_map.yaml: which label has which name.")
+tolerance_option = click.option(
+    "--tolerance_mm", type=NOT_NEGATIVE, default=1e-3, metavar="MM",
+    help="Affine, spacing and origin of a sample's files may differ by this, mm.")
+manifest_file_option = click.option(
+    "--manifest_file", required=True, type=FILE, metavar="XLSX",
+    help="Dataset manifest, one row per sample.")
+
+def new_split_option(**more):
+    """Make the option that names a split to add: required, or with a default."""
+    return click.option("--split_name", metavar="NAME", **more,
+                        help="Name of the worksheet and of its last column.")
+
+
 _PAIR_OPTIONS = (
     click.option("--output_dir", required=True, type=OUTPUT_DIR, metavar="DIR",
-                 help="The sub-data set's folder in the grouped tree; made where missing."),
+                 help="Folder of the grouped tree to put the samples in; made where missing."),
     click.option("--archive_manifest", required=True, type=FILE, metavar="XLSX",
                  help="Workbook of routine 01; it says which files, subsets and metadata."),
 )
@@ -152,9 +199,64 @@ _PAIR_OPTIONS = (
 
 def pair_options(function):
     """Add the options that all routines 02 have besides --root_dir."""
-    for option in reversed(_PAIR_OPTIONS):
+    return _with_options(function, _PAIR_OPTIONS)
+
+
+_INDEX_OPTIONS = (
+    click.option("--split_name", required=True, metavar="NAME",
+                 help="Name of the split's worksheet in it."),
+    click.option("--output_index_manifest_dir", required=True, type=OUTPUT_DIR, metavar="DIR",
+                 help="Folder of the index manifests; made if it is missing."),
+    click.option("--subsets", required=True, cls=GroupOption, metavar="SUBSET...",
+                 help="Subsets of one index manifest; repeat the option for more."),
+)
+
+
+def index_options(function):
+    """Add the options of the routines that cut index manifests, besides --manifest_file."""
+    return _with_options(function, _INDEX_OPTIONS)
+
+
+_EXPORT_OPTIONS = (
+    manifest_file_option,
+    click.option("--split_name", required=True, metavar="NAME",
+                 help="Worksheet of the split in it."),
+    click.option("--root_dir", type=DIRECTORY, metavar="DIR", show_default="found",
+                 help="Folder that the paths in the manifest are relative to."),
+)
+
+
+def export_options(function):
+    """Add the options that say which samples an export is made of."""
+    return _with_options(function, _EXPORT_OPTIONS)
+
+
+def _with_options(function, options):
+    for option in reversed(options):
         function = option(function)
     return function
+
+
+def made_up_options(shape, shortest: int, longest: int):
+    """Make the decorator that adds the options of the sample archives' generators.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        Voxels of a scan unless the user says so.
+    shortest, longest : int
+        Least and most voxels along an axis.
+    """
+    options = (
+        click.option("--root_dir", required=True, type=OUTPUT_DIR, metavar="DIR",
+                     help="Folder to write to."),
+        click.option("--shape", type=(click.IntRange(shortest, longest),) * 3, metavar="X Y Z",
+                     default=shape,
+                     help="Voxels of every scan; the field of view stays the same."),
+        click.option("--seed", type=click.IntRange(min=0), default=0,
+                     help="Another number makes other people."),
+    )
+    return functools.partial(_with_options, options=options)
 
 
 def routine(doc: str, images: bool = True):
@@ -180,8 +282,11 @@ def routine(doc: str, images: bool = True):
         def wrapped(**given):
             names = [field.name for field in dataclasses.fields(RunOptions)] if images else []
             options = RunOptions(**{name: given[name] for name in names})
+            if options.scheduler:  # its workers have other working directories
+                given = {name: value.absolute() if isinstance(value, Path) else value
+                         for name, value in given.items()}
             click.get_current_context().obj = options
-            with _stopped_in_one_line():
+            with _printed_warnings(), _recorded(function, given), _stopped_in_one_line():
                 return function(**{name: given[name] for name in given
                                    if name in wanted or name not in names})
 
@@ -195,11 +300,27 @@ def routine(doc: str, images: bool = True):
 
 
 @contextlib.contextmanager
+def _recorded(function, given):
+    """Add the run to the data's provenance; one that ends with 2 has done nothing."""
+    run = provenance.Run(function.__code__.co_filename, given)
+    click.get_current_context().meta[_RUN] = run
+    exit_status = 1  # of a traceback
+    try:
+        yield
+        exit_status = 0
+    except SystemExit as stop:
+        exit_status = stop.code
+        raise
+    finally:
+        if exit_status != 2:
+            provenance.add(run, exit_status)
+
+
+@contextlib.contextmanager
 def _stopped_in_one_line():
     previous = _raise_on_sigterm()
     try:
-        with _printed_warnings():
-            yield
+        yield
     except errors.DatasetError as error:
         for case in error.cases:
             click.echo(f"Error: {case}", err=True)
@@ -249,8 +370,10 @@ def for_each_sample(function, samples, *args, size=None, memory=None) -> runner.
     samples = list(samples)
     function = _Bound(function, args)
     options = _options()
+    run = functools.partial(runner.run, function, samples, workers=options.workers, size=size,
+                            memory=memory, scheduler=options.scheduler)
     if options.quiet or not sys.stderr.isatty():
-        return runner.run(function, samples, workers=options.workers, size=size, memory=memory)
+        return run()
     import tqdm
     tqdm.tqdm.monitor_interval = 0  # its thread must not live while workers are forked
     with tqdm.tqdm(total=len(samples), unit="sample", dynamic_ncols=True) as bar:
@@ -259,8 +382,7 @@ def for_each_sample(function, samples, *args, size=None, memory=None) -> runner.
             if n_failed:
                 bar.set_postfix_str(f"{n_failed} failed")
 
-        return runner.run(function, samples, workers=options.workers, size=size, memory=memory,
-                          step=step)
+        return run(step=step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,6 +394,12 @@ class _Bound:
 
     def __call__(self, sample):
         return self.function(sample, *self.args)
+
+
+def spare_core() -> bool:
+    """Tell whether a worker may use a helper thread: the workers leave a core free."""
+    options = _options()
+    return options.scheduler is None and options.workers < _available_cores()
 
 
 def warn(name: str, message: str) -> None:
@@ -293,9 +421,12 @@ def finish(outcome: runner.Outcome, *lines: str, noun: str = "sample") -> None:
 
     Notes
     -----
-    Exit status 0 when nothing failed, else 1.
+    Exit status 0 when nothing failed, else 1. Counts and failures go into the provenance, too.
     """
     options = _options()
+    run = click.get_current_context().meta[_RUN]
+    run.counts = {key: getattr(outcome, key) for key in ("done", "skipped", "failed")}
+    run.failures = [(name, error.code) for name, error in outcome.failures]
     for name, message in outcome.warnings:
         warn(name, message)
     for name, error in outcome.failures:

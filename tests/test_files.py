@@ -1,0 +1,399 @@
+"""Files appear whole or not at all; leftovers of the dead are swept, those of the living stay."""
+import builtins
+import errno
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from utils import errors, files
+
+GIVEN_UP = 10  # seconds
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a b ä" / "target.xlsx"
+
+
+@pytest.fixture(name="old")
+def old_file(path):
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    return path
+
+
+def names(folder):
+    return sorted(entry.name for entry in Path(folder).iterdir())
+
+
+def wait_for(condition):
+    end = time.monotonic() + GIVEN_UP
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+# ---- whole, Pending
+
+
+def test_whole_replaces(old):
+    with files.whole(old) as handle:
+        handle.write(b"new")
+        assert old.read_bytes() == b"old"
+        assert len(names(old.parent)) == 2
+    assert old.read_bytes() == b"new"
+    assert names(old.parent) == ["target.xlsx"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_interrupted_block_leaves_the_old_file(old, error):
+    with pytest.raises(error):
+        with files.whole(old) as handle:
+            handle.write(b"new")
+            raise error
+    assert old.read_bytes() == b"old"
+    assert names(old.parent) == ["target.xlsx"]
+
+
+def test_temporary_name_matches_no_pattern(old):
+    with files.Pending(old) as pending:
+        name = pending.temporary_path.name
+        assert name.startswith(".part~") and pending.temporary_path.parent == old.parent
+        for pattern in ("*.nii.gz", "*.xlsx", "*_info.yaml", "[!.]*"):
+            assert name not in [found.name for found in old.parent.glob(pattern)]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o664])
+def test_permissions_of_the_old_file_stay(old, mode):
+    old.chmod(mode)
+    with files.whole(old) as handle:
+        handle.write(b"new")
+    assert stat.S_IMODE(old.stat().st_mode) == mode
+
+
+def test_new_file_has_usual_permissions(tmp_path):
+    with files.whole(tmp_path / "a") as handle:
+        handle.write(b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_missing_folder(path):
+    with pytest.raises(errors.DatasetError, match="target.xlsx: cannot be written") as caught:
+        files.Pending(path)
+    assert caught.value.code == "write" and caught.value.file == str(path)
+
+
+def test_target_is_a_folder(path):
+    path.mkdir(parents=True)
+    with pytest.raises(errors.DatasetError, match="cannot be written"):
+        with files.whole(path) as handle:
+            handle.write(b"new")
+    assert names(path.parent) == ["target.xlsx"] and path.is_dir()
+
+
+def test_long_names(tmp_path):
+    longest = tmp_path / ("n" * 255)
+    with files.whole(longest) as handle:
+        handle.write(b"1")
+    assert longest.read_bytes() == b"1"
+    with pytest.raises(errors.DatasetError, match="too long"):
+        with files.whole(tmp_path / ("n" * 256)) as handle:
+            handle.write(b"1")
+    assert names(tmp_path) == [longest.name]
+
+
+def test_full_disk_while_writing(old):
+    with pytest.raises(errors.DatasetError, match="No space left") as caught:
+        with files.whole(old):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.code == "write"
+    assert old.read_bytes() == b"old" and names(old.parent) == ["target.xlsx"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+def test_failing_system_call(old, monkeypatch, call):
+    def fail(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(errors.DatasetError, match="target.xlsx: cannot be written: Input/output"):
+        with files.whole(old) as handle:
+            handle.write(b"new")
+    assert old.read_bytes() == b"old" and names(old.parent) == ["target.xlsx"]
+
+
+def test_file_size_limit(tmp_path, run_python):
+    """The kernel refuses bytes in the flush, where a full disk shows as well."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    result = run_python(
+        "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from utils import errors, files\n"
+        "try:\n"
+        "    with files.whole(sys.argv[1]) as handle: handle.write(bytes(5000))\n"
+        "except errors.DatasetError as error: print(error)\n", tmp_path / "x", preexec_fn=limit)
+    assert "x: cannot be written: File too large" in result.stdout
+    assert result.stderr == "" and names(tmp_path) == []
+
+
+def test_full_tmpfs(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk],
+                                 capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("no right to mount a tmpfs")
+    try:
+        (disk / "x").write_bytes(b"old")
+        with pytest.raises(errors.DatasetError, match="No space left"):
+            with files.whole(disk / "x") as handle:
+                handle.write(bytes(100_000))
+        assert (disk / "x").read_bytes() == b"old" and names(disk) == ["x"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_folder_without_permission(old, monkeypatch):
+    """Root may write anywhere, so the refusal is made up."""
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, "open", refuse)
+        with pytest.raises(errors.DatasetError, match="Permission denied"):
+            files.Pending(old)
+    assert old.read_bytes() == b"old"
+
+
+def test_several_files_in_a_chosen_order(tmp_path):
+    with files.Pending(tmp_path / "a") as first, files.Pending(tmp_path / "b") as second:
+        first.handle.write(b"1")
+        second.handle.write(b"2")
+        second.commit()
+        assert (tmp_path / "b").read_bytes() == b"2" and not (tmp_path / "a").exists()
+    assert names(tmp_path) == ["b"]
+
+
+def test_sealed_file_can_be_read_back(tmp_path):
+    with files.Pending(tmp_path / "a") as pending:
+        pending.handle.write(b"123")
+        pending.seal()
+        assert pending.temporary_path.read_bytes() == b"123"
+        pending.seal()
+        pending.commit()
+    pending.discard()
+    assert (tmp_path / "a").read_bytes() == b"123"
+
+
+def test_discard(tmp_path):
+    pending = files.Pending(tmp_path / "a")
+    pending.handle.write(b"1")
+    pending.discard()
+    pending.discard()
+    assert names(tmp_path) == []
+
+
+def test_kill_at_any_moment_leaves_old_or_new(tmp_path):
+    code = ("import sys\nfrom utils import files\nprint('go', flush=True)\n"
+            "for n in range(10**6):\n"
+            "    with files.whole(sys.argv[1]) as handle: handle.write(b'%09d' % n * 20_000)\n")
+    for wait in (0.0, 0.003, 0.011, 0.05):
+        process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "x"],
+                                   cwd=Path(files.__file__).parents[1], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        if (tmp_path / "x").exists():
+            content = (tmp_path / "x").read_bytes()
+            assert content == content[:9] * 20_000
+        files.sweep(tmp_path)
+        assert set(names(tmp_path)) <= {"x"}
+
+
+# ---- folders
+
+
+def test_make_dir(tmp_path):
+    made = files.make_dir(tmp_path / "a/b")
+    assert made.is_dir() and files.make_dir(made) == made
+    (tmp_path / "f").write_bytes(b"")
+    for wrong in (tmp_path / "f", tmp_path / "f/g", tmp_path / ("n" * 256)):
+        with pytest.raises(errors.DatasetError, match="cannot be written"):
+            files.make_dir(wrong)
+
+
+def test_directory_goes_again_when_the_block_fails(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.directory(tmp_path / "a"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+    with pytest.raises(KeyboardInterrupt), files.directory(tmp_path / "a"):
+        (tmp_path / "a/kept").write_bytes(b"")
+        raise KeyboardInterrupt
+    with files.directory(tmp_path / "b"):
+        pass
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_remove(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    files.remove(tmp_path / "a")
+    files.remove(tmp_path / "a")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(errors.DatasetError, match="/d: cannot be written"):
+        files.remove(tmp_path / "d")
+
+
+# ---- sweeping
+
+
+@pytest.fixture
+def dead():
+    """Id of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+def leave(folder, pid, started="1", host=None, age_s=0):
+    path = Path(folder, f".part~{host or files._HOST}~{pid}~{started}~0")
+    path.write_bytes(b"half")
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def test_leftover_of_a_killed_process(tmp_path):
+    code = ("import os, sys\nfrom utils import files\n"
+            "pending = files.Pending(sys.argv[1])\nprint('go', flush=True)\ninput()\n")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "x"], cwd=Path(files.__file__).parents[1],
+        stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+    process.stdout.readline()
+    assert len(names(tmp_path)) == 1
+    assert files.sweep(tmp_path) == 0, "its writer lives"
+    process.kill()
+    wait_for(lambda: files.process_started(process.pid) is None)
+    # nobody has waited for it yet: it is a zombie
+    assert Path(f"/proc/{process.pid}").exists()
+    assert files.sweep(tmp_path) == 1
+    assert names(tmp_path) == []
+    process.communicate()
+
+
+def test_own_file_in_the_making_stays(tmp_path):
+    with files.Pending(tmp_path / "x") as pending:
+        pending.handle.write(b"1")
+        assert files.sweep(tmp_path) == 0
+        pending.commit()
+    assert names(tmp_path) == ["x"]
+
+
+def test_dead_process(tmp_path, dead):
+    leave(tmp_path, dead)
+    assert files.sweep(tmp_path) == 1
+
+
+def test_process_id_used_again(tmp_path):
+    """This very process lives, but it started at another time than the one in the name."""
+    leave(tmp_path, os.getpid(), started="1")
+    assert files.sweep(tmp_path) == 1
+    leave(tmp_path, os.getpid(), started=files.process_started(os.getpid()))
+    assert files.sweep(tmp_path) == 0
+
+
+@pytest.mark.parametrize(("age_s", "removed"), [(0, 0), (23 * 3600, 0), (25 * 3600, 1)])
+def test_other_hosts_have_a_day(tmp_path, dead, age_s, removed):
+    leave(tmp_path, dead, host="elsewhere.example", age_s=age_s)
+    assert files.sweep(tmp_path) == removed
+
+
+@pytest.mark.parametrize("name", [
+    "x.nii.gz", ".part", ".part~", ".part~host", ".part~h~x~1~0", ".part~h~1~1", "part~h~1~1~0",
+    ".part~h~1~1~0.nii.gz", ".DS_Store"])
+def test_foreign_names_stay(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    os.utime(tmp_path / name, (0, 0))
+    assert files.sweep(tmp_path) == 0
+    assert names(tmp_path) == [name]
+
+
+def test_below_and_not_below(tmp_path, dead):
+    (tmp_path / "a/b").mkdir(parents=True)
+    below, here = leave(tmp_path / "a/b", dead), leave(tmp_path, dead)
+    assert files.sweep(tmp_path, recursive=False) == 1
+    assert below.exists() and not here.exists()
+    assert files.sweep(tmp_path) == 1
+    assert files.sweep(tmp_path / "missing") == 0
+
+
+def test_leftover_that_may_not_be_removed(tmp_path, dead, monkeypatch):
+    leave(tmp_path, dead)
+
+    def refuse(self, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert files.sweep(tmp_path) == 0
+
+
+def test_process_started():
+    assert files.process_started(os.getpid()) == files.process_started(os.getpid())
+    assert files.process_started(2**22 + 1) is None
+    assert files.process_started(10**30) is None
+
+
+def test_process_with_a_nasty_name(tmp_path):
+    """The name stands in brackets between the numbers and may itself hold brackets."""
+    nasty = tmp_path / "a) Z 1 ("
+    nasty.symlink_to("/bin/sleep")
+    process = subprocess.Popen([nasty, "30"])
+    try:
+        wait_for(lambda: files.process_started(process.pid) is not None
+                 and b"sleep" not in Path(f"/proc/{process.pid}/comm").read_bytes())
+        assert files.process_started(process.pid).isdigit()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+# ---- what a wrong path may have meant
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [
+    ("root/descriptor/label_map.yml", "root/descriptor/label_map.yaml"),
+    ("root/Descriptor/label_map.yaml", "root/descriptor/label_map.yaml"),
+    ("root/label_map.yaml", "root/descriptor/label_map.yaml"),
+    ("label_map.yaml", "root/descriptor/label_map.yaml"),
+    ("root/descriptor/a/b/label_map.yaml", "root/descriptor/label_map.yaml"),
+    ("root/descriptor/descriptor", "root/descriptor"),
+    ("rot", "root"),
+    ("root/nothing like it", "root"),
+    ("nothing/like/it", "."),
+    ("root/[x]*.yaml", "root"),
+    ("root/descriptor/w[1].xlsx/", "root/descriptor/w[1].xls"),
+    ("root/" + "n" * 300, "root"),
+    ("root/descriptor/label_map.yaml/x", "root/descriptor/label_map.yaml"),
+])
+def test_nearest_existing(tmp_path, wrong, meant):
+    (tmp_path / "root/descriptor").mkdir(parents=True)
+    (tmp_path / "root/descriptor/label_map.yaml").write_bytes(b"")
+    (tmp_path / "root/descriptor/w[1].xls").write_bytes(b"")
+    assert files.nearest_existing(tmp_path / wrong) == tmp_path / meant
+
+
+def test_nearest_existing_of_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grouped").mkdir()
+    assert files.nearest_existing("groupd") == tmp_path / "grouped"

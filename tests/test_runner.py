@@ -1,0 +1,378 @@
+"""A per-sample function over all samples: order, failures, dying workers, memory."""
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from utils import errors, files, runner
+
+ROOT = Path(runner.__file__).parents[1]
+GIVEN_UP_S = 20
+both = pytest.mark.parametrize("workers", [1, 3])
+
+
+def content(outcome):
+    return (outcome.results, outcome.done, outcome.skipped,
+            [(name, str(error), type(error)) for name, error in outcome.failures],
+            outcome.warnings)
+
+
+def wait_for(condition):
+    end = time.monotonic() + GIVEN_UP_S
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def everything(number):
+    """One call of every kind."""
+    time.sleep(random.random() / 100)
+    warnings.warn(f"first of {number}", errors.DataWarning, stacklevel=1)
+    warnings.warn("nobody's business", RuntimeWarning, stacklevel=1)
+    warnings.warn(f"second of {number}", errors.DataWarning, stacklevel=1)
+    if number % 5 == 1:
+        raise errors.DamagedFileError(f"{number} is damaged", file="f")
+    if number % 5 == 2:
+        raise errors.CasesError([errors.DatasetError(f"{number} a"), errors.DatasetError("b")])
+    return runner.Finished(-number) if number % 5 == 3 else 10 * number
+
+
+@both
+def test_order_is_that_of_the_samples(workers):
+    outcome = runner.run(everything, range(10), workers=workers, size=lambda number: number)
+    assert outcome.results == [(0, 0), (3, -3), (4, 40), (5, 50), (8, -8), (9, 90)]
+    assert (outcome.done, outcome.skipped, outcome.failed) == (4, 2, 4)
+    assert [(name, str(error)) for name, error in outcome.failures] == [
+        ("1", "1 is damaged"), ("2", "2 a"), ("2", "b"), ("6", "6 is damaged"), ("7", "7 a"),
+        ("7", "b")]
+    assert isinstance(outcome.failures[0][1], errors.DamagedFileError)
+    assert outcome.failures[0][1].file == "f"
+    assert outcome.warnings == [(str(number), f"{word} of {number}") for number in range(10)
+                                for word in ("first", "second")]
+
+
+def test_results_do_not_depend_on_workers():
+    outcomes = [content(runner.run(everything, range(23), workers=workers))
+                for workers in (1, 2, 5, 40)]
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+
+
+@both
+def test_no_samples(workers):
+    assert runner.run(everything, [], workers=workers) == runner.Outcome()
+
+
+def note(number, log):
+    with open(log, "a", encoding="ascii") as handle:
+        handle.write(f"{number}\n")
+
+
+def test_largest_first(tmp_path):
+    sizes = [3, 9, 1, 7, 7]
+    runner.run(lambda index: note(index, tmp_path / "log"), range(5), size=sizes.__getitem__)
+    assert (tmp_path / "log").read_text().split() == list("13402")
+
+
+@both
+def test_step_counts_failures(workers):
+    seen = []
+    runner.run(everything, range(10), workers=workers, step=seen.append)
+    assert len(seen) == 10 and seen == sorted(seen) and seen[-1] == 4
+
+
+@both
+def test_out_of_memory_fails_the_sample(workers):
+    def greedy(number):
+        if number == 1:
+            raise MemoryError
+        return number
+
+    outcome = runner.run(greedy, range(3), workers=workers)
+    assert outcome.results == [(0, 0), (2, 2)]
+    ((name, error),) = outcome.failures
+    assert name == "1" and "GiB free" in str(error) and error.code == "memory"
+
+
+def test_outcome_fail_counts_names():
+    outcome = runner.Outcome()
+    outcome.fail("a", errors.CasesError([errors.DatasetError("1"), errors.DatasetError("2")]))
+    outcome.fail("a", errors.DatasetError("3"))
+    assert outcome.failed == 1 and len(outcome.failures) == 3
+
+
+# ---- bugs
+
+
+def test_bug_in_this_process():
+    with pytest.raises(ZeroDivisionError):
+        runner.run(lambda number: 1 / number, [1, 0], workers=1)
+
+
+def test_bug_in_a_worker_stops(capfd):
+    with pytest.raises(RuntimeError, match="a bug, not bad data"):
+        runner.run(lambda number: 1 / (number - 3), range(6), workers=2)
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_result_that_cannot_be_sent_is_a_bug(capfd):
+    with pytest.raises(RuntimeError, match="a bug"):
+        runner.run(lambda number: threading.Lock(), range(3), workers=2)
+    assert "pickle" in capfd.readouterr().err
+
+
+# ---- workers that die
+
+
+def die(signal_number):
+    os.kill(os.getpid(), signal_number)
+    time.sleep(GIVEN_UP_S)
+
+
+@pytest.mark.parametrize(("death", "words"), [
+    (lambda: die(signal.SIGKILL), "was killed (out of memory?)"),
+    (lambda: die(signal.SIGUSR1), f"exit code -{signal.SIGUSR1.value}"),
+    (lambda: die(signal.SIGTERM), "exit code 143"),
+    (lambda: os._exit(7), "exit code 7")])
+def test_dead_worker_fails_its_sample_alone(death, words):
+    def work(number):
+        if number in (1, 4):
+            death()
+        return number
+
+    outcome = runner.run(work, range(9), workers=2)
+    assert outcome.results == [(n, n) for n in range(9) if n not in (1, 4)]
+    assert [name for name, _ in outcome.failures] == ["1", "4"]
+    assert all(words in str(error) and error.code == "worker" for _, error in outcome.failures)
+
+
+def kill_later(delay_s):
+    threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+def test_worker_killed_in_the_middle_of_its_answer(tmp_path):
+    """The answer is larger than the pipe, and nobody reads while it is sent."""
+    nobody_reads, pid = tmp_path / "nobody_reads", tmp_path / "pid"
+
+    def work(number):
+        if number == 0:
+            wait_for(nobody_reads.exists)
+            pid.write_text(str(os.getpid()))
+            kill_later(0.3)
+            return bytes(20_000_000)
+        return number
+
+    def step(n_failed):
+        nobody_reads.touch()
+        wait_for(lambda: pid.exists() and pid.read_text())
+        wait_for(lambda: files.process_started(int(pid.read_text())) is None)
+
+    outcome = runner.run(work, [1, 0], workers=2, step=step)
+    assert outcome.results == [(1, 1)]
+    assert [(name, error.code) for name, error in outcome.failures] == [("0", "worker")]
+
+
+def test_idle_worker_that_is_killed_is_replaced(monkeypatch):
+    """The first worker is through and waits, for memory, until the second is; so it idles."""
+    def work(name):
+        if name == "small":
+            kill_later(0.1)
+        elif name == "large":
+            time.sleep(0.5)
+        return name
+
+    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    needs = {"small": 10, "large": 60, "waiting": 60}
+    outcome = runner.run(work, needs, workers=2, memory=needs.get)
+    assert outcome.results == [(name, name) for name in needs] and not outcome.failures
+
+
+# ---- memory
+
+
+def stay(sample, folder, n_together):
+    """Stay until so many samples have begun, and a moment longer; return begin and end."""
+    begun = time.monotonic()
+    (folder / f"{sample}.begun").touch()
+    wait_for(lambda: len(list(folder.glob("*.begun"))) >= n_together)
+    time.sleep(0.1)
+    return begun, time.monotonic()
+
+
+def together(outcome):
+    """For each sample those that were worked on at some moment of its time."""
+    return {sample: {other for other, (first, last) in outcome.results
+                     if first < end and begun < last}
+            for sample, (begun, end) in outcome.results}
+
+
+@pytest.mark.parametrize(("need", "expected"), [(50, 2), (51, 1), (10**9, 1), (1, 4)])
+def test_running_samples_stay_within_memory(tmp_path, monkeypatch, need, expected):
+    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    outcome = runner.run(lambda sample: stay(sample, tmp_path, expected), range(2 * expected),
+                         workers=4, memory=lambda sample: need)
+    edges = sorted(edge for _, (begun, end) in outcome.results
+                   for edge in ((begun, 1), (end, -1)))
+    assert outcome.done == 2 * expected
+    assert max(itertools.accumulate(step for _, step in edges)) == expected
+
+
+def test_smaller_sample_goes_beside_a_large_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    needs = {"a": 80, "b": 80, "c": 20}
+    outcome = runner.run(lambda sample: stay(sample, tmp_path, 2), needs, workers=3,
+                         memory=needs.get)
+    assert together(outcome)["a"] == {"a", "c"} and "a" not in together(outcome)["b"]
+
+
+def test_available_memory_minds_the_control_group(tmp_path, monkeypatch):
+    plain = runner._available_memory()
+    assert 0 < plain <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    monkeypatch.setattr(runner, "_control_groups", lambda: [(tmp_path, runner._GROUP_FILES)])
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("4500\n")
+    (tmp_path / "memory.stat").write_text(
+        "anon 500\nfile 4000\nactive_file 1000\ninactive_file 2500\nworkingset_activate_file 7\n")
+    assert runner._available_memory() == 4000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert runner._available_memory() > 5000
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert runner._available_memory() > 5000
+
+
+@pytest.mark.parametrize(("own", "folders"), [
+    ("0::/\n", ["{}"]),
+    ("0::/slurm/job_7\n", ["{}/slurm/job_7", "{}/slurm", "{}"]),
+    ("8:pids:/x\n5:cpu,memory:/job\n0::/\n", ["{}/memory/job", "{}/memory", "{}"])])
+def test_control_groups(tmp_path, monkeypatch, own, folders):
+    monkeypatch.setattr(runner, "_CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: own)
+    groups = list(runner._control_groups())
+    assert [str(folder) for folder, _ in groups] == [text.format(tmp_path) for text in folders]
+    assert all(names == (runner._GROUP_FILES_V1 if "memory" in folder.parts else
+                         runner._GROUP_FILES) for folder, names in groups)
+
+
+# ---- stopping: scripts in processes of their own
+
+SCRIPT = '''"""Write one file a sample, slowly.
+
+Used by tests.
+"""
+import sys
+import time
+from pathlib import Path
+
+from utils import cli, files
+
+
+def work(number, folder):
+    with files.whole(Path(folder, f"{number}.nii.gz")) as handle:
+        handle.write(b"half")
+        handle.flush()
+        time.sleep(0.02 if number < 4 else 60)
+        handle.write(b"whole")
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+def main(root_dir):
+    print("ready", flush=True)
+    cli.finish(cli.for_each_sample(work, range(50), root_dir))
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+@pytest.fixture(name="start")
+def script_starter(tmp_path):
+    """Start the script above in a process group of its own; its output folder comes with it."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    started = []
+
+    def start(*words):
+        process = subprocess.Popen(
+            [sys.executable, script, "--root_dir", folder, *words], start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)})
+        started.append(process)
+        process.stdout.readline()
+        return process, folder
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def temporary(folder):
+    return [path for path in folder.iterdir() if path.name.startswith(".part~")]
+
+
+def group_is_gone(pid):
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return True
+    # What was not waited for yet is dead all the same.
+    states = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended just now
+            states.append(stat.read_text().rpartition(")")[2].split())
+    return all(state[0] == "Z" for state in states if state[2] == str(pid))
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+@pytest.mark.parametrize(("number", "to_group", "status"), [
+    (signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143),
+    (signal.SIGTERM, True, 143)])
+def test_stop_at_once_with_nothing_half_done(start, workers, number, to_group, status):
+    process, folder = start("--workers", workers)
+    wait_for(lambda: len(list(folder.glob("*.nii.gz"))) == 4
+             and len(temporary(folder)) == int(workers))
+    (os.killpg if to_group else os.kill)(process.pid, number)
+    begun = time.monotonic()
+    _, stderr = process.communicate(timeout=GIVEN_UP_S)
+    assert time.monotonic() - begun < 5
+    assert process.returncode == status
+    assert stderr.splitlines() == [
+        "Stopped; no file is half written. The same command continues."]
+    assert sorted(path.name for path in folder.iterdir()) == [f"{n}.nii.gz" for n in range(4)]
+    assert {path.read_bytes() for path in folder.iterdir()} == {b"halfwhole"}
+    assert group_is_gone(process.pid)
+
+
+@pytest.mark.parametrize("attempt", range(8))
+def test_stop_while_workers_start(start, attempt):
+    """A signal to the whole group may meet workers that cannot handle it yet."""
+    process, folder = start("--workers", "8")
+    time.sleep(0.003 * attempt)
+    os.killpg(process.pid, (signal.SIGINT, signal.SIGTERM)[attempt % 2])
+    _, stderr = process.communicate(timeout=GIVEN_UP_S)
+    assert "Traceback" not in stderr and stderr.count("Stopped") == 1
+    assert temporary(folder) == []
+
+
+def test_workers_die_with_their_parent(start):
+    process, folder = start("--workers", "3")
+    # The quick samples are through; who is at work now would go on for a minute.
+    wait_for(lambda: len(list(folder.glob("*.nii.gz"))) == 4 and len(temporary(folder)) == 3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: group_is_gone(process.pid))
+    assert all(path.read_bytes() == b"halfwhole" for path in folder.glob("*.nii.gz"))

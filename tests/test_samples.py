@@ -1,0 +1,167 @@
+"""Samples on disk, their paths and their info files."""
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from utils import errors, samples
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(name="root")
+def grouped_tree(tmp_path):
+    root = tmp_path / "grouped ä b"
+    touch(root / "AMOS-CT/train/Aquilion ONE/amos_0004_F", "amos_0004_info.yaml",
+          "amos_0004_volume.nii.gz", "amos_0004_mask.nii.gz")
+    touch(root / "AMOS-MRI/val/Prisma/amos_0507_M", "amos_0507_mask.nii.gz")
+    touch(root / "AMOS-CT/test/X/amos_0201_M", "amos_0201_info.yaml", "amos_0201_volume.nii.gz")
+    touch(root / "AMOS-CT/descriptor", "label_map.yaml")
+    touch(root / "empty/amos_0009_M")
+    touch(root / ".hidden/amos_0010_M", "amos_0010_mask.nii.gz")
+    return root
+
+
+def stems(found):
+    return [sample.stem for sample in found]
+
+
+def test_scan_finds_all_by_stem(root):
+    assert stems(samples.scan(root)) == ["amos_0004", "amos_0201", "amos_0507"]
+    assert stems(samples.find(root / "AMOS-MRI")) == ["amos_0507"]
+    assert stems(samples.find_annotated(root)) == ["amos_0004", "amos_0507"]
+
+
+def test_root_may_be_the_sample_itself(root, monkeypatch):
+    folder = root / "AMOS-MRI/val/Prisma/amos_0507_M"
+    assert stems(samples.scan(folder)) == ["amos_0507"]
+    monkeypatch.chdir(folder)
+    (sample,) = samples.scan(".")
+    assert sample.mask_path.exists()
+
+
+def test_none(root, tmp_path):
+    assert samples.scan(tmp_path / "missing") == []
+    for folder in (tmp_path / "missing", root / "AMOS-CT/descriptor"):
+        with pytest.raises(errors.DatasetError, match=folder.name):
+            samples.find(folder)
+    with pytest.raises(errors.DatasetError, match="has a mask"):
+        samples.find_annotated(root / "AMOS-CT/test")
+
+
+def test_foreign_stem_is_no_sample(tmp_path):
+    touch(tmp_path / "amos_0004_F", "other_0004_mask.nii.gz", "_mask.nii.gz",
+          "amos_000_mask.nii.gz", "._amos_0004_mask.nii.gz")
+    assert samples.scan(tmp_path) == []
+    touch(tmp_path / "amos_0004", "amos_0004_mask.nii.gz")
+    assert stems(samples.scan(tmp_path)) == ["amos_0004"]
+
+
+def test_linked_folder_is_followed_once(root, tmp_path):
+    (tmp_path / "link").symlink_to(root, target_is_directory=True)
+    assert stems(samples.scan(tmp_path / "link")) == ["amos_0004", "amos_0201", "amos_0507"]
+    (root / "AMOS-CT/loop").symlink_to(root, target_is_directory=True)
+    assert stems(samples.scan(root)) == ["amos_0004", "amos_0201", "amos_0507"]
+
+
+def test_paths():
+    sample = samples.Sample("amos_0004", Path("d"))
+    assert str(sample) == "amos_0004"
+    assert sample.info_path == Path("d/amos_0004_info.yaml")
+    assert sample.volume_path == Path("d/amos_0004_volume.nii.gz")
+    assert sample.mask_path == Path("d/amos_0004_mask.nii.gz")
+    assert sample.binary_mask_path(2, "right_kidney") == Path(
+        "d/amos_0004_mask_02_right_kidney.nii.gz")
+    assert sample.binary_mask_path(255, "x") == Path("d/amos_0004_mask_255_x.nii.gz")
+
+
+def test_binary_masks_and_foreign_files(tmp_path):
+    folder = touch(
+        tmp_path / "amos_0004_F", "amos_0004_mask.nii.gz", "amos_0004_volume.nii.gz",
+        "amos_0004_mask_02_right_kidney.nii.gz", "amos_0004_mask_00_background.nii.gz",
+        "amos_0004_mask_100_x.nii.gz", "amos_0004_info.yaml", "._amos_0004_mask.nii.gz",
+        "amos_0004_mask_2_x.nii.gz", "amos_0005_mask_01_spleen.nii.gz", "seg.nii", "note.txt",
+        ".part~h~1~2~3")
+    (sample,) = samples.scan(tmp_path)
+    assert sample.binary_mask_paths() == {
+        (0, "background"): folder / "amos_0004_mask_00_background.nii.gz",
+        (2, "right_kidney"): folder / "amos_0004_mask_02_right_kidney.nii.gz",
+        (100, "x"): folder / "amos_0004_mask_100_x.nii.gz"}
+    assert list(sample.binary_mask_paths()) == sorted(sample.binary_mask_paths())
+    assert sample.foreign_files() == [
+        "amos_0004_mask_2_x.nii.gz", "amos_0005_mask_01_spleen.nii.gz", "seg.nii"]
+
+
+# ---- info files
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(["subset", "sex", "age", "site"]), TEXT))
+@example({"sex": "\x7f\x80\x85\u2028\ufeff\uffff\x00"})
+@example({"sex": "No", "age": "0010", "site": "~", "subset": "=1+1"})
+@example({"sex": "a\\u0041\"'#: \n\t 🫀"})
+def test_info_comes_back(tmp_path_factory, info):
+    path = tmp_path_factory.getbasetemp() / "i.yaml"
+    content = samples.info_bytes(info)
+    path.write_bytes(content or b"{}")
+    assert samples.read_info(path) == info
+    assert content.count(b"\n") == len(info)
+
+
+def test_info_is_quoted_text():
+    assert samples.info_bytes({"seq": "0004", "sex": "F"}) == b'seq: "0004"\nsex: "F"\n'
+
+
+def test_info_that_lost_its_quotes(tmp_path):
+    path = tmp_path / "i.yaml"
+    path.write_text("seq: 0010\nsex: No\nbirth_date: 1949-01-01\nage:\nsite: ~\n")
+    assert samples.read_info(path) == {
+        "seq": "0010", "sex": "No", "birth_date": "1949-01-01", "age": "", "site": "~"}
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"text", b"- 1", b"a: [", b"\xff\xfe", b"a: \x00", b"[a]: 1\n? {b: c}\n: 2\n",
+    b"!!python/name:os.system x"])
+def test_no_info_table(tmp_path, content):
+    path = tmp_path / "amos_0004_info.yaml"
+    path.write_bytes(content)
+    with pytest.raises(errors.DatasetError, match="amos_0004_info.yaml") as caught:
+        samples.read_info(path)
+    assert caught.value.code == "info" and "\n" not in str(caught.value)
+
+
+def test_missing_info(tmp_path):
+    with pytest.raises(errors.DatasetError, match="routine 02"):
+        samples.read_info(tmp_path / "i.yaml")
+    with pytest.raises(errors.DatasetError, match="no readable"):
+        samples.read_info(tmp_path)
+
+
+def test_has_info(tmp_path):
+    path = tmp_path / "i.yaml"
+    assert not samples.has_info(path, b"")
+    path.write_bytes(b"a: 1\n")
+    assert samples.has_info(path, b"a: 1\n") and not samples.has_info(path, b"a: 2\n")
+
+
+def test_no_key():
+    error = samples.no_key("i.yaml", "sex")
+    assert str(error) == "i.yaml: sex is missing" and error.expected == "sex"
+
+
+def test_mask_bytes(tmp_path):
+    sample = samples.Sample("amos_0004", tmp_path)
+    assert samples.mask_bytes(sample) == 0
+    sample.mask_path.write_bytes(bytes(5))
+    assert samples.mask_bytes(sample) == 5
+    assert os.listdir(tmp_path) == ["amos_0004_mask.nii.gz"]
