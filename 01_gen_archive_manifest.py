@@ -42,48 +42,28 @@ def report_undefined(outcome, metadata, rows, table_paths):
             code="metadata", expected="one row", found="none"))
 
 
-def report_oddities(outcome, root_dir, contents):
-    """Add what the folders themselves tell to the outcome."""
-    outcome.failures[:0] = contents.failures
-    outcome.warnings += archive.check_dataset_json(root_dir, contents, amos22)
-    if contents.ignored:
-        outcome.warnings.append((amos22.NAME, f"{len(contents.ignored)} NIfTI files ignored, no "
-                                 f"{amos22.EXAMPLE_FILE}: {archive.listed(contents.ignored)}"))
-
-
 @cli.routine(__doc__)
 @cli.root_dir_option
-@click.option("--output_manifest_file", required=True, type=cli.OUTPUT_WORKBOOK, metavar="XLSX",
-              help="Workbook to write; its folder is made.")
+@cli.output_manifest_option
 @click.option("--labeled_data_meta", type=cli.FILE, metavar="CSV",
               show_default=f"{amos22.TABLE_PATTERN} below --root_dir, else beside it",
               help="Metadata table.")
-@click.option("--check_content", is_flag=True, show_default="off",
-              help="Decode every file to its end, not only its header.")
+@cli.check_content_option
 def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
-    contents = archive.find(root_dir, amos22)
-    if not contents.files and not contents.failures:
-        raise errors.DatasetError(f"{root_dir}: no file of {amos22.NAME}, expected "
-                                  f"{amos22.EXAMPLE_FILE} and others at any depth below it")
+    contents = archive.find_any(root_dir, amos22)
     table_paths = [labeled_data_meta] if labeled_data_meta else archive.find_tables(
         root_dir, contents, amos22.TABLE_PATTERN)
     metadata = read_metadata(table_paths)
     outcome = cli.for_each_sample(archive.describe, contents.files, check_content,
                                   size=archive.size_bytes)
-    rows, messages = archive.compare_pairs(outcome.results)
-    outcome.warnings += messages
-    report_oddities(outcome, root_dir, contents)
+    rows = archive.conclude(outcome, contents, amos22)
+    outcome.warnings += archive.check_dataset_json(root_dir, contents, amos22)
     report_undefined(outcome, metadata, rows, table_paths)
     lines = archive.summary(contents, outcome.results, amos22.SUBSETS)
-    if not rows:  # a manifest without rows would only hide an earlier one
-        lines.append("no manifest written")
-    else:
-        table = manifest.Table(list(amos22.ARCHIVE_COLUMNS),
-                               [row | metadata.of(row["seq"]) for row in rows])
-        manifest.write(output_manifest_file, {"Manifest": table}, overwrite=overwrite)
-        lines.append(f"{output_manifest_file}: {len(rows)} rows")
-    cli.finish(outcome, *lines, noun="file")
+    told = archive.write_manifest(output_manifest_file, amos22.ARCHIVE_COLUMNS,
+                                  [row | metadata.of(row["seq"]) for row in rows], overwrite)
+    cli.finish(outcome, *lines, told, noun="file")
 
 
 if __name__ == "__main__":

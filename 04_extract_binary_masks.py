@@ -9,23 +9,19 @@ mask the stale ones alone are written again.
   python 04_extract_binary_masks.py --root_dir root_dir/grouped \\
       --label_explanation root_dir/descriptor/label_map.yaml
 """
-import click
-
 from utils import binary_masks, cli, files, labels, samples
 
 
 @cli.routine(__doc__)
 @cli.root_dir_option
-@click.option("--label_explanation", required=True, type=cli.FILE, metavar="YAML",
-              help="label_map.yaml: which label has which name.")
+@cli.label_map_option
 def main(root_dir, label_explanation, overwrite):
     label_names = labels.read_label_map(label_explanation)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)  # the test subset has volumes only
     outcome = cli.for_each_sample(binary_masks.write, annotated, label_names, overwrite,
                                   size=samples.mask_bytes, memory=binary_masks.memory)
-    n_written = sum(n for _, n in outcome.results)
-    cli.finish(outcome, f"{n_written} binary masks written, {len(label_names)} for each sample")
+    cli.finish(outcome, binary_masks.summary(outcome, label_names))
 
 
 if __name__ == "__main__":

@@ -10,31 +10,22 @@ worksheets of the workbook are kept.
   python 05_gen_dataset_manifest.py --root_dir root_dir/grouped \\
       --output_manifest_file root_dir/grouped/dataset_manifest.xlsx
 """
-import click
-
-from utils import amos22, binary_masks, cli, dataset, files, manifest, samples, splits
+from utils import amos22, binary_masks, cli, dataset, files, manifest, samples
 
 
 @cli.routine(__doc__)
 @cli.root_dir_option
-@click.option("--output_manifest_file", required=True, type=cli.OUTPUT_WORKBOOK, metavar="XLSX",
-              help="Workbook to write; its folder is made.")
-@click.option("--tolerance_mm", type=click.FloatRange(min=0), default=1e-3, metavar="MM",
-              help="Affine, spacing and origin of a sample's files may differ by this, mm.")
+@cli.output_manifest_option
+@cli.tolerance_option
 def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     files.sweep(root_dir)
+    found = samples.find(root_dir)
     outcome = cli.for_each_sample(
-        dataset.describe, samples.find(root_dir), root_dir, amos22.DATASET_KEYS, tolerance_mm,
+        dataset.describe, found, root_dir, amos22.DATASET_KEYS, tolerance_mm,
         size=samples.mask_bytes, memory=binary_masks.memory)
-    dataset.check_together(outcome)
-    if outcome.failures:
-        cli.finish(outcome, f"No manifest written; {output_manifest_file} is as it was")
-    table = dataset.table(outcome, amos22.DATASET_KEYS)
-    manifest.replace_sheet(output_manifest_file, "Manifest", table, overwrite)
-    for name in splits.out_of_date(output_manifest_file, table):
-        cli.warn(name, "this worksheet repeats an older manifest; run routine 06 again")
-    cli.finish(outcome, f"{output_manifest_file}: {len(table.rows)} rows")
+    cli.finish(outcome, dataset.write(found, outcome, output_manifest_file, amos22.DATASET_KEYS,
+                                      overwrite))
 
 
 if __name__ == "__main__":

@@ -14,15 +14,12 @@ from utils import cli, splits
 
 
 @cli.routine(__doc__, images=False)
-@click.option("--manifest_file", required=True, type=cli.FILE, metavar="XLSX",
-              help="Dataset manifest, as routine 05 writes it.")
-@click.option("--split_name", default="split01_standard", metavar="NAME",
-              help="Name of the worksheet and of its last column.")
+@cli.manifest_file_option
+@cli.new_split_option(default="split01_standard")
 def main(manifest_file, split_name):
     """Add the worksheet and tell the size of each subset."""
     counts = splits.make_sheet(manifest_file, split_name, splits.published)
-    listed = ", ".join(f"{count} {subset}" for subset, count in counts.items())
-    click.echo(f"{manifest_file}, worksheet {split_name}: {counts.total()} samples ({listed})")
+    click.echo(splits.summary(manifest_file, split_name, counts))
 
 
 if __name__ == "__main__":

@@ -1,31 +1,39 @@
 #!/usr/bin/env bash
-# From an AMOS22 archive to the finished data set; see usage below.
+# From an archive to the finished data set; see usage below. NME/tutorial.sh has what differs there.
 set -euo pipefail
 
 usage() {
     cat << 'END'
-Usage: ./run_tutorial.sh [--from STEP] [ROOT]
+Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [ROOT]
 
   From an AMOS22 archive to the finished data set: runs the commands of the README one after the
   other and prints each as it would be typed. The first time it makes .venv and installs
   requirements.txt there.
 
-  ROOT/archive holds the unpacked archive and the metadata table. Results go to ROOT/descriptor and
-  ROOT/grouped. Without ROOT a small made-up archive is written to sample_data and taken.
+  ROOT/archive holds the unpacked archive (of AMOS22 also the metadata table). Results go to
+  ROOT/descriptor and ROOT/grouped. Without ROOT a small made-up archive is written to sample_data
+  (or sample_data_nme) and taken.
 
   What is finished is skipped: the same command continues an interrupted run.
 
 Options:
-  --from STEP  Begin with a later step: 01 02 03 04 denoise 05 06 07. With --from 02 a manifest that
-               was corrected by hand after routine 01 is taken as it is.
-  -h, --help   Show this message and exit.
+  --dataset NAME  amos22, which is the default, or nme: the commands of NME/README.md.
+  --from STEP     Begin with a later step: 01 02 03 04 denoise 05 06 07 (nme: 01 to 06). With
+                  --from 02 a manifest that was corrected by hand after routine 01 is taken as it
+                  is.
+  -h, --help      Show this message and exit.
 
 Exit status: 0 all done; 1 some samples failed, all others are done (the routines concerned are
 named at the end); 2 wrong usage or missing input, stopped there.
 END
 }
 
-readonly STEPS=(01 02 03 04 denoise 05 06 07)
+STEPS=(01 02 03 04 denoise 05 06 07)
+FOLDERS="imagesTr, labelsTr, ..."  # what is expected in the archive
+SAMPLE_ROOT=sample_data
+GENERATOR=utils/generate_sample_archive.py
+TEMPLATE=descriptor_templates/label_map.yaml
+EXTRACTOR=07_extract_split_index_manifest.py
 readonly SPLIT=split01_standard
 # What gets a manifest, relative to grouped: all of AMOS22 and its two parts.
 readonly MANIFESTS=(dataset_manifest.xlsx AMOS-CT/dataset_manifest_amos_ct.xlsx
@@ -35,17 +43,24 @@ not_made=""  # manifests that routine 05 did not write in this run
 
 main() {
     local from=01 root='' have_root=no
+    dataset=amos22  # for all functions below
     while (( $# )); do
         case $1 in
             -h | --help) usage; exit 0 ;;
             --from) (( $# > 1 )) || refuse "--from needs a step: ${STEPS[*]}"; from=$2; shift ;;
             --from=*) from=${1#*=} ;;
+            --dataset) (( $# > 1 )) || refuse "--dataset needs a name: amos22 or nme"
+                       dataset=$2; shift ;;
+            --dataset=*) dataset=${1#*=} ;;
             -*) refuse "no such option: $1 (see --help)" ;;
             *) [[ $have_root == no ]] || refuse "one ROOT expected, found a second: $1"
                root=$1 have_root=yes ;;
         esac
         shift
     done
+    [[ $dataset == amos22 || $dataset == nme ]] ||
+        refuse "no such data set: $dataset; expected amos22 or nme"
+    [[ $dataset == amos22 ]] || source "$repository/NME/tutorial.sh"
     [[ $from == [1-7] ]] && from=0$from
     [[ " ${STEPS[*]} " == *" $from "* && $from != *' '* ]] ||
         refuse "no such step: $from; expected one of ${STEPS[*]}"
@@ -57,11 +72,11 @@ main() {
     echo "In $PWD:"
     show source .venv/bin/activate
     export VIRTUAL_ENV=$PWD/.venv PATH=$PWD/.venv/bin:$PATH
-    run_steps "$from" "${root:-sample_data}" "$have_root"
+    run_steps "$from" "${root:-$SAMPLE_ROOT}" "$have_root"
 }
 
 check_root() {
-    local parts="imagesTr, labelsTr, ... at any depth below it"
+    local parts="$FOLDERS at any depth below it"
     [[ -d $1 ]] || refuse "no such folder: $1; expected one with archive/ in it ($parts)"
     [[ -d $1/archive ]] || refuse "no such folder: $1/archive; expected the archive there ($parts)"
 }
@@ -72,7 +87,7 @@ run_steps() {
     root=$2 grouped=$2/grouped descriptor=$2/descriptor is_given=$3  # for all functions below
     if [[ $is_given == no ]]; then
         title "Sample archive" 01
-        run python utils/generate_sample_archive.py --root_dir "$root"
+        run python "$GENERATOR" --root_dir "$root"
     fi
     put_label_map
     for step in "${STEPS[@]}"; do
@@ -84,7 +99,7 @@ run_steps() {
 }
 
 put_label_map() {
-    local target=$descriptor/label_map.yaml template=descriptor_templates/label_map.yaml
+    local target=$descriptor/label_map.yaml template=$TEMPLATE
     [[ ! -e $target ]] || return 0
     title "Label map" 01
     show mkdir -p "$descriptor"
@@ -184,23 +199,29 @@ split_set() {
 }
 
 extract_set() {
-    local group subset absent=''
-    local -a options=()
+    local subset present='' absent=''
     for subset in train val test; do
-        has_samples "$1" "$subset" || absent+=" $subset"
+        if has_samples "$1" "$subset"; then present+=" $subset"; else absent+=" $subset"; fi
     done
+    [[ -z $absent ]] || echo "$1: no samples in$absent, left out of --subsets"
+    extract "$2" "$SPLIT" "$1/splits/$SPLIT" "$present"
+}
+
+# extract MANIFEST SPLIT OUTPUT SUBSETS: index manifests of the usual groups of these subsets.
+extract() {
+    local group subset
+    local -a options=()
     for group in "train val" train val test; do
         for subset in $group; do
-            [[ " $absent " != *" $subset "* ]] || continue 2
+            [[ " $4 " == *" $subset "* ]] || continue 2
         done
         # shellcheck disable=SC2206  # the words of a group are words of the command
         options+=(--subsets $group)
     done
-    [[ -z $absent ]] || echo "$1: no samples in$absent, left out of --subsets"
     # With nothing left the routine itself says what is missing.
     (( ${#options[@]} )) || options=(--subsets train)
-    run python 07_extract_split_index_manifest.py --manifest_file "$2" --split_name "$SPLIT" \
-        --output_index_manifest_dir "$1/splits/$SPLIT" "${options[@]}"
+    run python "$EXTRACTOR" --manifest_file "$1" --split_name "$2" \
+        --output_index_manifest_dir "$3" "${options[@]}"
 }
 
 # has_samples FOLDER [SUBSET]: is there a volume below it, in this subset?
@@ -247,6 +268,7 @@ run() {
 # stop STATUS: ends everything, and says how to go on.
 stop() {
     local again=./run_tutorial.sh
+    [[ $dataset == amos22 ]] || again+=" --dataset $dataset"
     [[ $current == 01 ]] || again+=" --from $current"
     [[ $is_given == no ]] || again+=" $(quoted "$root")"
     echo >&2

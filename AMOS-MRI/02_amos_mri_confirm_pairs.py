@@ -21,9 +21,11 @@ from utils import amos22, cli, pairs
 @cli.root_dir_option
 @cli.pair_options
 def main(root_dir, output_dir, archive_manifest, overwrite):
-    found = pairs.plan(root_dir, output_dir, archive_manifest, amos22, amos22.MRI_SCANNERS)
+    found = pairs.plan(root_dir, output_dir, archive_manifest, amos22,
+                       amos22.of_scanners(amos22.MRI_SCANNERS))
     space = pairs.prepare(found, output_dir, amos22.SUBSETS, overwrite)
-    outcome = cli.for_each_sample(pairs.confirm, found, overwrite, size=pairs.size_bytes)
+    outcome = cli.for_each_sample(pairs.confirm, found, overwrite, cli.spare_core(),
+                                  size=pairs.size_bytes)
     cli.finish(outcome, space, pairs.summary(outcome, amos22.SUBSETS))
 
 

@@ -9,7 +9,8 @@ import pytest
 from utils import denoise, errors
 
 REAL_ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "real_archive"
-REAL_MASKS = ("labelsTr/amos_0004", "labelsTr/amos_0005", "labelsTr/amos_0507", "labelsVa/amos_0008")
+REAL_MASKS = ("labelsTr/amos_0004", "labelsTr/amos_0005", "labelsTr/amos_0507",
+              "labelsVa/amos_0008")
 ONE_MM = np.ones(3, dtype=np.float32)
 
 

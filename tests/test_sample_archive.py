@@ -15,7 +15,7 @@ import phantoms
 import pytest
 from scipy import ndimage as ndi
 
-from utils import errors, geometry, nifti, runner, sample_archive
+from utils import errors, geometry, nifti, provenance, runner, sample_archive
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "utils" / "generate_sample_archive.py"
@@ -30,7 +30,8 @@ PLAUSIBLE_ML = {1: (90, 300), 2: (90, 220), 3: (90, 220), 4: (8, 40), 5: (6, 30)
 
 def contents(root_dir):
     return {path.relative_to(root_dir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root_dir.rglob("*")) if path.is_file()}
+            for path in sorted(root_dir.rglob("*"))
+            if path.is_file() and path.name != provenance.FILE_NAME}
 
 
 def run(*words, cwd):

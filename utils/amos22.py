@@ -13,6 +13,8 @@ MRI_SCANNERS = frozenset({"Ingenia", "Prisma", "SIGNA HDe", "Achieva"})
 CT_DIR, MRI_DIR = "AMOS-CT", "AMOS-MRI"
 
 SUBSETS = ("train", "val", "test")
+# Those published with masks.
+LABELLED_SUBSETS = ("train", "val")
 # Folder of the archive -> type and subset of the files in it; labelsTs was never published.
 FOLDERS = {"imagesTr": ("v3d", "train"), "imagesVa": ("v3d", "val"), "imagesTs": ("v3d", "test"),
            "labelsTr": ("m3d", "train"), "labelsVa": ("m3d", "val"), "labelsTs": ("m3d", "test")}
@@ -41,6 +43,9 @@ DATASET_KEYS = ("seq", "sex", "subset", "manufacturer_model_name", "manufacturer
                 "age", "acquisition_date", "site")
 
 ZENODO_RECORD = "7262581"
+DESCRIPTION = "Abdominal multi-organ segmentation, 15 organs in CT and MRI"
+REFERENCE = f"https://zenodo.org/records/{ZENODO_RECORD}"
+LICENCE = "CC BY 4.0"
 ARCHIVE_DOWNLOAD = "amos22.zip"
 TABLE_DOWNLOAD = "labeled_data_meta_0000_0599.csv"
 TABLE_PATTERN = "labeled_data_meta_*.csv"
@@ -114,6 +119,23 @@ def subset(columns: dict) -> str:
     str
     """
     return columns["subset"]
+
+
+def modality(columns: dict) -> str | None:
+    """Return CT or MRI, as the scanner of a row tells; None for a scanner of neither set.
+
+    Parameters
+    ----------
+    columns : dict
+        Holds ``manufacturer_model_name``.
+
+    Returns
+    -------
+    str or None
+    """
+    scanner = columns.get("manufacturer_model_name")
+    sets = {"CT": CT_SCANNERS, "MRI": MRI_SCANNERS}
+    return next((name for name, scanners in sets.items() if scanner in scanners), None)
 
 
 def read_metadata_table(path) -> list[dict]:
@@ -353,9 +375,37 @@ def sample_dir(info: dict) -> PurePosixPath:
                          f"{sample_name(info)}_{info['sex']}")
 
 
-def is_known(info: dict) -> bool:
-    """Tell whether a row's scanner says which sub-data set it belongs to."""
-    return info["manufacturer_model_name"] in CT_SCANNERS | MRI_SCANNERS
+def of_scanners(scanners):
+    """Return the choice of rows for one sub-data set, see `pairs.plan`.
+
+    Parameters
+    ----------
+    scanners : frozenset of str
+        `CT_SCANNERS` or `MRI_SCANNERS`.
+
+    Returns
+    -------
+    callable
+        True for a row of these scanners, and for one of a scanner in neither set.
+    """
+    others = (CT_SCANNERS | MRI_SCANNERS) - scanners
+    return lambda row: row["manufacturer_model_name"] not in others
+
+
+def row_faults(row: dict) -> list[errors.DatasetError]:
+    """Find what is wrong with a sample beyond its rows' form: a scanner that is not known.
+
+    Parameters
+    ----------
+    row : dict
+        From `plain_row`.
+    """
+    if modality(row):
+        return []
+    scanner = row["manufacturer_model_name"]
+    return [errors.DatasetError(
+        f"scanner {scanner!r} is none of those known; correct manufacturer_model_name in the "
+        "manifest", code="scanner", found=scanner)]
 
 
 def trees(output_dir) -> list:

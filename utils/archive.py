@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from utils import errors, files, geometry, nifti
+from utils import errors, files, geometry, manifest, nifti
 
 VOLUME, MASK = "v3d", "m3d"
 DATASET_JSON = "dataset.json"
@@ -164,6 +164,22 @@ def find(root_dir, facts) -> Contents:
     return contents
 
 
+def find_any(root_dir, facts) -> Contents:
+    """Look through an archive, as `find` does; ``facts.EXAMPLE_FILE`` shows what is expected.
+
+    Raises
+    ------
+    DatasetError
+        There is nothing of the data set in it.
+    """
+    contents = find(root_dir, facts)
+    if not contents.files and not contents.failures:
+        others = f"; other NIfTI files: {listed(contents.ignored)}" if contents.ignored else ""
+        raise errors.DatasetError(f"{root_dir}: no file of {facts.NAME}, expected "
+                                  f"{facts.EXAMPLE_FILE} and others at any depth below it{others}")
+    return contents
+
+
 def _walk(root, failures):
     """Yield (folder, file names) of the root and all below, real folders before linked ones."""
     def not_listed(error):
@@ -304,6 +320,51 @@ def _oddities(mask_file, mask, volume_file, volume):
 
 def _voxels(shape):
     return " x ".join(map(str, shape))
+
+
+def conclude(outcome, contents: Contents, facts) -> list[dict]:
+    """Make the manifest rows, and add to the outcome what pairs and folders tell.
+
+    Parameters
+    ----------
+    outcome : runner.Outcome
+        Of `describe`.
+    contents : Contents
+        What `find` found.
+    facts : module or object
+        ``NAME`` of the data set and an ``EXAMPLE_FILE``, for the message on files that are none.
+
+    Returns
+    -------
+    list of dict
+        See `compare_pairs`.
+    """
+    rows, messages = compare_pairs(outcome.results)
+    outcome.warnings += messages
+    outcome.failures[:0] = contents.failures
+    if contents.ignored:
+        outcome.warnings.append((facts.NAME, f"{len(contents.ignored)} NIfTI files ignored, no "
+                                 f"{facts.EXAMPLE_FILE}: {listed(contents.ignored)}"))
+    return rows
+
+
+def write_manifest(path, columns, rows: list[dict], overwrite: bool) -> str:
+    """Write the archive manifest and return the line that tells so.
+
+    Parameters
+    ----------
+    path : path-like
+    columns : sequence of str
+    rows : list of dict
+        None: no manifest is written; it would only hide an earlier one.
+    overwrite : bool
+        See `manifest.write`.
+    """
+    if not rows:
+        return "no manifest written"
+    table = manifest.Table(list(columns), rows)
+    manifest.write(path, {manifest.MAIN_SHEET: table}, overwrite=overwrite)
+    return f"{path}: {len(rows)} rows"
 
 
 def check_dataset_json(root_dir, contents: Contents, facts) -> list:

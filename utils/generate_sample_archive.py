@@ -30,20 +30,13 @@ from utils import cli, sample_archive
 
 _N_CT = click.IntRange(0, sample_archive.MAX_N_CT)
 _N_MRI = click.IntRange(0, sample_archive.MAX_N_MRI)
-_LENGTH = click.IntRange(sample_archive.SHORTEST, sample_archive.LONGEST)
 
 
 @cli.routine(__doc__)
-@click.option("--root_dir", required=True, type=cli.OUTPUT_DIR, metavar="DIR",
-              help="Folder to write to.")
+@cli.made_up_options(sample_archive.DEFAULT_SHAPE, sample_archive.SHORTEST, sample_archive.LONGEST)
 @click.option("--samples", type=(_N_CT, _N_MRI), metavar="CT MRI",
               default=(sample_archive.DEFAULT_N_CT, sample_archive.DEFAULT_N_MRI),
               help="How many CT and how many MRI scans.")
-@click.option("--shape", type=(_LENGTH,) * 3, metavar="X Y Z",
-              default=sample_archive.DEFAULT_SHAPE,
-              help="Voxels of every scan; the field of view stays the same.")
-@click.option("--seed", type=click.IntRange(min=0), default=0,
-              help="Another number makes other people.")
 def main(root_dir, samples, shape, seed, overwrite):
     settings = sample_archive.Settings(shape, *samples, seed)
     planned = sample_archive.prepare(root_dir, settings)

@@ -44,7 +44,7 @@ def check_apart(root_dir, output_dir):
               metavar="KX KY", help="Size of the all-ones kernel, pixels; odd numbers.")
 @click.option("--filter_halfedge", type=click.IntRange(min=0), default=3, metavar="F",
               help="The window has (2F+1) x (2F+1) pixels.")
-@click.option("--region_area_thresh", type=click.FloatRange(min=0), default=10.0, metavar="MM2",
+@click.option("--region_area_thresh", type=cli.NOT_NEGATIVE, default=10.0, metavar="MM2",
               help="Regions below this area are small, mm^2.")
 def main(root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, overwrite):
     check_apart(root_dir, output_dir)

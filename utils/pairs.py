@@ -46,7 +46,7 @@ class Pair:
         return self.sample.stem
 
 
-def plan(root_dir, output_dir, archive_manifest, facts, scanners) -> list[Pair]:
+def plan(root_dir, output_dir, archive_manifest, facts, belongs=None) -> list[Pair]:
     """Make out from the archive manifest which samples there are and what is wrong with them.
 
     Parameters
@@ -54,13 +54,14 @@ def plan(root_dir, output_dir, archive_manifest, facts, scanners) -> list[Pair]:
     root_dir : path-like
         The archive, which ``file_path`` is relative to.
     output_dir : path-like
-        The sub-data set's folder in the grouped tree.
+        The grouped tree, or the sub-data set's folder in it.
     archive_manifest : path-like
         Workbook of routine 01, perhaps corrected by hand.
     facts : module or object
         The data set's (see `amos22`).
-    scanners : collection of str
-        Scanner models of this sub-data set.
+    belongs : callable, optional
+        Tells of a row whether it is to be looked at here: one of this sub-data set, or one that
+        belongs nowhere and so is a fault. Default: every row.
 
     Returns
     -------
@@ -84,15 +85,14 @@ def plan(root_dir, output_dir, archive_manifest, facts, scanners) -> list[Pair]:
             faulty.append(Pair(sample, {}, error=error))
             continue
         by_sample[facts.sample_name(plain)].append(plain)
-    places = _places(facts.trees(Path(output_dir)))
+    # Made absolute: "." has no name and no parent that would lead to the sibling.
+    places = _places(facts.trees(Path(os.path.abspath(output_dir))))
     on_disk = archive.find(root_dir, facts)
     labelled = {file.sample for file in on_disk.files if file.type == "m3d"}
     labelled.update(name for name, _ in on_disk.failures)
     pairs = []
     for stem, of_sample in sorted(by_sample.items()):
-        chosen = [row for row in of_sample
-                  if row["manufacturer_model_name"] in scanners or not facts.is_known(row)]
-        if chosen:
+        if belongs is None or any(map(belongs, of_sample)):
             pairs.append(_pair(stem, of_sample, Path(root_dir), Path(output_dir), facts,
                                stem in labelled, places[stem]))
     return faulty + pairs
@@ -115,14 +115,14 @@ def _pair(stem, rows, root_dir, output_dir, facts, is_labelled, places):
         return Pair(sample, info, error=errors.CasesError(cases))
     sample = samples.Sample(stem, output_dir / facts.sample_dir(info))
     found, cases = _find_files(rows, root_dir)
-    elsewhere = [place for place in places if place.absolute() != sample.directory.absolute()]
+    elsewhere = [place for place in places if place != Path(os.path.abspath(sample.directory))]
     if elsewhere:
         cases.append(errors.DatasetError(
             f"already lies in {elsewhere[0]}, expected in {sample.directory}; remove that folder "
             "and run this routine again", file=elsewhere[0], code="elsewhere",
             expected=sample.directory, found=elsewhere[0]))
     note = ""
-    if "m3d" not in found and not cases and info["subset"] != "test":
+    if "m3d" not in found and not cases and info["subset"] in facts.LABELLED_SUBSETS:
         if is_labelled:
             cases.append(errors.DatasetError(
                 f"a label file of this {info['subset']} volume lies in the archive, but the "
@@ -148,12 +148,7 @@ def _row_cases(stem, rows, facts):
             told = " and ".join(f"{value!r} ({path})" for path, value in given.items())
             cases.append(errors.DatasetError(f"its rows disagree on {key}: {told}",
                                              code="metadata", found=told))
-    if not cases and not facts.is_known(rows[0]):
-        cases.append(errors.DatasetError(
-            f"scanner {rows[0]['manufacturer_model_name']!r} is none of those known; correct "
-            "manufacturer_model_name in the manifest", code="scanner",
-            found=rows[0]["manufacturer_model_name"]))
-    return cases
+    return cases or facts.row_faults(rows[0])
 
 
 def _find_files(rows, root_dir):
@@ -174,14 +169,15 @@ def _find_files(rows, root_dir):
     return found, cases
 
 
-def prepare(pairs: list[Pair], output_dir, subsets, overwrite: bool) -> str:
-    """Estimate the disk space that is still needed, and make the subsets' folders.
+def prepare(pairs: list[Pair], output_dir, folders, overwrite: bool) -> str:
+    """Estimate the disk space that is still needed, and make the tree's folders.
 
     Parameters
     ----------
     pairs : list of Pair
     output_dir : path-like
-    subsets : sequence of str
+    folders : sequence of str
+        Those that are there even without samples, relative to `output_dir`.
     overwrite : bool
         Finished samples are done again.
 
@@ -198,14 +194,14 @@ def prepare(pairs: list[Pair], output_dir, subsets, overwrite: bool) -> str:
     needed = sum(_size(pair.volume) for pair in pairs
                  if pair.error is None and (overwrite or not pair.sample.volume_path.exists()))
     needed = int(GROWTH * needed)
-    folder = next(place for place in (Path(output_dir).absolute(), *Path(output_dir).absolute()
-                                      .parents) if place.exists())
-    free = shutil.disk_usage(folder).free
+    disk = next(place for place in (Path(output_dir).absolute(), *Path(output_dir).absolute()
+                                    .parents) if place.exists())
+    free = shutil.disk_usage(disk).free
     told = f"about {_readable_size(needed)} needed, {_readable_size(free)} free"
     if needed > free:
-        raise errors.DatasetError(f"{folder}: not enough disk space: {told}", code="space")
-    for subset in subsets:
-        files.make_dir(Path(output_dir, subset))
+        raise errors.DatasetError(f"{disk}: not enough disk space: {told}", code="space")
+    for folder in folders:
+        files.make_dir(Path(output_dir, folder))
     files.sweep(output_dir)
     return f"Disk space: {told}"
 
@@ -225,7 +221,7 @@ def size_bytes(pair: Pair) -> int:
     return 0 if pair.volume is None else _size(pair.volume)
 
 
-def confirm(pair: Pair, overwrite: bool):
+def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False):
     """Write what of one sample is not finished yet.
 
     Parameters
@@ -233,6 +229,8 @@ def confirm(pair: Pair, overwrite: bool):
     pair : Pair
     overwrite : bool
         Write all of it.
+    read_ahead : bool
+        Use a second core; same bytes.
 
     Returns
     -------
@@ -263,12 +261,15 @@ def confirm(pair: Pair, overwrite: bool):
     affine = _affine_to_write(volume, mask, tell=bool(todo))
     with contextlib.ExitStack() as stack:
         stack.enter_context(files.directory(pair.sample.directory))
-        staged = [stack.enter_context(_stage(target, source, affine, is_mask=source is mask))
-                  for target, source in todo.items()]
+        staged = []
+        if mask and set(todo) == {pair.sample.volume_path}:
+            # Renamed first: after an interruption the volume is still the one to do.
+            staged += map(stack.enter_context, _moved_mask(pair.sample.mask_path, affine))
+        staged += [stack.enter_context(_stage(target, source, affine, source is mask, read_ahead))
+                   for target, source in todo.items()]
         with files.Pending(pair.sample.info_path) as info_file:
             info_file.handle.write(info)
-            for pending in (*staged, info_file):
-                pending.commit()
+            files.commit([*staged, info_file])
     return pair.info["subset"]
 
 
@@ -327,14 +328,23 @@ def _affine_to_write(volume, mask, tell):
     return affine
 
 
-def _stage(target, source, affine, is_mask):
+def _stage(target, source, affine, is_mask, read_ahead):
     descrip = marks.text({marks.SOURCE: source.source_crc})
     if is_mask:
         return nifti.stage_mask(target, source, affine, descrip)
-    pending, conversion = nifti.stage_volume(target, source, affine, descrip)
+    pending, conversion = nifti.stage_volume(target, source, affine, descrip, read_ahead)
     for message in conversion.complaints(source.path):
         _warn(message)
     return pending
+
+
+def _moved_mask(path, affine):
+    """A finished mask, as it is now, in the geometry of its volume where that has changed."""
+    kept = nifti.read_header(path)
+    if geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > _SAME_AFFINE_MM:
+        _warn(f"{path}: its volume's affine changed since; the voxels stay, the affine follows")
+        return [nifti.stage_mask(path, kept, affine, marks.text(marks.read(kept.descrip)))]
+    return []
 
 
 def summary(outcome: runner.Outcome, subsets) -> str:

@@ -378,15 +378,33 @@ def _grid(sample, shape, seed, spacing, size):
         in_plane = round(float((2 * _MARGIN * half / shape[:2]).max()), 4)
         length = np.clip(_THICKEST_SLICE_MM * shape[2], shortest, longest) * size
         spacing = (in_plane, in_plane, round(float(length) / shape[2], 3))
-    sides = {letter: np.eye(3)[axis] * sign for axis, pair in enumerate(("RL", "AP", "SI"))
-             for letter, sign in zip(pair, (1, -1))}
-    turn = _rotation((sample.tilt_degrees, 0.0, 0.0))
     affine = np.eye(4)
-    affine[:3, :3] = turn @ np.column_stack([sides[letter] for letter in sample.axes]) * spacing
+    affine[:3, :3] = directions(sample.axes, sample.tilt_degrees) * spacing
     offset = _rng(seed, sample, _PLACE).uniform((-15, -25, -900), (15, 25, 300))
     centre = (0.0, 0.0, centre_z * size)
     affine[:3, 3] = offset + centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine.astype(np.float32).astype(np.float64), offset
+
+
+def directions(axes: str, tilt_degrees: float) -> np.ndarray:
+    """Return the unit vectors of the array axes in the world.
+
+    Parameters
+    ----------
+    axes : str
+        World directions that the array axes point to, such as ``LAS``.
+    tilt_degrees : float
+        Rotation about the left-right axis after that.
+
+    Returns
+    -------
+    (3, 3) float64
+        One column an axis.
+    """
+    sides = {letter: np.eye(3)[axis] * sign for axis, pair in enumerate(("RL", "AP", "SI"))
+             for letter, sign in zip(pair, (1, -1))}
+    turn = _rotation((tilt_degrees, 0.0, 0.0))
+    return turn @ np.column_stack([sides[letter] for letter in axes])
 
 
 def _rotation(degrees):
@@ -804,19 +822,44 @@ def prepare(root_dir, settings: Settings) -> list[Sample]:
     DatasetError
         `root_dir` holds an archive that was not made with these settings; nothing was written.
     """
-    root_dir = Path(root_dir)
     samples = plan(settings.n_ct, settings.n_mri, settings.seed)
-    note = _as_json({"format": FORMAT, **dataclasses.asdict(settings)})
+    archive_dir = begin(root_dir, {"format": FORMAT, **dataclasses.asdict(settings)})
+    _put(archive_dir / "amos22" / "dataset.json", _dataset_json(samples))
+    _put(archive_dir / amos22.TABLE_DOWNLOAD, metadata_table(settings.seed))
+    for sample in samples[:2]:
+        images, labels = _FOLDERS[sample.subset]
+        put_clutter(archive_dir, *(Path("amos22", folder, f"{sample}.nii.gz")
+                                   for folder in (images, labels or images)))
+    return samples
+
+
+def begin(root_dir, settings: dict) -> Path:
+    """Take a folder for a sample archive, or go on with the one that is there.
+
+    Parameters
+    ----------
+    root_dir : path-like
+    settings : dict
+        What decides about the archive's bytes; it is noted in the folder.
+
+    Returns
+    -------
+    Path
+        Folder of the archive.
+
+    Raises
+    ------
+    DatasetError
+        `root_dir` holds an archive that was not made with these settings; nothing was written.
+    """
+    root_dir = Path(root_dir)
+    note = _as_json(settings)
     _check_free(root_dir, note)
     files.make_dir(root_dir)
     _put(root_dir / MARKER_NAME, note)
     for name in (ARCHIVE_DIR, TRUTH_DIR):
         files.sweep(root_dir / name)
-    archive_dir = root_dir / ARCHIVE_DIR
-    _put(archive_dir / "amos22" / "dataset.json", _dataset_json(samples))
-    _put(archive_dir / amos22.TABLE_DOWNLOAD, metadata_table(settings.seed))
-    _put_clutter(archive_dir, samples)
-    return samples
+    return root_dir / ARCHIVE_DIR
 
 
 def _check_free(root_dir, note):
@@ -903,18 +946,23 @@ def _metadata_row(sample, rng):
             site)
 
 
-def _put_clutter(archive_dir, samples):
-    """Leave what file managers leave in archives that pass through them."""
+def put_clutter(archive_dir: Path, first: Path, second: Path) -> None:
+    """Leave what file managers leave in archives that pass through them.
+
+    Parameters
+    ----------
+    archive_dir : Path
+    first, second : Path
+        Two files of the archive, relative to it, that have been looked at.
+    """
     finder = b"\x00\x00\x00\x01Bud1" + bytes(6140)
     # An AppleDouble file: magic, version, filler, one entry (Finder info) of 32 bytes.
     double = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \x00\x01" \
         b"\x00\x00\x00\x09\x00\x00\x00\x32\x00\x00\x00\x20" + bytes(32 + 12)
     _put(archive_dir / ".DS_Store", finder)
-    for sample in samples[:2]:
-        images, labels = _FOLDERS[sample.subset]
-        _put(archive_dir / "amos22" / images / ".DS_Store", finder)
-        _put(archive_dir / "__MACOSX" / "amos22" / images / f"._{sample}.nii.gz", double)
-        _put(archive_dir / "amos22" / (labels or images) / f"._{sample}.nii.gz", double)
+    _put(archive_dir / first.with_name(".DS_Store"), finder)
+    _put(archive_dir / "__MACOSX" / first.with_name(f"._{first.name}"), double)
+    _put(archive_dir / second.with_name(f"._{second.name}"), double)
 
 
 def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool = False):
@@ -947,15 +995,35 @@ def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool =
     if not overwrite and all(path.is_file() for path in (volume_path, *mask_paths)):
         return runner.Finished(sample)
     made = scan(sample, settings.shape, settings.seed, settings.spacing)
+    slices = (make(made) for make in (mask_slices, noisy_slices))
+    write_scan(made, volume_path, volume_slices(made), dict(zip(mask_paths, slices)), "uint16")
+    return sample
+
+
+def write_scan(made, volume_path: Path, volume: Iterable[np.ndarray], masks: dict,
+               mask_dtype: str) -> None:
+    """Write the images of one scan with the headers that its sample asks for.
+
+    Parameters
+    ----------
+    made : Scan
+        Or another one with ``sample``, ``affine`` and ``tissues`` of that kind.
+    volume_path : Path
+    volume : iterable of (X, Y) arrays
+        Its slices.
+    masks : dict of Path to iterable of (X, Y) arrays
+        Written first: with the volume the scan is complete.
+    mask_dtype : str
+        Type of the masks on disk.
+    """
+    sample, shape = made.sample, made.tissues.shape
     mask_affine = made.affine.copy()
     mask_affine[:3, 3] += sample.mask_shift_mm * np.array([0.6, -0.48, 0.64])
-    mask_header = header(settings.shape, "uint16", mask_affine, sample.mask_forms)
-    for path, make_slices in zip(mask_paths, (mask_slices, noisy_slices)):
-        write_image(path, mask_header, make_slices(made))
-    volume_header = header(settings.shape, sample.dtype, made.affine, sample.volume_forms,
-                           sample.scaling)
-    write_image(volume_path, volume_header, volume_slices(made))
-    return sample
+    mask_header = header(shape, mask_dtype, mask_affine, sample.mask_forms)
+    for path, slices in masks.items():
+        write_image(path, mask_header, slices)
+    volume_header = header(shape, sample.dtype, made.affine, sample.volume_forms, sample.scaling)
+    write_image(volume_path, volume_header, volume)
 
 
 def memory_bytes(shape) -> int:

@@ -21,7 +21,7 @@ from utils import binary_masks, cli, files, manifest, region_manifest, samples
 
 @cli.routine(__doc__)
 @cli.root_dir_option
-@click.option("--region_volume_thresh", type=click.FloatRange(min=0), default=300.0,
+@click.option("--region_volume_thresh", type=cli.NOT_NEGATIVE, default=300.0,
               metavar="MM3", help="Regions below this volume are listed, mm^3.")
 @click.option("--output_manifest", required=True, type=cli.OUTPUT_WORKBOOK, metavar="XLSX",
               help="Workbook to write; its folder is made.")

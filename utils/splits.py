@@ -1,11 +1,19 @@
 """Splits: worksheets that assign samples to subsets, and the index manifests cut from them."""
 import collections
 import dataclasses
+import hashlib
+import math
+import warnings
 from pathlib import Path
 
 from utils import errors, manifest
 
 SUBSETS = ("train", "val", "test")
+
+# Columns by which a part of the samples is selected, where a manifest has all of them.
+SELECTION_COLUMNS = ("site", "collection")
+OUT_OF_DATE = ("the worksheet differs from the worksheet Manifest, which was changed since; make "
+               "the split again to take that over")
 
 # How many samples a message names before it only counts.
 _NAMED = 5
@@ -66,14 +74,176 @@ def published(table: manifest.Table) -> dict[str, str]:
     DatasetError
         There is no column subset, or a sample's is none of train, val and test.
     """
-    if "subset" not in table.columns:
-        raise errors.DatasetError(f"worksheet {manifest.MAIN_SHEET}: no column 'subset'; found: "
-                                  f"{', '.join(table.columns)}", code="columns", expected="subset")
+    _require(table, "subset")
     odd = [f"{row['ID']} {row['subset']!r}" for row in table.rows if row["subset"] not in SUBSETS]
     if odd:
         raise errors.DatasetError(f"subset is none of {', '.join(SUBSETS)}: {_some(odd)}",
                                   code="subset", expected=", ".join(SUBSETS), found=_some(odd))
     return {row["ID"]: row["subset"] for row in table.rows}
+
+
+def _require(table, *columns):
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise errors.DatasetError(
+            f"worksheet {manifest.MAIN_SHEET}: no column {', '.join(map(repr, missing))}; found: "
+            f"{', '.join(table.columns)}", code="columns", expected=", ".join(columns))
+
+
+def selected(wanted: dict):
+    """Make the choice of a part of the samples, each in the subset it was published in.
+
+    Parameters
+    ----------
+    wanted : dict of str to sequence of str
+        Column to the values to select: ``{"site": ["Tongji"], "collection": ["train-val"]}``.
+
+    Returns
+    -------
+    callable
+        For `make_sheet`. Raises DatasetError for a value that no sample has, and where nothing is
+        selected; both say what there is. A value that selects nothing and a patient (column pid)
+        in several subsets are warned about.
+    """
+    def choose(table):
+        _require(table, *wanted)
+        for column, values in wanted.items():
+            _check_known(table, column, values)
+        rows = [row for row in table.rows
+                if all(row[column] in values for column, values in wanted.items())]
+        if not rows:
+            existing = collections.Counter(" ".join(row[column] for column in wanted)
+                                           for row in table.rows)
+            told = ", ".join(f"{names} ({count})" for names, count in sorted(existing.items()))
+            raise errors.DatasetError(
+                f"no sample has such {' and '.join(wanted)} together; there are: {told}",
+                code="selection", found=told)
+        for column, values in wanted.items():
+            idle = [value for value in values if value not in {row[column] for row in rows}]
+            if idle:
+                _warn(f"{column} {', '.join(idle)}: none of its samples is selected")
+        subsets = published(manifest.Table(table.columns, rows))
+        _tell_divided(rows, subsets)
+        return subsets
+
+    return choose
+
+
+def _check_known(table, column, values):
+    existing = sorted({row[column] for row in table.rows})
+    unknown = [value for value in values if value not in existing]
+    if unknown:
+        raise errors.DatasetError(
+            f"no sample has {column} {', '.join(map(repr, unknown))}; there are: "
+            f"{', '.join(existing)}", code="selection", expected=", ".join(existing),
+            found=", ".join(unknown))
+
+
+def _tell_divided(rows, subsets):
+    """Warn about patients in several subsets."""
+    sides = collections.defaultdict(set)
+    for row in rows:
+        if row.get("pid"):
+            sides[row["pid"]].add(subsets[row["ID"]])
+    divided = [f"{pid} ({', '.join(side for side in SUBSETS if side in found)})"
+               for pid, found in sorted(sides.items()) if len(found) > 1]
+    if divided:
+        _warn(f"patients in several subsets: {_some(divided)}")
+
+
+def _warn(message):
+    warnings.warn(message, errors.DataWarning, stacklevel=3)
+
+
+def across_sites(kept_site: str, test_ratio: float, val_ratio: float, seed: int):
+    """Make the choice that mixes all sites but one, which keeps its published subsets.
+
+    Parameters
+    ----------
+    kept_site : str
+        Value of the column site of the samples that stay as published.
+    test_ratio : float
+        Share of the other samples, pooled over their sites, for test; 0 to 1.
+    val_ratio : float
+        Share of the samples left then for val; 0 to 1.
+    seed : int
+        Another seed gives another split.
+
+    Returns
+    -------
+    callable
+        For `make_sheet`. Raises DatasetError for a sample without patient (column pid).
+
+    Notes
+    -----
+    A subset of n samples with ratio r is to have floor(n r + 0.5). All samples of a patient go
+    together, so that the size is the nearest one that sums of patients reach, the smaller of two
+    equally near. Patients are taken in the order of the SHA-256 of ``<seed>:<pid>``, which no
+    library and no order of the rows has a part in; a patient is left out where the size could not
+    be reached with him.
+
+    A patient of the kept site keeps all samples on that side, and those elsewhere count for its
+    size. Where the site itself divides a patient, the samples elsewhere go to the first of train,
+    val, test that has one: the leak is the site's, and no more of val or test is touched by it.
+    """
+    def choose(table):
+        _require(table, "site", "pid")
+        kept = [row for row in table.rows if row["site"] == kept_site]
+        pool = [row for row in table.rows if row["site"] != kept_site]
+        nameless = [row["ID"] for row in pool if not row["pid"]]
+        if nameless:
+            raise errors.DatasetError(f"no patient (column pid) of {_some(nameless)}",
+                                      code="pid", found=_some(nameless))
+        subsets = published(manifest.Table(table.columns, kept))
+        sides = _sides_of_patients(kept, subsets)
+        _deal(collections.Counter(row["pid"] for row in pool), sides, test_ratio, val_ratio, seed)
+        subsets.update((row["ID"], sides[row["pid"]]) for row in pool)
+        _tell_divided(table.rows, subsets)
+        return subsets
+
+    return choose
+
+
+def _sides_of_patients(rows, subsets):
+    """{pid: first of train, val, test with a sample of this patient}."""
+    by_side = sorted(rows, key=lambda row: SUBSETS.index(subsets[row["ID"]]), reverse=True)
+    return {row["pid"]: subsets[row["ID"]] for row in by_side}
+
+
+def _deal(sizes, sides, test_ratio, val_ratio, seed):
+    """Give every patient of a pool, {pid: samples}, a side; those that have one keep it."""
+    free = sorted((pid for pid in sizes if pid not in sides),
+                  key=lambda pid: hashlib.sha256(f"{seed}:{pid}".encode()).digest())
+    left = sizes.total()
+    for side, ratio in (("test", test_ratio), ("val", val_ratio)):
+        n_fixed = sum(size for pid, size in sizes.items() if sides.get(pid) == side)
+        taken = _take([sizes[pid] for pid in free], math.floor(left * ratio + 0.5) - n_fixed)
+        sides.update((free[index], side) for index in taken)
+        left -= n_fixed + sum(sizes[free[index]] for index in taken)
+        free = [pid for pid in free if pid not in sides]
+    sides.update(dict.fromkeys(free, "train"))
+
+
+def _take(sizes, target):
+    """Indexes of the sizes that sum up nearest to the target; the first ones that do."""
+    # Bit n of sums[k]: sizes k, k + 1, ... have a part that sums up to n.
+    sums = [1]
+    for size in reversed(sizes):
+        sums.insert(0, sums[0] | sums[0] << size)
+    nearest = min((total for total in range(sum(sizes) + 1) if sums[0] >> total & 1),
+                  key=lambda total: (abs(total - target), total))
+    taken = []
+    for index, size in enumerate(sizes):
+        if size <= nearest and sums[index + 1] >> (nearest - size) & 1:
+            taken.append(index)
+            nearest -= size
+    return taken
+
+
+def summary(manifest_path, split_name: str, counts: collections.Counter) -> str:
+    """Return the line that tells what `make_sheet` wrote."""
+    listed = ", ".join(f"{count} {subset}" for subset, count in counts.items())
+    return f"{manifest_path}, worksheet {split_name}: {counts.total()} samples ({listed})"
 
 
 def _check_name(workbook, split_name, columns):
@@ -130,6 +300,13 @@ def out_of_date(workbook, table: manifest.Table) -> list[str]:
     -------
     list of str
         Names in the order of the sheets.
+
+    Notes
+    -----
+    A split may hold a part of the samples. It is up to date when each of its rows is the
+    manifest's row of that ID, in the same order, and no sample is missing: none at all of a split
+    that assigns other subsets than the published ones, which are made of all samples; else none of
+    a site and collection that the split has samples of.
     """
     if not isinstance(workbook, manifest.Workbook):
         workbook = manifest.Workbook(workbook)
@@ -138,11 +315,23 @@ def out_of_date(workbook, table: manifest.Table) -> list[str]:
 
 
 def _repeats(split, table):
-    """Whether a split sheet has the columns and rows of the manifest, before its own column."""
-    copied = split.columns[:-1]
-    return copied == table.columns and [
-        [row[column] for column in copied] for row in split.rows] == [
-        [manifest.cell_text(row.get(column)) for column in copied] for row in table.rows]
+    """Whether a split sheet, all text, has the columns and rows of the manifest it should have."""
+    *copied, own = split.columns
+    if copied != table.columns:
+        return False
+    rows = [{column: manifest.cell_text(row.get(column)) for column in copied}
+            for row in table.rows]
+    ids = {row["ID"] for row in split.rows}
+    groups = {_group(row) for row in split.rows}
+    is_of_all = any(row[own] != row.get("subset") for row in split.rows)
+    expected = [row for row in rows if is_of_all or row["ID"] in ids or _group(row) in groups]
+    return [{column: row[column] for column in copied} for row in split.rows] == expected
+
+
+def _group(row):
+    """What decides whether a sample is selected; the same for all where nothing is."""
+    return tuple(row[column] for column in SELECTION_COLUMNS
+                 if all(name in row for name in SELECTION_COLUMNS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +348,11 @@ class Extraction:
 
     counts: dict[Path, int]
     is_out_of_date: bool
+
+    @property
+    def summary(self) -> str:
+        """Lines that tell what was written."""
+        return "\n".join(f"{path}: {count} samples" for path, count in self.counts.items())
 
 
 def extract(manifest_path, split_name: str, groups, output_dir) -> Extraction:

@@ -1,0 +1,35 @@
+"""List all volumes and masks of the NME archive with their geometry (routine 01).
+
+Reads the headers of NME-Seg_<seq>.<pid>.nii.gz in imagesTr, imagesVd, imagesTs, labelsTr, labelsVd
+and labelsTs of the folders NME-Seg-2025.8.25-<collection>, at any depth below --root_dir; writes
+one workbook with the worksheet Manifest. Correct it by hand where needed, then run routine 02.
+
+\b
+  python NME/01_gen_archive_manifest.py --root_dir root_dir/archive \\
+      --output_manifest_file root_dir/descriptor/archive_manifest.xlsx
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import archive, cli, manifest, nme
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+@cli.output_manifest_option
+@cli.check_content_option
+def main(root_dir, output_manifest_file, check_content, overwrite):
+    manifest.refuse_if_changed(output_manifest_file, overwrite)
+    contents = archive.find_any(root_dir, nme)
+    outcome = cli.for_each_sample(archive.describe, contents.files, check_content,
+                                  size=archive.size_bytes)
+    rows = archive.conclude(outcome, contents, nme)
+    outcome.failures += nme.unknown_collections(contents.ignored)
+    lines = archive.summary(contents, outcome.results, nme.SUBSETS)
+    told = archive.write_manifest(output_manifest_file, nme.ARCHIVE_COLUMNS, rows, overwrite)
+    cli.finish(outcome, *lines, told, noun="file")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Check every sample's files against each other and index all of them (routine 04).
+
+Reads info file, volume, multi-label mask and binary masks of every sample below --root_dir; writes
+one row per sample into the worksheet Manifest of --output_manifest_file. Inconsistent samples
+(shape, affine, spacing, origin, mask data types, missing or stale binary masks, a sample in two
+folders) are all listed; then no manifest is written and an earlier one stays as it was. Other
+worksheets of the workbook are kept.
+
+\b
+  python NME/04_gen_dataset_manifest.py --root_dir root_dir/grouped \\
+      --output_manifest_file root_dir/grouped/dataset_manifest.xlsx
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import binary_masks, cli, dataset, files, manifest, nme, samples
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+@cli.output_manifest_option
+@cli.tolerance_option
+def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
+    manifest.refuse_if_changed(output_manifest_file, overwrite)
+    files.sweep(root_dir)
+    found = samples.find(root_dir)
+    outcome = cli.for_each_sample(
+        dataset.describe, found, root_dir, nme.DATASET_KEYS, tolerance_mm,
+        size=samples.mask_bytes, memory=binary_masks.memory)
+    cli.finish(outcome, dataset.write(found, outcome, output_manifest_file, nme.DATASET_KEYS,
+                                      overwrite))
+
+
+if __name__ == "__main__":
+    main()

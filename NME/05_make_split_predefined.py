@@ -1,0 +1,39 @@
+"""Add a split of chosen sites and collections, as published, to a dataset manifest (routine 05).
+
+Reads the worksheet Manifest; adds, or renews, a worksheet named after the split with the samples of
+the given sites and collections alone: all columns of Manifest, then one more of that name that says
+train, val or test as the column subset does. Other worksheets stay. Run it again after the manifest
+was made anew or corrected.
+
+\b
+  python NME/05_make_split_predefined.py \\
+      --manifest_file root_dir/grouped/dataset_manifest.xlsx --split_name split01_Tongji \\
+      --site Tongji --collection train-val test-inner-01
+"""
+import itertools
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import cli, splits
+
+
+@cli.routine(__doc__, images=False)
+@cli.manifest_file_option
+@cli.new_split_option(required=True)
+@click.option("--site", required=True, cls=cli.GroupOption, metavar="SITE...",
+              help="Sites whose samples are taken, such as Yunnan Zhongnan.")
+@click.option("--collection", required=True, cls=cli.GroupOption, metavar="COLLECTION...",
+              help="Collections of these sites, such as test-outer-02 test-outer-03.")
+def main(manifest_file, split_name, site, collection):
+    """Add the worksheet and tell the size of each subset."""
+    choose = splits.selected({"site": list(itertools.chain(*site)),
+                              "collection": list(itertools.chain(*collection))})
+    counts = splits.make_sheet(manifest_file, split_name, choose)
+    click.echo(splits.summary(manifest_file, split_name, counts))
+
+
+if __name__ == "__main__":
+    main()

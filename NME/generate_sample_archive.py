@@ -1,0 +1,43 @@
+"""Make up an NME-like archive to try and test the routines on.
+
+\b
+Writes below --root_dir (made if it is missing):
+  archive/NME-Seg-2025.8.25-<collection>/{images,labels}{Tr,Vd,Ts}/NME-Seg_<seq>.<pid>.nii.gz
+  truth/ (the same folders, masks only)
+  sample_archive.json
+
+Scans and people are invented. The masks in archive/ carry islands, holes and jagged borders as
+annotators leave them, those in truth/ are clean. Some patients have several scans, one of them at
+two sites.
+
+The same options give the same bytes. Files that are there are kept (--overwrite makes them again);
+a folder with another archive in it is refused.
+
+\b
+  python NME/generate_sample_archive.py --root_dir sample_data_nme
+"""
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import cli, nme_sample_archive, sample_archive
+
+
+@cli.routine(__doc__)
+@cli.made_up_options(nme_sample_archive.DEFAULT_SHAPE, sample_archive.SHORTEST,
+                     sample_archive.LONGEST)
+@click.option("--samples", type=click.IntRange(1, nme_sample_archive.MAX_N), metavar="N",
+              default=nme_sample_archive.DEFAULT_N, help="How many scans.")
+def main(root_dir, samples, shape, seed, overwrite):
+    settings = nme_sample_archive.Settings(shape, samples, seed)
+    planned = nme_sample_archive.prepare(root_dir, settings)
+    outcome = cli.for_each_sample(
+        nme_sample_archive.write_sample, planned, root_dir, settings, overwrite,
+        memory=lambda sample: nme_sample_archive.memory_bytes(shape))
+    cli.finish(outcome, f"archive: {root_dir / sample_archive.ARCHIVE_DIR}")
+
+
+if __name__ == "__main__":
+    main()

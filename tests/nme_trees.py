@@ -1,0 +1,97 @@
+"""NME data as each routine leaves it: made once a test run from a tiny archive, then copied."""
+import atexit
+import functools
+import runpy
+import shutil
+import tempfile
+from pathlib import Path
+
+import click.testing
+
+from utils import nme_sample_archive
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LABEL_MAP = REPOSITORY / "descriptor_templates/NME/label_map.yaml"
+SHAPE = (7, 8, 9)
+SCAN, PAIR, EXTRACT, INDEX, PREDEFINED, ACROSS, CUT = (
+    f"NME/{name}.py" for name in (
+        "01_gen_archive_manifest", "02_confirm_pairs", "03_extract_binary_masks",
+        "04_gen_dataset_manifest", "05_make_split_predefined", "05_make_split_across_sites",
+        "06_extract_split_index_manifest"))
+# Name of a state -> the one it is made from and the script in between.
+_STATES = {"scanned": ("built", SCAN), "paired": ("scanned", PAIR),
+           "extracted": ("paired", EXTRACT), "indexed": ("extracted", INDEX)}
+
+
+def build_archive(root_dir, shape=SHAPE):
+    """Write the 18 hand-picked scans, tiny."""
+    settings = nme_sample_archive.Settings(shape)
+    for sample in nme_sample_archive.prepare(root_dir, settings):
+        nme_sample_archive.write_sample(sample, root_dir, settings)
+
+
+def archive_manifest(root):
+    return root / "descriptor/archive_manifest.xlsx"
+
+
+def dataset_manifest(root):
+    return root / "grouped/dataset_manifest.xlsx"
+
+
+def invoke(script, root, *more):
+    """Run a script in this process as the README has it; gives click's result."""
+    archive, grouped = root / "archive", root / "grouped"
+    words = {
+        SCAN: ("--root_dir", archive, "--output_manifest_file", archive_manifest(root)),
+        PAIR: ("--root_dir", archive, "--output_dir", grouped, "--archive_manifest",
+               archive_manifest(root)),
+        EXTRACT: ("--root_dir", grouped, "--label_explanation", LABEL_MAP),
+        INDEX: ("--root_dir", grouped, "--output_manifest_file", dataset_manifest(root)),
+    }.get(script, ("--manifest_file", dataset_manifest(root)))
+    return run(script, *words, *(("--workers", 1) if script in (SCAN, PAIR, EXTRACT, INDEX)
+                                 else ()), *more)
+
+
+def run(script, *words):
+    """Run any script in this process with just these words; gives click's result."""
+    result = click.testing.CliRunner().invoke(_main(script), [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@functools.cache
+def _main(script):
+    return runpy.run_path(str(REPOSITORY / script), run_name="script")["main"]
+
+
+def copy(state, root_dir):
+    """Put a copy of the data in a state below a new folder, time stamps included."""
+    shutil.copytree(_made(state), root_dir)
+    return root_dir
+
+
+@functools.cache
+def _made(state):
+    root = Path(_scratch(), state)
+    if state == "built":
+        build_archive(root)
+        return root
+    before, script = _STATES[state]
+    shutil.copytree(_made(before), root)
+    result = invoke(script, root)
+    assert result.exit_code == 0, result.output
+    return root
+
+
+@functools.cache
+def _scratch():
+    folder = tempfile.mkdtemp(prefix="nme-trees-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def archive_file(root, sample, kind="images"):
+    """Path of a file of the archive: ``archive_file(root, "02A001", "labels")``."""
+    found = next(one for one in nme_sample_archive.plan() if one.seq == sample)
+    return root / "archive" / found.path(kind)

@@ -1,0 +1,361 @@
+"""run_tutorial.sh, run_tests.sh and what they share, in a copy of the repository.
+
+The copy's .venv/bin/python stands for the interpreter of these tests and notes every call, so that
+an installation would show; nothing is fetched from the network.
+"""
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import openpyxl
+import phantoms
+import pytest
+import trees
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COPIED = ("*.py", "*.sh", "requirements*.txt", "AMOS-*/*.py", "NME/*", "utils/*.py",
+          "descriptor_templates/*", "descriptor_templates/*/*")
+REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
+# The words after "python" that tell a printed command from all others.
+ORDER = ["01_gen_archive_manifest", "02_amos_ct", "02_amos_mri", "03_split", "04_extract",
+         "region_300_manifest", "region_100_manifest", "morphological", "after_modification",
+         *["05_gen"] * 3, *["06_make"] * 3, *["07_extract"] * 3]
+# Where $STUBS is set, routines are not run: calls that hold its text end with $STATUS, others
+# with 0.
+FAKE_PYTHON = """#!/bin/sh
+echo "$*" >> '{log}'
+case "$*" in
+    *"${{STUBS:-no stubs}}"*) exit "$STATUS" ;;
+    *.py*) [ -z "$STUBS" ] || exit 0 ;;
+    "-m pip install"*) exit "${{PIP_STATUS:-0}}" ;;
+    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python; exit ;;
+esac
+exec '{python}' "$@"
+"""
+
+
+class Clone:
+    """A copy of the repository with an environment that is no real one."""
+
+    def __init__(self, folder):
+        self.path = folder / "the clone"
+        self.log = folder / "calls.txt"
+        self.home = folder / "home"
+        self.home.mkdir()
+        for source in (file for pattern in COPIED for file in REPOSITORY.glob(pattern)
+                       if file.is_file()):
+            target = self.path / source.relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+        self.python = folder / "python"
+        self.python.write_text(FAKE_PYTHON.format(log=self.log, python=sys.executable))
+        self.python.chmod(0o755)
+
+    @property
+    def marker(self):
+        return self.path / ".venv/installing"
+
+    def install(self):
+        """Make an environment in which everything is installed."""
+        folder = self.path / ".venv"
+        (folder / "bin").mkdir(parents=True)
+        shutil.copy(self.python, folder / "bin/python")
+        for name in REQUIREMENTS:
+            shutil.copy(self.path / name, folder / f"installed-{name}")
+
+    def run(self, *words, script="run_tutorial.sh", cwd="/", **variables):
+        """Run a script as on a machine with an empty home folder."""
+        environment = {**os.environ, "HOME": str(self.home), "PYTHON": str(self.python),
+                       **variables}
+        return subprocess.run(
+            [self.path / script, *map(str, words)], cwd=cwd, text=True, capture_output=True,
+            env=environment, stdin=subprocess.DEVNULL, check=False, timeout=300)
+
+    def calls(self, beginning=""):
+        """The calls of python so far that begin with a text."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [line for line in lines if line.startswith(beginning)]
+
+
+def make_clone(folder, installed=True):
+    clone = Clone(folder)
+    if installed:
+        clone.install()
+    return clone
+
+
+@pytest.fixture(name="clone")
+def installed_clone(tmp_path):
+    return make_clone(tmp_path)
+
+
+def commands(result):
+    """The python commands that were printed, as lists of words."""
+    return [shlex.split(line[2:]) for line in result.stdout.splitlines()
+            if line.startswith("$ python")]
+
+
+def titles(result):
+    return [line.strip("= ") for line in result.stdout.splitlines() if line.startswith("== ")]
+
+
+def closing(result):
+    """The last paragraph of stderr, after the complaints of the routines."""
+    return result.stderr.rpartition("\n\n")[2].strip()
+
+
+@pytest.fixture(scope="module", name="whole")
+def whole_run(tmp_path_factory):
+    """A run from the first command to the last: (clone, folder of ROOT, result)."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    clone = make_clone(folder)
+    root = folder / "it's a root ä"
+    phantoms.build_archive(root)
+    return clone, root, clone.run(root.name, cwd=folder)
+
+
+def test_whole_run_ends_with_the_data_set(whole):
+    clone, root, result = whole
+    assert (result.returncode, closing(result).count("FAILED")) == (0, 0), result.stderr
+    book = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")
+    assert book.sheetnames == ["Manifest", "split01_standard"]
+    assert book["split01_standard"].max_row == 1 + len({**trees.CT_SAMPLES, **trees.MRI_SAMPLES})
+    for part in ("grouped", "grouped/AMOS-CT", "grouped/AMOS-MRI"):
+        names = sorted(path.stem for path in (root / part / "splits/split01_standard").iterdir())
+        assert names == [f"split01_standard_{subsets}"
+                         for subsets in ("test", "train", "train_val", "val")]
+    label_map = (REPOSITORY / "descriptor_templates/label_map.yaml").read_bytes()
+    assert (root / "descriptor/label_map.yaml").read_bytes() == label_map
+    assert sorted(path.name for path in root.iterdir()) == [
+        "archive", "descriptor", "grouped", "sample_archive.json", "truth"]
+    assert not trees.leftovers(root)
+
+
+def test_whole_run_prints_each_command_as_it_would_be_typed(whole):
+    clone, root, result = whole
+    typed = commands(result)
+    assert len(typed) == len(ORDER)
+    for words, part in zip(typed, ORDER):
+        assert any(part in word for word in words), words
+    # What was printed is what was run, word for word.
+    ran = [call for call in clone.calls() if ".py " in call]
+    assert [" ".join(words[1:]) for words in typed] == ran
+    assert all(str(root) in " ".join(words) for words in typed)
+    assert "$ source .venv/bin/activate" in result.stdout
+
+
+def test_whole_run_installs_nothing_and_leaves_the_home_folder_empty(whole):
+    clone, _, _ = whole
+    assert clone.calls("-m pip") == []
+    assert list(clone.home.iterdir()) == []
+
+
+def test_overview_names_what_is_there(whole):
+    _, root, result = whole
+    listed = result.stdout.partition("== What lies where ==")[2].splitlines()[1::2]
+    assert len(listed) == 8
+    for line in listed:
+        assert Path(line.strip()).exists()
+
+
+def test_second_run_changes_no_byte(whole):
+    clone, root, _ = whole
+    before = trees.identities(root)
+    result = clone.run(root)
+    assert result.returncode == 0
+    assert trees.rewritten(before, trees.identities(root)) == set()
+    assert "small_connected_region_300_manifest.xlsx: kept" in result.stdout
+
+
+def test_from_begins_later(whole):
+    clone, root, _ = whole
+    result = clone.run("--from", "6", root)
+    assert result.returncode == 0
+    assert titles(result) == ["06: the published split", "07: index manifests of the subsets",
+                              "What lies where"]
+    assert len(commands(result)) == 6
+
+
+def test_from_02_takes_a_corrected_manifest_and_01_refuses_it(whole, tmp_path):
+    clone, whole_root, _ = whole
+    root = tmp_path / "root"
+    shutil.copytree(whole_root, root)
+    trees.edit_cells(root / "descriptor/archive_manifest.xlsx",
+                     {("age", "amos_0004.nii.gz"): "099Y"})
+    refused = clone.run(root)
+    assert (refused.returncode, len(commands(refused))) == (2, 1)
+    assert f"To continue: ./run_tutorial.sh {root}\n" in refused.stderr
+    assert "(--from 02 takes archive_manifest.xlsx as it is" in closing(refused)
+    taken = clone.run("--from=02", root, STUBS="03_split", STATUS="2")
+    assert taken.returncode == 2
+    assert [words[1] for words in commands(taken)] == [
+        trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL]
+
+
+def test_exit_1_goes_on_and_is_repeated_at_the_end(whole, tmp_path):
+    clone, whole_root, _ = whole
+    root = tmp_path / "root"
+    shutil.copytree(whole_root / "archive", root / "archive")
+    damaged = trees.archive_file(root, "imagesTr", "amos_0004")
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    result = clone.run(root)
+    assert (result.returncode, len(commands(result))) == (1, len(ORDER))
+    named = closing(result).splitlines()
+    assert named[0].startswith("Some samples failed")
+    assert [shlex.split(line)[1] for line in named[1:]] == [trees.SCAN, trees.PAIR_CT]
+    book = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")
+    assert "amos_0004" not in [row[0].value for row in book["Manifest"]]
+
+
+@pytest.mark.parametrize("status", [2, 130, 137])
+def test_other_exit_stops_and_tells_how_to_continue(clone, tmp_path, status):
+    root = tmp_path / "a root"
+    (root / "archive").mkdir(parents=True)
+    result = clone.run(root, STUBS="04_extract", STATUS=str(status))
+    assert result.returncode == status
+    assert commands(result)[-1][1] == trees.EXTRACT
+    assert f"To continue: ./run_tutorial.sh --from 04 '{root}'" in closing(result)
+
+
+def test_label_map_that_is_there_is_kept(clone, tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "descriptor").mkdir()
+    label_map = tmp_path / "descriptor/label_map.yaml"
+    label_map.write_text("mine")
+    assert clone.run(tmp_path, STUBS="03", STATUS="2").returncode == 2
+    assert label_map.read_text() == "mine"
+
+
+def make_tree(root, *volumes):
+    """An archive folder, and empty files in the place of volumes."""
+    (root / "archive").mkdir(parents=True)
+    for volume in volumes:
+        path = root / "grouped" / f"{volume}_volume.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.touch()
+
+
+def test_parts_and_subsets_without_samples_are_left_out(clone, tmp_path):
+    root = tmp_path / "val/train"  # names of subsets above the data count for nothing
+    make_tree(root, "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004",
+              "AMOS-CT/test/Brilliance16/amos_0201_M/amos_0201")
+    result = clone.run(root, STUBS="none", STATUS="2")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(f"{root}/grouped/AMOS-MRI: skipped, it has no samples\n") == 3
+    assert f"{root}/grouped/AMOS-CT: no samples in val, left out of --subsets\n" in result.stdout
+    of_07 = [words for words in commands(result) if words[1].startswith("07")]
+    assert [words[-4:] for words in of_07] == [["--subsets", "train", "--subsets", "test"]] * 2
+    assert "val" not in of_07[0]
+
+
+def test_no_manifest_of_05_leaves_out_06_and_07(clone, tmp_path):
+    make_tree(tmp_path, "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004",
+              "AMOS-MRI/train/Prisma/amos_0507_M/amos_0507")
+    result = clone.run("--from", "05", tmp_path, STUBS="dataset_manifest_amos_mri", STATUS="1")
+    assert result.returncode == 1
+    assert result.stdout.count("AMOS-MRI: skipped, routine 05 wrote no manifest\n") == 2
+    assert [words[1][:2] for words in commands(result)] == ["05"] * 3 + ["06"] * 2 + ["07"] * 2
+    assert len(closing(result).splitlines()) == 2
+
+
+def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
+    result = clone.run(STUBS="03_split", STATUS="2")
+    assert commands(result)[0] == ["python", "utils/generate_sample_archive.py", "--root_dir",
+                                   "sample_data"]
+    assert "To continue: ./run_tutorial.sh --from 03" in closing(result).splitlines()
+    assert (clone.path / "sample_data/descriptor/label_map.yaml").is_file()
+    assert "sample_data/" in (REPOSITORY / ".gitignore").read_text().split()
+
+
+@pytest.mark.parametrize("words, reason", [
+    (["--form", "02"], "no such option: --form"),
+    (["--from"], "--from needs a step"),
+    (["--from", "08"], "no such step: 08"),
+    (["--from", "01 02"], "no such step: 01 02"),
+    (["a", "b"], "a second: b"),
+    (["no such root"], "no such folder: no such root; expected one with archive/"),
+    (["empty"], "no such folder: empty/archive; expected the archive there"),
+])
+def test_wrong_usage_ends_with_2_and_writes_nothing(clone, tmp_path, words, reason):
+    (tmp_path / "empty").mkdir()
+    before = trees.contents(tmp_path)
+    result = clone.run(*words, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert trees.contents(tmp_path) == before
+
+
+def test_help(clone):
+    result = clone.run("-h")
+    assert (result.returncode, result.stderr) == (0, "")
+    usage = "Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [ROOT]\n"
+    assert result.stdout.startswith(usage)
+    assert clone.run("--help", "nonsense").stdout == result.stdout
+
+
+def test_first_run_makes_the_environment_and_the_second_installs_nothing(tmp_path):
+    clone = make_clone(tmp_path, installed=False)
+    result = clone.run("--version", script="run_tests.sh")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert clone.calls("-m venv") == ["-m venv .venv"]
+    install, = clone.calls("-m pip")
+    assert install.endswith("-r requirements.txt -r requirements-test.txt")
+    assert "--no-cache-dir" in install
+    assert clone.calls()[-1] == "-m pytest --version"
+    clone.run("--version", script="run_tests.sh")
+    assert len(clone.calls("-m pip")) == len(clone.calls("-m venv")) == 1
+    assert not clone.marker.exists()
+
+
+def test_changed_requirements_are_installed(clone):
+    with open(clone.path / "requirements.txt", "a", encoding="utf-8") as handle:
+        handle.write("# changed\n")
+    clone.run("--version", script="run_tests.sh")
+    assert len(clone.calls("-m pip install")) == 1
+    assert clone.calls("-m venv") == []
+
+
+def test_interrupted_installation_starts_again_from_nothing(tmp_path):
+    clone = make_clone(tmp_path, installed=False)
+    failed = clone.run(PIP_STATUS="1")
+    assert failed.returncode == 2
+    assert "the packages could not be installed" in failed.stderr
+    assert clone.marker.exists()
+    (clone.path / ".venv/half installed").touch()
+    clone.run("--version", script="run_tests.sh")
+    assert len(clone.calls("-m venv")) == 2
+    assert not (clone.path / ".venv/half installed").exists()
+    assert not clone.marker.exists()
+
+
+def test_an_installation_at_work_is_left_alone(clone):
+    clone.marker.write_text(f"{os.getpid()}\n")
+    result = clone.run()
+    assert result.returncode == 2
+    assert f"another installation is at work (process {os.getpid()})" in result.stderr
+    assert (clone.path / ".venv/bin/python").exists()
+
+
+def test_missing_or_old_python_is_named(tmp_path):
+    clone = make_clone(tmp_path, installed=False)
+    result = clone.run(PYTHON="/no/such/python3")
+    assert result.returncode == 2
+    assert "/no/such/python3 is missing or too old; needed is Python 3.10" in result.stderr
+    assert not (clone.path / ".venv").exists()
+
+
+def test_ci_run_fails_when_no_test_ran(clone):
+    (clone.path / ".ci").mkdir()
+    shutil.copy(REPOSITORY / ".ci/run", clone.path / ".ci/run")
+    (clone.path / "test_skipped.py").write_text(
+        "import pytest\n\n@pytest.mark.skip\ndef test_a():\n    pass\n")
+    skipped = clone.run(script=".ci/run")
+    assert (skipped.returncode, skipped.stderr) == (1, ".ci/run: no test passed\n")
+    (clone.path / "test_good.py").write_text("def test_b():\n    pass\n")
+    good = clone.run(script=".ci/run")
+    assert good.returncode == 0
+    assert "1 passed, 1 skipped" in good.stdout.splitlines()[-1]
