@@ -1,0 +1,91 @@
+"""Samples of a manifest as training takes them, and files that tell whether they were changed."""
+import json
+import os
+
+import pytest
+
+from utils import amos22, cases, errors, manifest
+
+COLUMNS = ["ID", "subset", "volume", "mask", "mask_00_background", "mask_01_two_existence",
+           "mask_00_background_existence", "mask_01_two_existence_existence", "mask_02_lone"]
+
+
+def write(path, sheet="Manifest", columns=(), **cells):
+    """A manifest of one sample."""
+    row = {"ID": "amos_0001", "subset": "train", "volume": "only_here_v.nii.gz",
+           "mask": "only_here_m.nii.gz", **cells}
+    manifest.write(path, {sheet: manifest.Table([*COLUMNS, *columns], [row])})
+    return path
+
+
+def test_label_names_are_the_columns_with_an_existence(tmp_path):
+    selection = cases.read(write(tmp_path / "m.xlsx"))
+    assert selection.label_names == {0: "background", 1: "two_existence"}
+    assert (str(selection.cases[0]), selection.cases[0].subset) == ("amos_0001", "train")
+
+
+def test_sheet_of_an_index_manifest(tmp_path):
+    path = write(tmp_path / "m.xlsx", "mine_train_val", ["mine"], mine="val")
+    assert cases.read(path).cases[0].subset == "val"
+
+
+def test_no_such_subset(tmp_path):
+    with pytest.raises(errors.DatasetError, match="subset is none of train, val, test: amos_0001"):
+        cases.read(write(tmp_path / "m.xlsx", subset="other"))
+
+
+def test_files_are_looked_for_when_asked(tmp_path):
+    case, = cases.read(write(tmp_path / "m.xlsx", mask="")).cases
+    assert case.mask_path is None
+    with pytest.raises(errors.DatasetError, match="no file .only_here_v.nii.gz."):
+        case.volume_path
+    (tmp_path / "only_here_v.nii.gz").touch()
+    assert case.volume_path == tmp_path / "only_here_v.nii.gz"
+
+
+def test_check_leaves_out_and_names(tmp_path):
+    (tmp_path / "only_here_v.nii.gz").touch()
+    for subset, usable in [("train", False), ("val", False), ("test", True)]:
+        selection = cases.read(write(tmp_path / f"{subset}.xlsx", mask="", subset=subset))
+        outcome = cases.check(selection)
+        assert [result for _, result in outcome.results] == [usable]
+        assert bool(outcome.warnings) != usable and not outcome.failures
+
+
+def test_relative_paths(tmp_path):
+    tmp_path = tmp_path.resolve()
+    assert cases.relative(tmp_path / "a b/x", tmp_path / "c/d") == "../../a b/x"
+    os.symlink(tmp_path, tmp_path / "link")
+    assert cases.relative(tmp_path / "a/x", tmp_path / "link/d") == f"{tmp_path.as_posix()}/a/x"
+
+
+@pytest.mark.parametrize("scanners, expected", [
+    (["Prisma", "Achieva"], "MRI"), (["Aquilion ONE"], "CT"),
+    (["Prisma", "Aquilion ONE"], "CT_or_MRI")])
+def test_modality(scanners, expected):
+    chosen = [cases.Case(str(number), "train", {"manufacturer_model_name": name}, None)
+              for number, name in enumerate(scanners)]
+    assert cases.modality(chosen, amos22) == expected
+
+
+def test_unknown_modality():
+    case = cases.Case("amos_0001", "train", {"manufacturer_model_name": "UND"}, None)
+    with pytest.raises(errors.DatasetError, match="neither CT nor MRI by their scanner: amos_0001"):
+        cases.modality([case], amos22)
+
+
+@pytest.mark.parametrize("content", [{}, {"a": [1, "ä"], "b": {"c": None}}])
+def test_sealed_files_tell_changes(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(cases.sealed(content))
+    assert not cases.was_changed(path)
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "more": 1}))
+    assert cases.was_changed(path)
+    path.write_bytes(b"\xff{")
+    assert cases.was_changed(path)
+
+
+def test_put_leaves_equal_files_alone(tmp_path):
+    path = tmp_path / "x"
+    assert cases.put(path, b"1") and not cases.put(path, b"1") and cases.put(path, b"2")
+    assert path.read_bytes() == b"2"

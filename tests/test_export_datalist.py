@@ -1,0 +1,160 @@
+"""The MONAI data list as a person makes it; MONAI itself reads it in test_frameworks.py."""
+import json
+import os
+import shutil
+from pathlib import Path
+
+import finished
+import pytest
+import trees
+
+from utils import datalist
+
+LISTS = {"training": ["amos_0001", "amos_0004", "amos_0507", "amos_0540"],
+         "validation": ["amos_0008", "amos_0554"], "testing": ["amos_0201", "amos_0539"]}
+
+
+@pytest.fixture(scope="module", name="made")
+def finished_data(tmp_path_factory):
+    return finished.make(tmp_path_factory.mktemp("datalist") / "data set")
+
+
+@pytest.fixture(name="root")
+def copy_of_it(made, tmp_path):
+    root = finished.copy(made, tmp_path / "data set")
+    shutil.rmtree(root / "lists", ignore_errors=True)  # of a test that wrote into the original
+    return root
+
+
+def words(root, *more, which="whole"):
+    return (*finished.source(root, which), "--output_file", root / "lists/datalist.json", *more)
+
+
+def export(root, *more, which="whole"):
+    """Export, which must succeed; gives the file and its content."""
+    finished.call(finished.DATALIST, *words(root, *more, which=which))
+    path = root / "lists/datalist.json"
+    return path, json.loads(path.read_bytes())
+
+
+def ids(items):
+    return [item["metadata"]["ID"] for item in items]
+
+
+def test_lists_and_their_files(made):
+    path, content = export(made)
+    assert list(datalist.LISTS.values()) == list(LISTS)
+    for name, expected in LISTS.items():
+        assert ids(content[name]) == expected
+        for item in content[name]:
+            sample = trees.sample_dir(made, item["metadata"]["ID"])
+            stem = item["metadata"]["ID"]
+            assert (path.parent / item["image"]).samefile(sample / f"{stem}_volume.nii.gz")
+            assert not Path(item["image"]).is_absolute()
+            if name != "testing":
+                assert (path.parent / item["label"]).samefile(sample / f"{stem}_mask.nii.gz")
+            else:
+                assert "label" not in item
+
+
+def test_properties(made):
+    _, content = export(made)
+    assert list(content) == ["name", "description", "reference", "licence", "tensorImageSize",
+                             "modality", "labels", "numTraining", "numTest", *LISTS, "sha256"]
+    assert content["modality"] == {"0": "CT_or_MRI"}
+    assert (content["labels"]["0"], content["labels"]["16"]) == ("background", "uterus")
+    assert (len(content["labels"]), content["numTraining"], content["numTest"]) == (17, 4, 2)
+
+
+@pytest.mark.parametrize("which", ["CT", "MRI"])
+def test_modality_of_the_sub_data_sets(made, which):
+    _, content = export(made, "--overwrite", which=which)
+    assert content["modality"] == {"0": which}
+
+
+def test_plain_strings_are_paths_only(made):
+    # MONAI would make a path of "train" where there is a folder of that name.
+    _, content = export(made)
+    plain = {key for items in (content[name] for name in LISTS) for item in items
+             for key, value in item.items() if isinstance(value, str)}
+    assert plain == {"image", "label"}
+    first = content["training"][0]["metadata"]
+    assert (first["subset"], first["sex"], first["seq"]) == ("train", "F", "0001")
+
+
+@pytest.mark.parametrize("folds, expected", [
+    (0, [None] * 4), (1, [None] * 4), (2, [0, 1, 0, 1]), (3, [0, 1, 2, 0]), (5, [0, 1, 2, 3])])
+def test_folds_are_continuous_from_0(made, folds, expected):
+    _, content = export(made, "--folds", folds)
+    assert [item.get("fold") for item in content["training"]] == expected
+    assert not any("fold" in item for item in content["validation"] + content["testing"])
+
+
+def test_second_run_changes_nothing(root):
+    path, _ = export(root)
+    before = trees.identities(path.parent)
+    export(root)
+    assert trees.identities(path.parent) == before
+
+
+def test_another_split_replaces_the_file(root):
+    _, whole = export(root)
+    _, content = export(root, which="CT")
+    assert ids(content["training"]) == ["amos_0001", "amos_0004"] != ids(whole["training"])
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: text.replace('"fold": 1', '"fold": 2'), lambda text: "[1, 2]",
+    lambda text: "no JSON", lambda text: "{}"])
+def test_hand_made_changes_are_refused(root, change):
+    path, _ = export(root)
+    before = path.read_text()
+    path.write_text(change(before))
+    changed = path.read_text()
+    result = finished.run(finished.DATALIST, *words(root))
+    assert (result.exit_code, path.read_text()) == (2, changed)
+    assert "datalist.json: was changed by hand, or was not written here" in result.stderr
+    export(root, "--overwrite")
+    assert path.read_text() == before != changed
+
+
+def test_missing_file_is_named_and_the_earlier_list_stays(root):
+    path, _ = export(root)
+    before = path.read_bytes()
+    trees.mask_path(root, "amos_0001").unlink()
+    result = finished.run(finished.DATALIST, *words(root, "--folds", 2))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("FAILED amos_0001: ")
+    assert path.read_bytes() == before
+
+
+def test_nothing_to_train_on(root):
+    manifest = root / "grouped/dataset_manifest.xlsx"
+    trees.edit_cells(manifest, {(finished.SPLIT, name): "test" for name in LISTS["training"]},
+                     finished.SPLIT)
+    result = finished.run(finished.DATALIST, *words(root))
+    assert result.exit_code == 2
+    assert "no training sample" in result.stderr
+    assert not (root / "lists").exists()
+
+
+def test_output_behind_a_symbolic_link(root, tmp_path):
+    (tmp_path / "far/away").mkdir(parents=True)
+    (root / "lists").symlink_to(tmp_path / "far/away")
+    path, content = export(root)
+    for item in content["training"]:
+        # As MONAI does it: the names are joined, then shortened.
+        assert os.path.isfile(os.path.normpath(os.path.join(path.parent, item["image"])))
+
+
+def test_from_another_directory_without_image_libraries(root, run_python):
+    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
+            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'tqdm'} & set(sys.modules)))")
+    done = run_python(code, trees.REPOSITORY / finished.DATALIST, "--manifest_file",
+                      "dataset_manifest.xlsx", "--split_name", finished.SPLIT, "--output_file",
+                      "list.json", cwd=root / "grouped")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n[]\n")
+    content = json.loads((root / "grouped/list.json").read_bytes())
+    assert content["training"][0]["image"].startswith("AMOS-CT/train/Aquilion ONE/")

@@ -1,0 +1,408 @@
+"""The nnU-Net export as a person runs it; nnU-Net itself is asked in test_frameworks.py."""
+import json
+import os
+import shutil
+
+import finished
+import numpy as np
+import pytest
+import trees
+
+from utils import errors, nnunet_raw
+
+TRAIN = {"amos_0001", "amos_0004", "amos_0507", "amos_0540"}
+VAL = {"amos_0008", "amos_0554"}
+TEST = {"amos_0201", "amos_0539"}
+
+
+@pytest.fixture(scope="module", name="made")
+def finished_data(tmp_path_factory):
+    return finished.make(tmp_path_factory.mktemp("nnunet") / "data set")
+
+
+@pytest.fixture(name="root")
+def copy_of_it(made, tmp_path):
+    return finished.copy(made, tmp_path / "data set")
+
+
+def words(root, *more, which="whole"):
+    return (*finished.source(root, which), "--output_dir", root / "nnUNet_raw", "--dataset_id",
+            218, "--workers", 1, *more)
+
+
+def export(root, *more, which="whole"):
+    """Export, which must succeed; gives the folder and dataset.json."""
+    finished.call(finished.NNUNET, *words(root, *more, which=which))
+    directory = root / "nnUNet_raw/Dataset218_AMOS22"
+    return directory, json.loads((directory / "dataset.json").read_bytes())
+
+
+def refused(root, *more, status=2, which="whole"):
+    """Export, which must fail and change nothing in the output; gives stderr."""
+    before = tree(root / "nnUNet_raw")
+    result = finished.run(finished.NNUNET, *words(root, *more, which=which))
+    assert (result.exit_code, tree(root / "nnUNet_raw")) == (status, before), result.output
+    return result.stderr
+
+
+def tree(folder):
+    """Relative path -> target of a link, or bytes."""
+    return {path.relative_to(folder).as_posix():
+            os.readlink(path) if path.is_symlink() else path.read_bytes()
+            for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file()}
+
+
+def test_reference_copies_nothing(root):
+    directory, content = export(root)
+    assert set(content["dataset"]) == TRAIN | VAL
+    for name, entry in content["dataset"].items():
+        sample = trees.sample_dir(root, name)
+        image, = entry["images"]
+        assert (directory / image).samefile(sample / f"{name}_volume.nii.gz")
+        assert (directory / entry["label"]).samefile(sample / f"{name}_mask.nii.gz")
+        assert not os.path.isabs(image)
+    links = {path.name: path for path in (directory / "imagesTs").iterdir()}
+    assert set(links) == {f"{name}_0000.nii.gz" for name in TEST}
+    assert all(path.is_symlink() and path.is_file() for path in links.values())
+    assert {path.name for path in directory.iterdir()} == {
+        "dataset.json", "splits_final.json", "exported_files.json", "imagesTs"}
+
+
+def test_dataset_json(root):
+    directory, content = export(root)
+    assert list(content) == ["name", "description", "reference", "licence", "channel_names",
+                             "labels", "numTraining", "file_ending", "dataset"]
+    assert content["numTraining"] == 6
+    assert content["file_ending"] == ".nii.gz"
+    assert list(content["labels"].values()) == list(range(17))
+    assert list(content["labels"])[:3] == ["background", "spleen", "right_kidney"]
+    fold, = json.loads((directory / "splits_final.json").read_bytes())
+    assert (set(fold["train"]), set(fold["val"])) == (TRAIN, VAL)
+
+
+@pytest.mark.parametrize("which, channel", [("CT", "CT"), ("MRI", "MRI"), ("whole", "CT_or_MRI")])
+def test_channel_names(root, which, channel):
+    _, content = export(root, which=which)
+    assert content["channel_names"] == {"0": channel}
+
+
+@pytest.mark.parametrize("mode", ["link", "copy"])
+def test_link_and_copy(root, mode):
+    directory, content = export(root, "--mode", mode)
+    assert "dataset" not in content
+    for folder, names, suffix, kind in [
+            ("imagesTr", TRAIN | VAL, "_0000.nii.gz", "volume"),
+            ("labelsTr", TRAIN | VAL, ".nii.gz", "mask"),
+            ("imagesTs", TEST, "_0000.nii.gz", "volume")]:
+        found = {path.name: path for path in (directory / folder).iterdir()}
+        assert set(found) == {name + suffix for name in names}
+        for name in names:
+            path = found[name + suffix]
+            source = trees.sample_dir(root, name) / f"{name}_{kind}.nii.gz"
+            assert path.is_symlink() == (mode == "link")
+            assert path.samefile(source) == (mode == "link")
+            assert path.read_bytes() == source.read_bytes()
+
+
+def test_links_move_with_the_data(root, tmp_path):
+    directory, _ = export(root, "--mode", "link")
+    moved = root.rename(tmp_path / "elsewhere")
+    for path in (moved / directory.relative_to(root)).glob("*Tr/*"):
+        assert path.is_file() and not os.path.isabs(os.readlink(path))
+
+
+def test_output_behind_a_symbolic_link(root, tmp_path):
+    (tmp_path / "far/away").mkdir(parents=True)
+    (root / "nnUNet_raw").symlink_to(tmp_path / "far/away")
+    directory, content = export(root)
+    assert all((directory / path).is_file() for path in (directory / "imagesTs").iterdir())
+    for entry in content["dataset"].values():
+        # As nnU-Net does it: the names are joined, then shortened.
+        assert os.path.isfile(os.path.abspath(os.path.join(directory, entry["images"][0])))
+
+
+@pytest.mark.parametrize("more", [[], ["--mode", "link"], ["--mode", "copy"],
+                                  ["--ignore_labels", 14, 15, 16]])
+def test_second_run_changes_nothing(root, more):
+    directory, _ = export(root, *more)
+    before = trees.identities(directory)
+    result = finished.call(finished.NNUNET, *words(root, *more))
+    assert trees.identities(directory) == before
+    assert "0 done, 8 skipped as finished" in result.stdout
+
+
+def test_overwrite_writes_the_same_again(root):
+    directory, _ = export(root, "--mode", "copy")
+    before, old = tree(directory), trees.identities(directory)
+    export(root, "--mode", "copy", "--overwrite")
+    assert tree(directory) == before
+    assert trees.rewritten(old, trees.identities(directory)) == {
+        name for name in before if not name.endswith(".json")}
+
+
+@pytest.mark.parametrize("mode", ["reference", "link", "copy"])
+def test_ignored_labels(root, mode):
+    for value in (14, 15, 16):
+        trees.put_voxel(trees.mask_path(root, "amos_0507"), (value - 14, 2, 3), value)
+    directory, content = export(root, "--ignore_labels", 14, 15, 16, "--mode", mode, which="MRI")
+    assert list(content["labels"].items())[-2:] == [("duodenum", 13), ("ignore", 14)]
+    assert len(content["labels"]) == 15
+    expected = {14: 14, 15: 14, 16: 14}
+    for name in ("amos_0507", "amos_0540", "amos_0554"):
+        path = directory / f"labelsTr/{name}.nii.gz"
+        before = trees.voxels(trees.mask_path(root, name))
+        after = trees.voxels(path)
+        assert not path.is_symlink() and after.dtype == np.uint8
+        assert np.array_equal(after, np.vectorize(lambda value: expected.get(value, value))(before))
+        if mode == "reference":
+            assert content["dataset"][name]["label"] == f"labelsTr/{name}.nii.gz"
+
+
+def test_ignored_labels_in_between_leave_consecutive_numbers(root):
+    directory, content = export(root, "--ignore_labels", 1, 6, which="CT")
+    assert list(content["labels"].values()) == list(range(16))
+    assert list(content["labels"])[:2] == ["background", "right_kidney"]
+    before = trees.voxels(trees.mask_path(root, "amos_0001"))
+    after = trees.voxels(directory / "labelsTr/amos_0001.nii.gz")
+    assert (after[before == 6] == 15).all() and (after[before == 7] == 5).all()
+    assert (before == 6).any() and (before == 7).any()
+
+
+def test_label_files_have_the_geometry_of_the_volumes(root):
+    directory, _ = export(root, "--ignore_labels", 14, which="MRI")
+    name = "amos_0507"  # oblique
+    written = nnunet_raw.nifti.read_header(directory / f"labelsTr/{name}.nii.gz")
+    volume = nnunet_raw.nifti.read_header(trees.sample_dir(root, name) / f"{name}_volume.nii.gz")
+    assert (written.affine == volume.affine).all() and (written.zooms == volume.zooms).all()
+
+
+@pytest.mark.parametrize("labels", [["0"], ["17"], ["14", "uterus"], ["-3"], range(1, 17)])
+def test_labels_that_cannot_be_ignored(root, labels):
+    assert "ignore_labels" in refused(root, "--ignore_labels", *labels)
+
+
+def test_a_corrected_mask_renews_its_label_file_alone(root):
+    directory, _ = export(root, "--ignore_labels", 14)
+    before = trees.identities(directory)
+    trees.put_voxel(trees.mask_path(root, "amos_0004"), (1, 2, 3), 5)
+    export(root, "--ignore_labels", 14)
+    changed = trees.rewritten(before, trees.identities(directory))
+    assert changed == {"labelsTr/amos_0004.nii.gz"}
+
+
+@pytest.mark.parametrize("first, second", [
+    ("link", "reference"), ("copy", "reference"), ("link", "copy"), ("copy", "link")])
+def test_another_mode_leaves_nothing_of_the_earlier_one(root, first, second):
+    masks = trees.contents(root / "grouped")
+    directory, _ = export(root, "--mode", first)
+    export(root, "--mode", second)
+    changed = tree(directory)
+    shutil.rmtree(directory)
+    export(root, "--mode", second)
+    assert tree(directory) == changed
+    assert trees.contents(root / "grouped") == masks
+
+
+def test_labels_are_never_written_through_a_link(root):
+    before = trees.contents(root / "grouped")
+    export(root, "--mode", "link")
+    directory, _ = export(root, "--mode", "link", "--ignore_labels", 1)
+    assert not (directory / "labelsTr/amos_0001.nii.gz").is_symlink()
+    assert trees.contents(root / "grouped") == before
+
+
+def test_samples_that_left_the_split_are_removed_and_named(root):
+    directory, _ = export(root, "--mode", "link")
+    result = finished.call(finished.NNUNET, *words(root, "--mode", "link", which="CT"))
+    assert "Removed, of an earlier export: " in result.stdout
+    assert {path.name[:9] for path in (directory / "imagesTr").iterdir()} == {
+        "amos_0001", "amos_0004", "amos_0008"}
+
+
+@pytest.mark.parametrize("name", ["imagesTr/mine_0000.nii.gz", "imagesTs/amos_0201_0000.nii.gz"])
+def test_foreign_images_are_refused(root, name):
+    path = root / "nnUNet_raw/Dataset218_AMOS22" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    assert name in refused(root)
+    assert name in refused(root, "--overwrite")
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "splits_final.json"])
+def test_hand_made_changes_are_refused(root, name):
+    directory, _ = export(root)
+    path = directory / name
+    path.write_text(path.read_text() + " ")
+    assert f"{name}: was changed by hand" in refused(root)
+    export(root, "--overwrite")
+    assert not path.read_text().endswith(" ")
+
+
+def test_foreign_dataset_json_is_refused(root):
+    path = root / "nnUNet_raw/Dataset218_AMOS22/dataset.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert "was not written here" in refused(root)
+
+
+def test_number_of_another_data_set(root):
+    (root / "nnUNet_raw/Dataset218_Other").mkdir(parents=True)
+    assert "Dataset218_Other has the number 218" in refused(root)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "", "two words"])
+def test_name_of_the_data_set(root, name):
+    assert "--dataset_name" in refused(root, "--dataset_name", name)
+
+
+def test_missing_files_are_all_named_and_nothing_is_written(root):
+    export(root)
+    trees.mask_path(root, "amos_0001").unlink()
+    (trees.sample_dir(root, "amos_0201") / "amos_0201_volume.nii.gz").unlink()
+    stderr = refused(root, "--mode", "copy", status=1)
+    assert [line.split(":")[0] for line in stderr.splitlines()] == [
+        "FAILED amos_0001", "FAILED amos_0201"]
+
+
+def test_damaged_mask_leaves_no_dataset_json(root):
+    directory, _ = export(root)
+    path = trees.mask_path(root, "amos_0001")
+    path.write_bytes(path.read_bytes()[:-30])
+    result = finished.run(finished.NNUNET, *words(root, "--ignore_labels", 14))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("FAILED amos_0001: ")
+    assert not (directory / "dataset.json").exists()
+    assert (directory / "labelsTr/amos_0004.nii.gz").exists()
+    assert not (directory / "labelsTr/amos_0001.nii.gz").exists()
+
+
+def without_mask(root, name):
+    """Take a sample's masks away and index again."""
+    for path in [trees.mask_path(root, name), *trees.binary_masks(root, name)]:
+        path.unlink()
+    manifest = root / "grouped/dataset_manifest.xlsx"
+    finished.call(trees.INDEX, "--root_dir", root / "grouped", "--output_manifest_file", manifest)
+    finished.call(trees.MAKE_SPLIT, "--manifest_file", manifest)
+
+
+def test_training_sample_without_mask_is_left_out_and_named(root):
+    without_mask(root, "amos_0001")
+    result = finished.call(finished.NNUNET, *words(root))
+    assert "WARNING amos_0001: belongs to train and has no mask" in result.stderr
+    content = json.loads((root / "nnUNet_raw/Dataset218_AMOS22/dataset.json").read_bytes())
+    assert content["numTraining"] == 5 and "amos_0001" not in content["dataset"]
+
+
+def test_nothing_to_validate_on_writes_no_splits(root):
+    export(root)
+    for name in sorted(VAL):
+        without_mask(root, name)
+    result = finished.call(finished.NNUNET, *words(root))
+    assert "no splits_final.json written" in result.stderr
+    assert not (root / "nnUNet_raw/Dataset218_AMOS22/splits_final.json").exists()
+
+
+def test_dollar_in_a_path(root, tmp_path):
+    odd = root.rename(tmp_path / "$HOME")
+    more = ("--output_dir", tmp_path / "raw")
+    result = finished.run(finished.NNUNET, *words(odd), *more)
+    assert result.exit_code == 2 and "use --mode link or copy" in result.stderr
+    finished.call(finished.NNUNET, *words(odd), *more, "--mode", "link")
+
+
+def test_split_that_is_out_of_date_is_warned_about(root):
+    trees.edit_cells(root / "grouped/dataset_manifest.xlsx", {("site", "amos_0001"): "elsewhere"})
+    result = finished.call(finished.NNUNET, *words(root))
+    assert result.stderr.startswith(f"WARNING {finished.SPLIT}: ")
+
+
+@pytest.mark.parametrize("change, message", [
+    ({("ID", "amos_0001"): "amos_0004"}, "IDs in several rows: amos_0004"),
+    ({("ID", "amos_0001"): "../amos_0001"}, "cannot be names of files: '../amos_0001'"),
+    ({(finished.SPLIT, "amos_0001"): "Train"}, "amos_0001 'Train'"),
+    ({("manufacturer_model_name", "amos_0001"): "Toaster"}, "neither CT nor MRI"),
+    ({("volume", "amos_0001"): "../../etc/passwd"}, "FAILED amos_0001")])
+def test_hand_made_faults_of_the_manifest(root, change, message):
+    trees.edit_cells(root / "grouped/dataset_manifest.xlsx", change, finished.SPLIT)
+    assert message in refused(root, status=1 if "FAILED" in message else 2)
+
+
+def test_unknown_split(root):
+    assert "no worksheet 'split02'" in refused(root, "--split_name", "split02")
+
+
+def test_manifest_without_binary_masks(root):
+    for name in TRAIN | VAL:
+        for path in trees.binary_masks(root, name):
+            path.unlink()
+        trees.mask_path(root, name).unlink()
+    manifest = root / "grouped/dataset_manifest.xlsx"
+    finished.call(trees.INDEX, "--root_dir", root / "grouped", "--output_manifest_file", manifest)
+    finished.call(trees.MAKE_SPLIT, "--manifest_file", manifest)
+    assert "no columns of binary masks" in refused(root)
+
+
+def test_root_dir_says_what_the_paths_are_relative_to(root, tmp_path):
+    manifest = tmp_path / "away/manifest.xlsx"
+    manifest.parent.mkdir()
+    shutil.copy(root / "grouped/dataset_manifest.xlsx", manifest)
+    words_ = ("--manifest_file", manifest, "--split_name", finished.SPLIT, "--output_dir",
+              tmp_path / "raw", "--dataset_id", 3)
+    assert finished.run(finished.NNUNET, *words_).exit_code == 1
+    finished.call(finished.NNUNET, *words_, "--root_dir", root / "grouped")
+
+
+def test_gaps_between_labels_are_refused():
+    settings = nnunet_raw.Settings(None, "reference", {0: "background", 1: "a", 3: "b"})
+    with pytest.raises(errors.DatasetError, match="not consecutive"):
+        settings.new_labels()
+
+
+def test_background_gets_the_name_that_nnunet_looks_for():
+    settings = nnunet_raw.Settings(None, "reference", {0: "Bg", 1: "NME"})
+    assert settings.new_labels() == {"background": 0, "NME": 1}
+
+
+STOP = """
+import os, runpy, signal, sys
+limit, real = int(sys.argv.pop(1)), {}
+calls = iter(range(1, 10 ** 6))
+def stopping(name):
+    real[name] = getattr(os, name)
+    def call(*words, **options):
+        if next(calls) == limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real[name](*words, **options)
+    setattr(os, name, call)
+stopping("replace")
+stopping("unlink")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 9, 12, 14, 16])
+def test_killed_at_any_rename(root, run_python, limit):
+    export(root, "--mode", "link")
+    more = ("--mode", "copy", "--ignore_labels", 14)
+    expected, content = export(finished.copy(root, root.parent / "whole"), *more)
+    # One process, so that each rename counts.
+    done = run_python(STOP, limit, trees.REPOSITORY / finished.NNUNET, *words(root, *more))
+    directory = root / "nnUNet_raw/Dataset218_AMOS22"
+    assert done.returncode == -9
+    if (directory / "dataset.json").exists():
+        left = json.loads((directory / "dataset.json").read_bytes())
+        assert left["labels"] == content["labels"] \
+            or all(path.is_symlink() for path in directory.glob("*T*/*.nii.gz"))
+    export(root, *more)
+    assert tree(directory) == tree(expected)
+    assert not trees.leftovers(root)
+
+
+def test_without_image_libraries(root, run_python):
+    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
+            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            "finally: print(sorted({'nibabel', 'scipy', 'cc3d'} & set(sys.modules)))")
+    done = run_python(code, trees.REPOSITORY / finished.NNUNET, *words(root), cwd=root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n[]\n")

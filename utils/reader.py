@@ -1,0 +1,212 @@
+"""AMOS22 in Python: images, masks and metadata of the finished data set by sample.
+
+Nothing but a manifest is read before voxels are asked for.
+"""
+import re
+from pathlib import Path
+
+import numpy as np
+
+from utils import amos22, cases, errors, geometry, nifti
+
+_MANIFESTS = "dataset_manifest*.xlsx"
+_BACKUP = re.compile(r".*\.bak[0-9]*\.xlsx")
+_YEARS = re.compile(r"([0-9]{1,3})Y")
+_TOLERANCE_MM = 1e-2  # routine 05 lets a mask differ from its volume by 1e-3
+
+
+class AMOS22:
+    """The finished data set, or one of its sub-data sets.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder with one ``dataset_manifest*.xlsx`` (``ROOT/grouped``, ``ROOT/grouped/AMOS-CT``), or
+        such a manifest, or an index manifest of routine 07.
+    split_name : str, optional
+        Worksheet of a split: `ids` are its samples, `split` and `subset` follow it. Without it the
+        subsets are the published ones.
+
+    Attributes
+    ----------
+    label_names : dict of int to str
+        Label to name as in file names: ``{0: "background", 1: "spleen", 2: "right_kidney", ...}``.
+
+    Raises
+    ------
+    DatasetError
+        No manifest, or several, or one without the columns that are needed.
+
+    Notes
+    -----
+    Objects can be pickled, so that data loaders may use them in several processes.
+    """
+
+    def __init__(self, path, split_name: str | None = None):
+        self.manifest_path = _manifest_in(Path(path))
+        selection = cases.read(self.manifest_path, split_name)
+        self.label_names = selection.label_names
+        self._cases = {case.id: case for case in selection.cases}
+
+    def __repr__(self):
+        return f"AMOS22({str(self.manifest_path)!r}): {len(self)} samples"
+
+    def __len__(self):
+        return len(self._cases)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """IDs of all samples, such as ``amos_0004``, in the order of the manifest."""
+        return tuple(self._cases)
+
+    def split(self, subset: str) -> tuple[str, ...]:
+        """IDs of the samples of a subset.
+
+        Parameters
+        ----------
+        subset : str
+            train, val or test.
+
+        Raises
+        ------
+        DatasetError
+            Another word.
+        """
+        if subset not in amos22.SUBSETS:
+            raise errors.DatasetError(f"no subset {subset!r}, expected one of "
+                                      f"{', '.join(amos22.SUBSETS)}", code="subset", found=subset)
+        return tuple(case.id for case in self._cases.values() if case.subset == subset)
+
+    def subset(self, id: str) -> str:
+        """Subset of a sample: train, val or test."""
+        return self._case(id).subset
+
+    def image(self, id: str) -> np.ndarray:
+        """Intensities of a sample.
+
+        Returns
+        -------
+        (X, Y, Z) float32
+            In Fortran order; Hounsfield units for CT. The file's checksum was checked.
+
+        Raises
+        ------
+        DatasetError
+            The file is missing, damaged, or no longer what the manifest says.
+        """
+        volume = nifti.read_volume(self.volume_path(id))
+        self._check_geometry(id, volume.header)
+        return volume.data
+
+    def mask(self, id: str) -> np.ndarray:
+        """Labels of a sample; `label_names` tells what they mean.
+
+        Returns
+        -------
+        (X, Y, Z) uint8
+            In Fortran order. The file's checksum was checked.
+
+        Raises
+        ------
+        DatasetError
+            The sample has no mask (see `has_mask`), or as for `image`.
+        """
+        mask = nifti.read_mask(self.mask_path(id))
+        self._check_geometry(id, mask.header)
+        return mask.data
+
+    def has_mask(self, id: str) -> bool:
+        """Whether a sample has a mask; those of test were not published."""
+        return bool(self._case(id).row["mask"])
+
+    def volume_path(self, id: str) -> Path:
+        """File of a sample's volume, for frameworks that load by themselves."""
+        return self._case(id).volume_path
+
+    def mask_path(self, id: str) -> Path:
+        """File of a sample's mask; a DatasetError for a sample without."""
+        path = self._case(id).mask_path
+        if path is None:
+            raise errors.DatasetError(f"{id}: this sample ({self.subset(id)}) has no mask",
+                                      code="no_mask")
+        return path
+
+    def affine(self, id: str) -> np.ndarray:
+        """Voxel index to RAS+ mm, (4, 4) float64, of volume and mask."""
+        return geometry.affine_from_text(self._cell(id, "transform"))
+
+    def spacing(self, id: str) -> np.ndarray:
+        """Voxel size along each array axis, (3,) float64, mm."""
+        return geometry.spacing(self.affine(id))
+
+    def shape(self, id: str) -> tuple[int, int, int]:
+        """Number of voxels along each array axis."""
+        return tuple(int(self._cell(id, column)) for column in ("szx", "szy", "szz"))
+
+    def modality(self, id: str) -> str | None:
+        """CT or MRI, by the scanner; None for an unknown scanner."""
+        return amos22.modality(self._case(id).row)
+
+    def sex(self, id: str) -> str | None:
+        """M or F, None where it is not known."""
+        return _if_defined(self._cell(id, "sex"))
+
+    def age(self, id: str) -> int | None:
+        """Age at the examination in years, None where it is not known.
+
+        Raises
+        ------
+        DatasetError
+            The manifest says something else than ``062Y`` or ``UND``.
+        """
+        text = _if_defined(self._cell(id, "age"))
+        if text is None:
+            return None
+        years = _YEARS.fullmatch(text)
+        if not years:
+            raise errors.DatasetError(f"{self.manifest_path}: age {text!r} of {id}, expected such "
+                                      "as 062Y or UND", file=self.manifest_path, code="age",
+                                      found=text)
+        return int(years[1])
+
+    def metadata(self, id: str) -> dict[str, str]:
+        """All cells of a sample in the manifest, as text."""
+        return dict(self._case(id).row)
+
+    def _case(self, id):
+        if id not in self._cases:
+            raise errors.DatasetError(f"{self.manifest_path}: no sample {id!r}; there are "
+                                      f"{len(self)} such as {', '.join(self.ids[:3])}",
+                                      file=self.manifest_path, code="ids", found=id)
+        return self._cases[id]
+
+    def _cell(self, id, column):
+        row = self._case(id).row
+        if column not in row:
+            raise errors.DatasetError(f"{self.manifest_path}: no column {column!r}",
+                                      file=self.manifest_path, code="columns", expected=column)
+        return row[column]
+
+    def _check_geometry(self, id, header):
+        fits = header.shape == self.shape(id) and geometry.corner_displacement_mm(
+            header.affine, self.affine(id), header.shape) <= _TOLERANCE_MM
+        if not fits:
+            raise errors.DatasetError(
+                f"{header.path}: shape or affine differ from the manifest's, "
+                f"{self.manifest_path}; run routine 05 again", file=header.path, code="changed",
+                expected=self.shape(id), found=header.shape)
+
+
+def _if_defined(text):
+    return None if text in ("", amos22.UNDEFINED) else text
+
+
+def _manifest_in(path):
+    if not path.is_dir():
+        return path  # a missing one is named when it is opened
+    found = sorted(name for name in path.glob(_MANIFESTS) if not _BACKUP.fullmatch(name.name))
+    if len(found) != 1:
+        names = ", ".join(name.name for name in found) or "none"
+        raise errors.DatasetError(f"{path}: expected one {_MANIFESTS} in it, found: {names}",
+                                  file=path, code="missing", expected=_MANIFESTS, found=names)
+    return found[0]
