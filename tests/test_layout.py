@@ -1,0 +1,313 @@
+"""The structure of the repository, read from its source: see the tables below."""
+import ast
+import collections
+import importlib.metadata
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MAX_SCRIPT_LINES = 120
+MAX_FUNCTION_LINES = 40
+MAX_NESTING = 3
+MAX_WIDTH = 100
+SAME_BODY_LINES = 5
+
+# Module of utils -> modules of utils that it may import.
+MAY_IMPORT = {
+    "errors": "",
+    "files": "errors",
+    "geometry": "errors",
+    "regions": "errors",
+    "runner": "errors cluster",
+    "marks": "errors",
+    "labels": "errors",
+    "samples": "errors files",
+    "amos22": "errors",
+    "nme": "errors",
+    "denoise": "errors regions",
+    "nifti": "errors files geometry",
+    "manifest": "errors files",
+    "splits": "errors files manifest",
+    "archive": "errors files geometry manifest nifti",
+    "provenance": "errors",
+    "cluster": "errors nifti runner",
+    "cli": "errors files provenance runner",
+    "pairs": "archive errors files geometry manifest marks nifti runner samples",
+    "binary_masks": "errors files labels marks nifti runner samples",
+    "denoised_masks": "binary_masks denoise errors files marks nifti runner samples",
+    "region_manifest": "binary_masks errors manifest nifti regions runner samples",
+    "dataset": "binary_masks errors geometry labels manifest nifti runner samples splits",
+    "cases": "errors files manifest runner splits",
+    "datalist": "cases errors files",
+    "nnunet_raw": "cases errors files labels nifti runner",
+    "reader": "amos22 cases errors geometry nifti",
+    "sample_archive": "amos22 errors files runner",
+    "nme_sample_archive": "nme runner sample_archive",
+    "qc_anatomy": "",
+    "qc_alignment": "",
+    "qc_planes": "geometry nifti",
+    "qc_changes": "errors regions",
+    "qc_measures": "labels qc_anatomy qc_planes regions",
+    "qc_flags": "qc_alignment qc_anatomy qc_measures",
+    "qc_pictures": "qc_anatomy qc_changes qc_planes",
+    "qc_page": "qc_anatomy",
+    "qc_plots": "qc_anatomy qc_pictures",
+    "qc_sample": "amos22 errors files geometry nifti qc_alignment qc_anatomy qc_changes qc_measures"
+                 " qc_pictures qc_planes runner samples",
+    "qc_report": "errors files manifest qc_alignment qc_anatomy qc_flags qc_measures qc_page"
+                 " qc_plots qc_sample runner samples",
+    "nme_sample_archive": "nme runner sample_archive",
+}
+# What takes and returns arrays knows nothing of files and users.
+ARRAY_MODULES = ("geometry", "regions", "denoise")
+# The sample archive has headers that nifti would never write.
+ONLY_IN = {"nibabel": {"nifti", "geometry", "sample_archive"}, "gzip": {"nifti"},
+           "isal": {"nifti"}, "openpyxl": {"manifest"}, "distributed": {"cluster"}}
+HEAVY = {"nibabel", "scipy", "openpyxl", "cc3d", "yaml", "tqdm", "distributed", "pandas",
+         "matplotlib"}
+# A worker of a cluster that somebody else started gets the repository's path from here.
+PATH_MAKERS = ("cluster",)
+PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
+# What catches DatasetError. pairs makes faulty manifest rows the failures of their samples, dataset
+# goes on looking for more cases of one sample.
+CATCHERS = ("runner", "cli", "pairs", "dataset")
+BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.Match)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+SCRIPTS = [path for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "utils/*.py")
+           for path in sorted(REPOSITORY.glob(pattern))
+           if path.read_text(encoding="utf-8").endswith('\n    main()\n')]
+MODULES = {path.stem: path for path in sorted((REPOSITORY / "utils").glob("*.py"))
+           if path not in SCRIPTS and path.stem != "__init__"}
+TESTS = sorted((REPOSITORY / "tests").glob("*.py"))
+SOURCES = [*MODULES.values(), *SCRIPTS, *TESTS]
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+
+
+def shown(path):
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def parametrized(paths):
+    return pytest.mark.parametrize("path", paths, ids=shown)
+
+
+def imported(tree):
+    """Names of the modules that a file imports anywhere; of utils as ``utils.name``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            is_package = node.module == "utils"
+            yield from ([f"utils.{alias.name}" for alias in node.names] if is_package
+                        else [node.module])
+
+
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
+
+
+def code(function):
+    """The statements of a function without its docstring."""
+    has_docstring = ast.get_docstring(function, clean=False) is not None
+    return function.body[has_docstring:]
+
+
+def lines_of(function):
+    """Lines of a function: head and body, not the docstring."""
+    statements = code(function)
+    if not statements:
+        return 1
+    head = function.body[0].lineno - function.lineno
+    return head + statements[-1].end_lineno - statements[0].lineno + 1
+
+
+def nesting(node, depth=0):
+    """How deep blocks stand in each other; an elif counts as its if."""
+    deepest = depth
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST):
+                continue
+            is_elif = (isinstance(node, ast.If) and name == "orelse" and isinstance(child, ast.If)
+                       and len(value) == 1)
+            step = isinstance(child, BLOCKS) and not is_elif
+            deepest = max(deepest, nesting(child, depth + step))
+    return deepest
+
+
+def test_table_lists_the_modules_that_there_are():
+    assert sorted(MAY_IMPORT) == sorted(MODULES)
+
+
+@parametrized(MODULES.values())
+def test_module_imports_only_what_the_table_allows(path):
+    found = {name.partition(".")[2] for name in imported(TREES[path])
+             if name.partition(".")[0] == "utils"}
+    assert found <= set(MAY_IMPORT[path.stem].split())
+
+
+@parametrized(SOURCES)
+def test_no_source_imports_a_script_and_utils_no_functions(path):
+    names = set(imported(TREES[path]))
+    stems = {script.stem for script in SCRIPTS}
+    assert not {name.rpartition(".")[2] for name in names} & stems
+    assert all(name.count(".") == 1 for name in names if name.startswith("utils."))
+    assert not {name.partition(".")[2] for name in names if name.startswith("utils.")} - {*MODULES}
+
+
+@parametrized(MODULES[name] for name in ARRAY_MODULES)
+def test_array_modules_know_no_paths_no_printing_no_click(path):
+    tree = TREES[path]
+    assert not {name.partition(".")[0] for name in imported(tree)} & {
+        "click", "glob", "io", "logging", "os", "pathlib", "shutil", "sys"}
+    called = {node.func.id for node in ast.walk(tree)
+              if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not called & {"print", "open", "input"}
+
+
+@pytest.mark.parametrize("library, allowed", ONLY_IN.items())
+def test_library_is_used_in_its_module_alone(library, allowed):
+    users = {path.stem for path in (*MODULES.values(), *SCRIPTS)
+             if library in {name.partition(".")[0] for name in imported(TREES[path])}}
+    assert users <= allowed
+
+
+@parametrized([*MODULES.values(), *SCRIPTS])
+def test_heavy_libraries_are_imported_inside_functions(path):
+    top_level = ast.Module([node for node in TREES[path].body
+                            if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+    assert not {name.partition(".")[0] for name in imported(top_level)} & HEAVY
+
+
+@parametrized(SCRIPTS)
+def test_help_and_import_are_light(path):
+    program = ("import runpy, sys\n"
+               "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+               "except SystemExit as stop: assert not stop.code\n"
+               "print(sorted({name.partition('.')[0] for name in sys.modules}))")
+    program = program.replace("\n", f"\nsys.argv = [{str(path)!r}, '--help']\n", 1)
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, text=True,
+                          capture_output=True, check=True)
+    loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "click" in loaded
+    assert loaded & HEAVY == set()
+
+
+@parametrized(SCRIPTS)
+def test_script_is_short_and_begins_with_its_help(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_SCRIPT_LINES
+    assert ast.get_docstring(TREES[path])
+    assert "@cli.routine(__doc__" in text
+    assert text.endswith('if __name__ == "__main__":\n    main()\n')
+
+
+@parametrized(SOURCES)
+def test_only_scripts_below_the_top_touch_the_path(path):
+    found = [line for line in path.read_text(encoding="utf-8").splitlines()
+             if re.search(r"\bsys\.path(\.(insert|append|extend)\(|(\[.*\])? \+?= )", line)]
+    if path in SCRIPTS:
+        assert found == [PATH_LINE] * (path.parent != REPOSITORY)
+    elif path.stem not in (*PATH_MAKERS, "conftest") and path not in TESTS:
+        assert found == []
+
+
+@parametrized(SOURCES)
+def test_no_error_is_swallowed(path):
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"bare except in line {node.lineno}"
+            names = [name for name in ast.walk(node.type) if isinstance(name, ast.Name)]
+            assert "Exception" not in [name.id for name in names], f"line {node.lineno}"
+
+
+@parametrized([*MODULES.values(), *SCRIPTS])
+def test_dataset_errors_are_caught_where_it_is_planned(path):
+    caught = {name.attr for node in ast.walk(TREES[path]) if isinstance(node, ast.ExceptHandler)
+              for name in ast.walk(node.type) if isinstance(name, ast.Attribute)}
+    assert "DatasetError" not in caught or path.stem in CATCHERS
+
+
+@parametrized(SOURCES)
+def test_functions_fit_on_a_screen(path):
+    long = {function.name: lines_of(function) for function in functions(TREES[path])
+            if lines_of(function) > MAX_FUNCTION_LINES}
+    deep = {function.name: nesting(function) for function in functions(TREES[path])
+            if nesting(function) > MAX_NESTING}
+    assert (long, deep) == ({}, {})
+
+
+@parametrized([*SOURCES, *sorted(REPOSITORY.glob("*.sh")), *sorted(REPOSITORY.glob("*.txt"))])
+def test_lines_are_narrow_and_clean(path):
+    lines = path.read_text(encoding="utf-8").split("\n")
+    assert [number for number, line in enumerate(lines, 1) if len(line) > MAX_WIDTH] == []
+    assert [number for number, line in enumerate(lines, 1) if line != line.rstrip()] == []
+    assert lines[-1] == "" and lines[-2] != ""
+
+
+@parametrized(SOURCES)
+def test_no_path_of_one_machine(path):
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"[\"' (](?:/home/\w+|/root|/work|/Users/\w+)/", text) == []
+
+
+def test_no_body_of_five_lines_occurs_twice():
+    bodies = collections.defaultdict(list)
+    for path, tree in TREES.items():
+        for function in functions(tree):
+            statements = code(function)
+            n_lines = statements[-1].end_lineno - statements[0].lineno + 1 if statements else 0
+            if n_lines >= SAME_BODY_LINES:
+                dump = "".join(ast.dump(statement) for statement in statements)
+                bodies[dump].append(f"{shown(path)}: {function.name}")
+    assert [places for places in bodies.values() if len(places) > 1] == []
+
+
+def public(tree):
+    """Public functions, classes and methods of a module."""
+    for node in tree.body:
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from (method for method in node.body
+                            if isinstance(method, FUNCTIONS) and not method.name.startswith("_"))
+
+
+@parametrized(MODULES.values())
+def test_public_names_have_docstrings_and_types(path):
+    assert ast.get_docstring(TREES[path])
+    assert [node.name for node in public(TREES[path]) if not ast.get_docstring(node)] == []
+
+
+def test_module_names_shadow_nothing():
+    installed = {name.replace("-", "_").lower() for name in (
+        *importlib.metadata.packages_distributions(), *sys.stdlib_module_names)}
+    assert not {path.stem for path in (REPOSITORY / "utils").glob("[a-z]*.py")} & installed
+
+
+def test_every_module_of_utils_has_tests():
+    tested = {name.partition(".")[2] for path in TESTS for name in imported(TREES[path])
+              if name.startswith("utils.")}
+    assert not {*MODULES} - tested
+
+
+# Distribution -> name to import.
+IMPORTED_AS = {"connected-components-3d": "cc3d", "PyYAML": "yaml"}
+
+
+def test_every_requirement_is_imported_and_every_import_required():
+    lines = [line for name in ("requirements.txt", "requirements-cluster.txt")
+             for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+             if line and line[0] != "#"]
+    assert [line for line in lines if not re.search(r">=[\d.]+,<\d", line)] == []
+    names = [re.match(r"[\w-]+", line)[0] for line in lines]
+    used = set(itertools.chain.from_iterable(
+        imported(TREES[path]) for path in (*MODULES.values(), *SCRIPTS)))
+    third_party = {name.partition(".")[0] for name in used} - {"utils", *sys.stdlib_module_names}
+    assert {IMPORTED_AS.get(name, name) for name in names} == third_party
