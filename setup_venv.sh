@@ -7,6 +7,8 @@
 setup_venv() {
     local marker=.venv/installing pid file
     local -a missing=() options=()
+    # Where there is a Rust compiler pip asks for its version, which may write settings.
+    local -x RUSTUP_HOME=$PWD/.venv/rustup
     if [[ -e $marker ]]; then
         pid=$(< "$marker")
         if [[ -n $pid ]] && kill -0 "$pid" 2> /dev/null; then
@@ -25,9 +27,8 @@ setup_venv() {
         echo "Installing the packages of ${missing[*]} into .venv ..."
         echo "$$" > "$marker"
         .venv/bin/python -c 'import pip' 2> /dev/null || .venv/bin/python -m ensurepip > /dev/null
-        # Nothing is written outside .venv: no cache into the home folder, and none by the Rust
-        # compiler, whose version pip asks for where there is one.
-        RUSTUP_HOME=$PWD/.venv/rustup .venv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check \
+        # Nothing is written outside .venv, and no cache into the home folder.
+        .venv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check \
             "${options[@]}" ||
             refuse "the packages could not be installed (see above); the same command tries again"
         for file in "${missing[@]}"; do

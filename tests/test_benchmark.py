@@ -1,0 +1,48 @@
+"""The benchmark runs, and its numbers add up; how fast anything is, is not tested."""
+import json
+
+import benchmark
+import click.testing
+import pytest
+
+
+def test_small_run_reports_what_it_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "EXCEL_SAMPLES", 9)
+    output = tmp_path / "figures.json"
+    result = click.testing.CliRunner().invoke(benchmark.main, [
+        "--shape", "20", "18", "16", "--samples", "4", "--stages", "02", "03", "denoise",
+        "--repeats", "1", "--root_dir", str(tmp_path / "scans"), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(output.read_text())
+    assert [(row["stage"], row["items"]) for row in found["stages"]] == [
+        ("02", 4), ("03", 3), ("denoise", 3)]
+    for row in found["stages"]:
+        assert 0 < row["floor_wall"] < row["ours_wall"] and row["plain_wall"] > 0
+        assert row["floor_cpu"] < row["ours_cpu"] and row["parallel_wall"] > 0
+        assert 10 < row["ours_mib"] < 1024
+    assert set(found["excel"]) == {"05", "06", "07"} and len(found["start"]) == 10
+    lines = result.stdout.splitlines()
+    row = found["stages"][2]
+    shown = next(line for line in lines if line.startswith("denoise")).split()
+    assert float(shown[2]) == pytest.approx(row["ours_wall"] / 3, abs=1e-3)
+    assert float(shown[4]) == pytest.approx(row["plain_wall"] / row["ours_wall"], abs=0.06)
+    estimate = sum(row["ours_wall"] / row["items"] * {"02": 600}.get(row["stage"], 360)
+                   for row in found["stages"]) / 60
+    assert f"{estimate:.1f} min" in next(line for line in lines if line.startswith("600 scans"))
+
+
+def test_masks_are_put_back(tmp_path):
+    folder = tmp_path / "grouped/train/Prisma/amos_0507_M"
+    folder.mkdir(parents=True)
+    mask = folder / "amos_0507_mask.nii.gz"
+    mask.write_bytes(b"before")
+    before = benchmark.Masks(tmp_path)
+    mask.write_bytes(b"after")
+    (folder / "amos_0507_mask_00_background.nii.gz").touch()
+    benchmark.undo("04", tmp_path, before)
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [(mask.name, b"before")]
+
+
+def test_unknown_stage_is_refused(tmp_path):
+    result = click.testing.CliRunner().invoke(benchmark.main, ["--stages", "09"])
+    assert result.exit_code == 2 and "no stage 09" in result.stderr
