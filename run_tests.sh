@@ -4,5 +4,5 @@ set -euo pipefail
 
 CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 source ./setup_venv.sh
-setup_venv requirements.txt requirements-test.txt
+setup_venv requirements.txt requirements-test.txt requirements-cluster.txt
 exec .venv/bin/python -m pytest "$@"

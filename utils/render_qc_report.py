@@ -1,0 +1,60 @@
+"""Render a report to look at: one picture per sample, what looks wrong, plots of the set.
+
+Reads volumes, masks and info files below --root_dir, after routine 05. Writes index.html, which any
+browser opens from disk, without network, and beside it samples/, pictures/, plots/ and measures/.
+Pictures show axial, coronal and sagittal slices upright, the patient's left on the right, with the
+contours of all labels. Flags name what looks wrong and why; the page says how it is judged. With
+--before_dir also what denoising changed. Samples whose files did not change since are not drawn
+again. Nothing below --root_dir is changed.
+
+\b
+  python utils/render_qc_report.py --root_dir root_dir/grouped \\
+      --before_dir root_dir/before_denoising \\
+      --manifest_file root_dir/grouped/dataset_manifest.xlsx --output_dir root_dir/qc
+"""
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import cli, errors, qc_report, qc_sample, samples
+
+
+def check_apart(output_dir, *data_dirs):
+    """Refuse a report among the data: other routines would find its files."""
+    for data_dir in data_dirs:
+        if data_dir is not None and data_dir.resolve() in [output_dir.resolve(),
+                                                           *output_dir.resolve().parents]:
+            raise errors.DatasetError(f"--output_dir {output_dir} lies in the data's folder "
+                                      f"{data_dir}; expected one outside")
+
+
+@cli.routine(__doc__)
+@cli.root_dir_option
+@click.option("--output_dir", required=True, type=cli.OUTPUT_DIR, metavar="DIR",
+              help="Folder for the report; made where missing.")
+@click.option("--before_dir", type=cli.DIRECTORY, metavar="DIR", show_default="none",
+              help="Tree with the masks before denoising, same folders as --root_dir.")
+@click.option("--manifest_file", type=cli.FILE, metavar="XLSX", show_default="none",
+              help="Show only the samples that it lists, with its metadata.")
+@click.option("--region_volume_thresh", type=click.FloatRange(min=0), default=100.0,
+              metavar="MM3", help="Regions below this volume count as small, mm^3.")
+def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, overwrite):
+    check_apart(output_dir, root_dir, before_dir)
+    listed = None if manifest_file is None else qc_report.read_manifest(manifest_file)
+    found = qc_report.find_samples(root_dir, listed)
+    qc_report.make_folders(output_dir)
+    task = qc_sample.Task(root_dir, output_dir, before_dir, region_volume_thresh, overwrite)
+    outcome = cli.for_each_sample(qc_sample.render, found, task, size=samples.mask_bytes,
+                                  memory=qc_sample.memory)
+    entries = qc_report.write(output_dir, found, outcome, listed)
+    flags = [f"{entry.name}: {flag.kind}: {flag.reason}" for entry in entries if entry.record
+             for flag in entry.flags]
+    n_flagged = sum(bool(entry.flags) for entry in entries)
+    cli.finish(outcome, *flags, f"{output_dir / qc_report.INDEX}: {len(entries)} samples, "
+                                f"{n_flagged} with flags")
+
+
+if __name__ == "__main__":
+    main()
