@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "regions": "errors",
     "runner": "errors cluster",
     "marks": "errors",
-    "labels": "errors",
+    "labels": "errors regions",
     "samples": "errors files",
     "amos22": "errors",
     "nme": "errors",
@@ -94,7 +94,7 @@ def shown(path):
 
 
 def parametrized(paths):
-    return pytest.mark.parametrize("path", paths, ids=shown)
+    return pytest.mark.parametrize("path", list(paths), ids=shown)
 
 
 def imported(tree):

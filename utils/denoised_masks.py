@@ -152,11 +152,8 @@ def _commit(loaded, target, paths, parameters):
     descrip = marks.text(marks.denoised(loaded.marks, str(parameters), loaded.crc,
                                         nifti.voxel_crc(mask.data)))
     with contextlib.ExitStack() as stack:
-        staged = []
-        for (value, _), path in paths.items():
-            encoded = binary_masks.encode(mask, value)
-            if not nifti.is_same_file(path, encoded):
-                staged.append(stack.enter_context(nifti.staged(path, encoded)))
+        staged = [stack.enter_context(nifti.staged(path, binary_masks.encode(mask, value)))
+                  for (value, _), path in paths.items()]
         whole = nifti.encode_mask(mask.data, mask.header.affine, descrip)
         staged.append(stack.enter_context(nifti.staged(target.mask_path, whole)))
         files.commit(staged)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import errors
+from utils import errors, regions
 
 PROSTATE = 15
 UTERUS = 16
@@ -84,7 +84,7 @@ def counts(data: np.ndarray) -> np.ndarray:
     """
     total = np.zeros(LARGEST_LABEL + 1, np.int64)
     for part in _parts(data):
-        total += np.bincount(part, minlength=total.size)
+        total += regions.find_runs(part).count(total.size)
     return total
 
 

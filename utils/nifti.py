@@ -7,7 +7,6 @@ import dataclasses
 import io
 import os
 import struct
-from concurrent import futures
 from pathlib import Path
 
 import numpy as np
@@ -560,8 +559,12 @@ def encode_mask(data: np.ndarray, affine: np.ndarray, descrip: str = "", value=N
     encoder = _Encoder(fresh_header(data.shape, np.uint8, affine, descrip), pieces.append)
     for chunk in _chunks(data.ravel(order="F")):
         encoder.add(chunk if value is None else (chunk == value).view(np.uint8))
-    encoder.end()
-    return b"".join(pieces)
+    went_in = encoder.end()
+    encoded = b"".join(pieces)
+    if struct.unpack("<II", encoded[-8:]) != went_in:
+        raise errors.DatasetError("the codec's checksum is not that of what it was given; nothing "
+                                  "is written", code="write")
+    return encoded
 
 
 def mask_memory(path) -> int:
@@ -773,6 +776,7 @@ def stage_mask(path, source: Header, affine: np.ndarray, descrip: str = "") -> f
 
 def _ahead(iterator):
     """Let a thread work out the next item while the last one is used."""
+    from concurrent import futures
     with futures.ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, iterator, None)
         while (item := coming.result()) is not None:
