@@ -22,12 +22,12 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import cli, nme_sample_archive, sample_archive
+from utils import cli, made_up_archive, nme_sample_archive
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(nme_sample_archive.DEFAULT_SHAPE, sample_archive.SHORTEST,
-                     sample_archive.LONGEST)
+@cli.made_up_options(nme_sample_archive.DEFAULT_SHAPE, made_up_archive.SHORTEST,
+                     made_up_archive.LONGEST)
 @click.option("--samples", type=click.IntRange(1, nme_sample_archive.MAX_N), metavar="N",
               default=nme_sample_archive.DEFAULT_N, help="How many scans.")
 def main(root_dir, samples, shape, seed, overwrite):
@@ -36,7 +36,7 @@ def main(root_dir, samples, shape, seed, overwrite):
     outcome = cli.for_each_sample(
         nme_sample_archive.write_sample, planned, root_dir, settings, overwrite,
         memory=lambda sample: nme_sample_archive.memory_bytes(shape))
-    cli.finish(outcome, f"archive: {root_dir / sample_archive.ARCHIVE_DIR}")
+    cli.finish(outcome, f"archive: {root_dir / made_up_archive.ARCHIVE_DIR}")
 
 
 if __name__ == "__main__":

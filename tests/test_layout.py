@@ -46,8 +46,14 @@ MAY_IMPORT = {
     "datalist": "cases errors files",
     "nnunet_raw": "cases errors files labels nifti runner",
     "reader": "amos22 cases errors geometry nifti",
-    "sample_archive": "amos22 errors files runner",
-    "nme_sample_archive": "nme runner sample_archive",
+    "made_up_grids": "",
+    "made_up_noise": "",
+    "made_up_images": "files",
+    "made_up_abdomen": "made_up_grids made_up_images made_up_noise",
+    "made_up_breasts": "made_up_grids made_up_images made_up_noise",
+    "made_up_archive": "errors files made_up_images runner",
+    "sample_archive": "amos22 errors made_up_abdomen made_up_archive made_up_images",
+    "nme_sample_archive": "made_up_archive made_up_breasts made_up_images nme",
     "qc_anatomy": "",
     "qc_alignment": "",
     "qc_planes": "geometry nifti",
@@ -61,12 +67,11 @@ MAY_IMPORT = {
                  " qc_pictures qc_planes runner samples",
     "qc_report": "errors files manifest qc_alignment qc_anatomy qc_flags qc_measures qc_page"
                  " qc_plots qc_sample runner samples",
-    "nme_sample_archive": "nme runner sample_archive",
 }
 # What takes and returns arrays knows nothing of files and users.
-ARRAY_MODULES = ("geometry", "regions", "denoise")
-# The sample archive has headers that nifti would never write.
-ONLY_IN = {"nibabel": {"nifti", "geometry", "sample_archive"}, "gzip": {"nifti"},
+ARRAY_MODULES = ("geometry", "regions", "denoise", "made_up_grids", "made_up_noise")
+# Made-up images have headers that nifti would never write.
+ONLY_IN = {"nibabel": {"nifti", "geometry", "made_up_images"}, "gzip": {"nifti"},
            "isal": {"nifti"}, "openpyxl": {"manifest"}, "distributed": {"cluster"}}
 HEAVY = {"nibabel", "scipy", "openpyxl", "cc3d", "yaml", "tqdm", "distributed", "pandas",
          "matplotlib"}

@@ -9,7 +9,7 @@ import pytest
 import trees
 from scipy import ndimage as ndi
 
-from utils import archive, errors, nme, nme_sample_archive, runner
+from utils import archive, errors, made_up_breasts, nme, nme_sample_archive, runner
 
 SHAPE = (80, 52, 10)
 SAMPLES = {sample.seq: sample for sample in nme_sample_archive.plan()}
@@ -38,28 +38,28 @@ def test_longer_plans_begin_like_shorter_ones():
 
 @pytest.mark.parametrize("seq", ["01A001", "01A002", "01A005", "02E003"])
 def test_lesion_lies_in_a_breast_and_enhances(seq):
-    made = nme_sample_archive.scan(SAMPLES[seq], SHAPE)
-    mask = np.stack(list(nme_sample_archive.mask_slices(made)), axis=2)
-    volume = np.stack(list(nme_sample_archive.volume_slices(made)), axis=2)
+    made = made_up_breasts.scan(SAMPLES[seq], SHAPE)
+    mask = np.stack(list(made_up_breasts.mask_slices(made)), axis=2)
+    volume = np.stack(list(made_up_breasts.volume_slices(made)), axis=2)
     assert ndi.label(mask, np.ones((3, 3, 3)))[1] == 1
     centre = made.affine @ [*ndi.center_of_mass(mask), 1]
     assert 30 < abs(centre[0]) < 130 and centre[1] > 0
     volume_ml = mask.sum() * abs(np.linalg.det(made.affine[:3, :3])) / 1000
     assert 5 < volume_ml < 60
-    gland = volume[made.tissues == nme_sample_archive._GLAND]
+    gland = volume[made.tissues == made_up_breasts._GLAND]
     assert volume[mask > 0].mean() > 1.5 * gland.mean()
 
 
 def test_a_sample_without_lesion_has_an_empty_mask():
-    made = nme_sample_archive.scan(SAMPLES["01B002"], SHAPE)
-    for slices in (nme_sample_archive.mask_slices, nme_sample_archive.noisy_slices):
+    made = made_up_breasts.scan(SAMPLES["01B002"], SHAPE)
+    for slices in (made_up_breasts.mask_slices, made_up_breasts.noisy_slices):
         assert not any(labels.any() for labels in slices(made))
 
 
 def test_annotators_leave_islands_and_holes():
-    made = nme_sample_archive.scan(SAMPLES["01A001"])
-    true = np.stack(list(nme_sample_archive.mask_slices(made)), axis=2)
-    noisy = np.stack(list(nme_sample_archive.noisy_slices(made)), axis=2)
+    made = made_up_breasts.scan(SAMPLES["01A001"], nme_sample_archive.DEFAULT_SHAPE)
+    true = np.stack(list(made_up_breasts.mask_slices(made)), axis=2)
+    noisy = np.stack(list(made_up_breasts.noisy_slices(made)), axis=2)
     assert ndi.label(noisy)[1] > 1
     assert 0 < (true != noisy).sum() < 0.2 * true.sum()
 

@@ -15,7 +15,8 @@ import phantoms
 import pytest
 from scipy import ndimage as ndi
 
-from utils import errors, geometry, nifti, provenance, runner, sample_archive
+from utils import (errors, geometry, made_up_abdomen, made_up_archive, made_up_grids,
+                   made_up_images, made_up_noise, nifti, provenance, runner, sample_archive)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "utils" / "generate_sample_archive.py"
@@ -40,7 +41,7 @@ def run(*words, cwd):
 
 
 def true_mask(made):
-    return np.stack(list(sample_archive.mask_slices(made)), axis=2)
+    return np.stack(list(made_up_abdomen.mask_slices(made)), axis=2)
 
 
 def centre_mm(mask, value, affine):
@@ -65,7 +66,8 @@ def n_single_regions_in_slices(mask):
 @pytest.fixture(scope="module")
 def scans():
     """Half of the default plan at the default shape; made once, as it takes seconds."""
-    return [sample_archive.scan(sample) for sample in sample_archive.plan()[::2]]
+    return [made_up_abdomen.scan(sample, sample_archive.DEFAULT_SHAPE)
+            for sample in sample_archive.plan()[::2]]
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +115,23 @@ def test_same_patient_on_any_grid():
     sample = sample_archive.plan()[0]
     centres = []
     for shape in (MIDDLE_SHAPE, (96, 80, 60)):
-        made = sample_archive.scan(sample, shape)
+        made = made_up_abdomen.scan(sample, shape)
         centres.append(centre_mm(true_mask(made), 6, made.affine))
     assert np.abs(centres[0] - centres[1]).max() < 2
+
+
+# --- grids --------------------------------------------------------------------------------------
+
+
+def test_grid_has_the_asked_axes_spacing_and_centre():
+    look = made_up_images.Look(axes="LPI", tilt_degrees=10.0)
+    affine = made_up_grids.affine(look, (7, 8, 9), (2.0, 3.0, 4.0), (10.0, -20.0, 30.0))
+    assert nib.affines.voxel_sizes(affine) == pytest.approx((2, 3, 4))
+    assert nib.affines.apply_affine(affine, (3, 3.5, 4)) == pytest.approx((10, -20, 30))
+    assert "".join(nib.aff2axcodes(affine)) == "LPI"
+    assert affine[:3, 0] == pytest.approx((-2, 0, 0))  # the tilt is about this axis
+    assert np.rad2deg(nib.affines.obliquity(affine)).max() == pytest.approx(10, abs=1e-3)
+    assert (affine == affine.astype(np.float32)).all()
 
 
 # --- anatomy ------------------------------------------------------------------------------------
@@ -123,7 +139,7 @@ def test_same_patient_on_any_grid():
 
 @pytest.fixture(scope="module")
 def liver_centre_mm():
-    made = sample_archive.scan(sample_archive.plan()[1], MIDDLE_SHAPE)
+    made = made_up_abdomen.scan(sample_archive.plan()[1], MIDDLE_SHAPE)
     return centre_mm(true_mask(made), 6, made.affine)
 
 
@@ -131,7 +147,7 @@ def test_organ_sizes_are_plausible(scans):
     sizes = []
     for made in scans:
         voxel_ml = abs(np.linalg.det(made.affine[:3, :3])) / 1000
-        counts = np.bincount(true_mask(made).ravel(), minlength=sample_archive.N_LABELS)
+        counts = np.bincount(true_mask(made).ravel(), minlength=made_up_abdomen.N_LABELS)
         sizes.append(counts * voxel_ml)
         for value, (low, high) in PLAUSIBLE_ML.items():
             if value in made.labels:
@@ -154,7 +170,7 @@ def test_truth_is_connected_and_the_noise_is_not(scans):
         assert n_regions(true, IN_3D) == len(made.labels)
     for made in scans[::3]:
         true = true_mask(made)
-        noisy = np.stack(list(sample_archive.noisy_slices(made)), axis=2)
+        noisy = np.stack(list(made_up_abdomen.noisy_slices(made)), axis=2)
         assert set(np.unique(noisy)) == set(np.unique(true))
         assert n_regions(noisy, IN_3D) > len(made.labels) + 10
         assert n_single_regions_in_slices(noisy) > n_single_regions_in_slices(true) + 10
@@ -166,7 +182,7 @@ def test_truth_is_connected_and_the_noise_is_not(scans):
 def test_left_and_right_hold_in_every_orientation(axes, tilt_degrees, liver_centre_mm):
     base = sample_archive.plan()[1]
     sample = dataclasses.replace(base, axes=axes, tilt_degrees=tilt_degrees)
-    made = sample_archive.scan(sample, MIDDLE_SHAPE)
+    made = made_up_abdomen.scan(sample, MIDDLE_SHAPE)
     closest = f"Oblique(closest to {axes})" if tilt_degrees else axes
     assert geometry.orientation_codes(made.affine)[1] == closest
     mask = true_mask(made)
@@ -182,7 +198,7 @@ def test_left_and_right_hold_in_every_orientation(axes, tilt_degrees, liver_cent
 def test_prostate_lies_below_the_bladder_and_uterus_behind():
     for sex, place in (("M", "below"), ("F", "behind")):
         sample = dataclasses.replace(sample_archive.plan()[0], sex=sex)
-        made = sample_archive.scan(sample, MIDDLE_SHAPE)
+        made = made_up_abdomen.scan(sample, MIDDLE_SHAPE)
         bladder, organ = (centre_mm(true_mask(made), value, made.affine) for value in (14, 15))
         down, back = bladder[2] - organ[2], bladder[1] - organ[1]
         assert (down > 25) == (place == "below") and back > 15
@@ -190,7 +206,7 @@ def test_prostate_lies_below_the_bladder_and_uterus_behind():
 
 def test_intensities(scans):
     for made in scans:
-        volume = np.stack(list(sample_archive.volume_slices(made)), axis=2)
+        volume = np.stack(list(made_up_abdomen.volume_slices(made)), axis=2)
         mask = true_mask(made)
         liver, air = volume[mask == 6], volume[:3, :3]
         assert volume.dtype == np.float32
@@ -220,7 +236,7 @@ def test_islands_have_the_asked_labels_and_sizes():
     sizes = set()
     for seed in range(200):
         mask = square()
-        sample_archive.add_islands(mask, np.random.default_rng(seed), [3], 8)
+        made_up_noise.add_islands(mask, np.random.default_rng(seed), [3], 8)
         island = mask == 3
         assert ndi.label(island, IN_SLICE)[1] == 1
         assert (mask[~island] == square()[~island]).all()
@@ -231,7 +247,7 @@ def test_islands_have_the_asked_labels_and_sizes():
 def test_holes_are_small_and_inside():
     for seed in range(100):
         mask = square()
-        sample_archive.add_holes(mask, np.random.default_rng(seed), 1, 5)
+        made_up_noise.add_holes(mask, np.random.default_rng(seed), 1, 5)
         changed = mask != square()
         assert 1 <= changed.sum() <= 5 and (mask[changed] == 0).all()
         assert ndi.label(changed, IN_SLICE)[1] == 1
@@ -239,7 +255,7 @@ def test_holes_are_small_and_inside():
 
 def test_rough_borders_stay_at_the_border():
     mask = square()
-    sample_archive.roughen_border(mask, np.random.default_rng(0))
+    made_up_noise.roughen_border(mask, np.random.default_rng(0))
     changed = mask != square()
     inside = ndi.binary_erosion(square() > 0, iterations=3)
     around = ndi.binary_dilation(square() > 0, iterations=3)
@@ -250,10 +266,10 @@ def test_rough_borders_stay_at_the_border():
 
 def test_noise_leaves_empty_slices_alone_and_rate_0_everything():
     empty = np.zeros((9, 9), np.uint8)
-    sample_archive.add_noise(empty, np.random.default_rng(0), (1, 2), 50.0)
+    made_up_noise.add(empty, np.random.default_rng(0), (1, 2), 50.0)
     assert not empty.any()
     mask = square()
-    sample_archive.add_noise(mask, np.random.default_rng(0), (6,), 0.0)
+    made_up_noise.add(mask, np.random.default_rng(0), (6,), 0.0)
     assert (mask == square()).all()
 
 
@@ -261,7 +277,7 @@ def test_noise_on_any_small_slice():
     for seed in range(300):
         rng = np.random.default_rng(seed)
         mask = rng.integers(0, 3, rng.integers(1, 6, 2), dtype=np.uint8)
-        sample_archive.add_noise(mask, rng, (1, 2), 5.0)
+        made_up_noise.add(mask, rng, (1, 2), 5.0)
         assert mask.max() <= 2
 
 
@@ -319,11 +335,11 @@ def test_every_image_reads_to_its_end(archive):
 
 def test_scaled_file_holds_the_same_intensities(tmp_path):
     sample = next(sample for sample in sample_archive.plan() if sample.scaling)
-    made = sample_archive.scan(sample, (20, 16, 10))
-    header = sample_archive.header((20, 16, 10), "int16", made.affine, "both", sample.scaling)
-    sample_archive.write_image(tmp_path / "scaled.nii.gz", header,
-                               sample_archive.volume_slices(made))
-    expected = np.stack(list(sample_archive.volume_slices(made)), axis=2)
+    made = made_up_abdomen.scan(sample, (20, 16, 10))
+    header = made_up_images.header((20, 16, 10), "int16", made.affine, "both", sample.scaling)
+    made_up_images.write(tmp_path / "scaled.nii.gz", header,
+                               made_up_abdomen.volume_slices(made))
+    expected = np.stack(list(made_up_abdomen.volume_slices(made)), axis=2)
     assert (nib.load(tmp_path / "scaled.nii.gz").get_fdata() == expected).all()
 
 
@@ -332,7 +348,7 @@ def test_masks_on_disk_are_the_scans(archive):
     for sample in samples.values():
         if sample.subset == "test":
             continue
-        made = sample_archive.scan(sample, phantoms.SHAPE, 0, phantoms.SPACING_MM)
+        made = made_up_abdomen.scan(sample, phantoms.SHAPE, 0, phantoms.SPACING_MM)
         truth = nifti.read_mask(image_path(root_dir, sample, "labels", "truth"))
         assert (truth.data == true_mask(made)).all()
         assert truth.data.any()
@@ -466,7 +482,7 @@ def test_overwrite_makes_a_changed_file_again(tmp_path):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["archive", "truth"])
+@pytest.mark.parametrize("name", [made_up_archive.ARCHIVE_DIR, made_up_archive.TRUTH_DIR])
 def test_a_foreign_archive_is_refused(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "mine.txt").write_text("mine")

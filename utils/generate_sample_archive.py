@@ -26,14 +26,15 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils import cli, sample_archive
+from utils import cli, made_up_archive, sample_archive
 
 _N_CT = click.IntRange(0, sample_archive.MAX_N_CT)
 _N_MRI = click.IntRange(0, sample_archive.MAX_N_MRI)
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(sample_archive.DEFAULT_SHAPE, sample_archive.SHORTEST, sample_archive.LONGEST)
+@cli.made_up_options(sample_archive.DEFAULT_SHAPE, made_up_archive.SHORTEST,
+                     made_up_archive.LONGEST)
 @click.option("--samples", type=(_N_CT, _N_MRI), metavar="CT MRI",
               default=(sample_archive.DEFAULT_N_CT, sample_archive.DEFAULT_N_MRI),
               help="How many CT and how many MRI scans.")
@@ -43,7 +44,7 @@ def main(root_dir, samples, shape, seed, overwrite):
     outcome = cli.for_each_sample(
         sample_archive.write_sample, planned, root_dir, settings, overwrite,
         memory=lambda sample: sample_archive.memory_bytes(shape))
-    cli.finish(outcome, f"archive: {root_dir / sample_archive.ARCHIVE_DIR}")
+    cli.finish(outcome, f"archive: {root_dir / made_up_archive.ARCHIVE_DIR}")
 
 
 if __name__ == "__main__":
