@@ -602,3 +602,54 @@ def test_a_source_of_several_gzip_members_is_whole(root):
     before = trees.identities(root)
     assert pair_ct(root).exit_code == 0
     assert trees.identities(root) == before
+
+
+def test_names_that_no_disk_takes(root):
+    result = pair_ct(root, "--output_dir", root / ("x" * 300))
+    assert result.exit_code == 2 and "File name too long" in result.stderr
+    book = openpyxl.load_workbook(manifest_path(root))
+    book["Manifest"]["A2"] = "imagesTr/" + "x" * 300
+    book.save(manifest_path(root))
+    result = pair_ct(root)
+    assert result.exit_code == 1 and failed_names(result) == {"amos_0001"}
+
+
+def test_folder_of_the_archive_that_cannot_be_listed(root, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("labelsTr"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    result = pair_ct(root)
+    assert result.exit_code == 1 and "labelsTr: the folder cannot be listed" in result.stderr
+
+
+def test_sample_whose_rows_were_removed_is_named(paired):
+    book = openpyxl.load_workbook(manifest_path(paired))
+    book["Manifest"].delete_rows(2, 2)
+    book.save(manifest_path(paired))
+    result = pair_ct(paired)
+    assert result.exit_code == 0
+    assert [line for line in result.stderr.splitlines()
+            if "amos_0001_F, but the manifest has no usable row" in line] != []
+
+
+def test_line_ends_in_a_cell_forge_no_message(root):
+    book = openpyxl.load_workbook(manifest_path(root))
+    book["Manifest"]["A2"] = "a\nFAILED amos_0008: \x85b"
+    book.save(manifest_path(root))
+    result = pair_ct(root)
+    assert result.exit_code == 1 and failed_names(result) == {"amos_0001"}
+    assert r"a\nFAILED amos_0008: \x85b does not exist" in result.stderr
+
+
+def test_mask_of_another_shape_is_told_from_a_changed_source(paired):
+    (mask,) = paired.glob("grouped/**/amos_0001_mask.nii.gz")
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:], image.affine, image.header), mask)
+    result = pair_ct(paired)
+    assert result.exit_code == 0 and "its source (7, 8, 9); written again" in result.stderr
+    assert "source changed" not in result.stderr

@@ -209,3 +209,11 @@ def test_a_mask_that_another_tool_saved_as_int16_becomes_uint8_with_its_labels(e
     np.testing.assert_array_equal(np.asarray(rewritten.dataobj), voxels)
     assert rewritten.header["descrip"] == image.header["descrip"]
     assert trees.invoke(trees.INDEX, extracted).exit_code == 0
+
+
+def test_label_name_that_makes_too_long_a_file_name(root):
+    write_label_map(root, dict(enumerate(["x" * 240, *NAMES[1:]])))
+    result = extract(root)
+    assert result.exit_code == 1
+    assert all("File name too long" in line for line in trees.complaints(result))
+    assert not list(root.glob("grouped/**/*_mask_*.nii.gz"))

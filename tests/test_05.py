@@ -365,3 +365,13 @@ def test_a_wrong_tolerance_is_wrong_usage(root, tolerance):
 def test_an_output_that_is_no_workbook_is_wrong_usage(root):
     result = index(root, "--output_manifest_file", root / "index.csv")
     assert result.exit_code == 2 and "index.csv" in result.stderr and ".xlsx" in result.stderr
+
+
+def test_a_mask_that_is_a_link_to_nothing_is_a_fault_and_not_a_missing_mask(root):
+    path = trees.mask_path(root, "amos_0001")  # of a woman: routine 03 opens it
+    path.unlink()
+    path.symlink_to("not_fetched_yet")
+    for script in (trees.SPLIT_LABEL, trees.EXTRACT, trees.INDEX):
+        result = trees.invoke(script, root)
+        assert result.exit_code == 1
+        assert "FAILED amos_0001: " in result.stderr and "cannot be read" in result.stderr

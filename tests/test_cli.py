@@ -111,8 +111,32 @@ def test_failures_file_that_cannot_be_written(tmp_path):
     (tmp_path / "f").write_bytes(b"")
     result = run(over(2), "--failures_file", tmp_path / "f/g.jsonl")
     assert result.exit_code == 2 and "cannot be written" in result.stderr
-    assert "FAILED 2" in result.stderr
+    assert "FAILED 2" not in result.stderr, "told before the work, exit 2 means nothing was done"
     assert run(over(2), "--failures_file", tmp_path).exit_code == 2
+
+
+def test_failures_file_does_not_replace_another_file_of_the_command(tmp_path):
+    @cli.routine("Help.")
+    @cli.output_manifest_option
+    def main(output_manifest_file):
+        output_manifest_file.write_bytes(b"made")
+
+    target = tmp_path / "manifest.xlsx"
+    result = click.testing.CliRunner().invoke(
+        main, ["--output_manifest_file", str(target), "--failures_file", str(target)])
+    assert result.exit_code == 2 and "would replace --output_manifest_file" in result.stderr
+    assert not target.exists()
+
+
+def test_output_folder_that_is_a_link_to_nothing(tmp_path):
+    def main(output_dir):
+        raise AssertionError("nothing may be done")
+
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    option = click.option("--output_dir", type=cli.OUTPUT_DIR)
+    result = run(command(main, option), "--output_dir", link)
+    assert result.exit_code == 2 and "link is not a directory" in result.stderr
 
 
 def test_other_noun():

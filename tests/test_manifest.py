@@ -381,6 +381,31 @@ def test_changed_workbook_is_refused_or_kept_as_backup(written):
     assert written.with_name("dataset_manifest.bak.xlsx").read_bytes() == contents[0]
 
 
+def test_name_that_no_disk_takes_is_explained(tmp_path):
+    for path in (tmp_path / f"{'x' * 300}.xlsx", tmp_path / ("y" * 300) / "x.xlsx"):
+        manifest.refuse_if_changed(path)
+        for write in (lambda: manifest.write(path, {"A": table(a=["1"])}),
+                      lambda: manifest.replace_sheet(path, "A", table(a=["1"])),
+                      lambda: manifest.write_together({path: {"A": table(a=["1"])}})):
+            with pytest.raises(errors.DatasetError, match="cannot be written"):
+                write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_backup_cannot_be_named(tmp_path):
+    path = tmp_path / f"{'x' * 250}.xlsx"
+    path.write_bytes(b"mine")
+    with pytest.raises(errors.DatasetError, match="cannot be written"):
+        manifest.write(path, {"A": table(a=["1"])}, overwrite=True)
+    assert path.read_bytes() == b"mine"
+
+
+def test_folder_in_the_place_of_an_index_manifest(tmp_path):
+    (tmp_path / "a.xlsx").mkdir()
+    with pytest.raises(errors.DatasetError, match="a.xlsx: cannot be written"):
+        manifest.write_together({tmp_path / "a.xlsx": {"A": table(a=["1"])}})
+
+
 def test_backup_of_same_bytes_is_not_doubled(written):
     assert manifest.keep_backup(written) == manifest.keep_backup(written)
     assert len(list(written.parent.iterdir())) == 2

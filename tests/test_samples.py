@@ -71,6 +71,24 @@ def test_linked_folder_is_followed_once(root, tmp_path):
     assert stems(samples.scan(root)) == ["amos_0004", "amos_0201", "amos_0507"]
 
 
+@pytest.mark.parametrize("name", ["scandir", "access"])
+def test_a_folder_that_may_not_be_looked_into_is_named(root, name, monkeypatch):
+    forbidden, real = root / "AMOS-MRI/val/Prisma/amos_0507_M", getattr(os, name)
+
+    def refusing(path, *more):
+        if Path(path) != forbidden:
+            return real(path, *more)
+        if name == "access":
+            return False
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, name, refusing)
+    for find in (samples.scan, samples.find_annotated):
+        with pytest.raises(errors.DatasetError, match="amos_0507_M: the folder cannot be looked"):
+            find(root)
+    assert stems(samples.scan(root / "AMOS-CT")) == ["amos_0004", "amos_0201"]
+
+
 def test_paths():
     sample = samples.Sample("amos_0004", Path("d"))
     assert str(sample) == "amos_0004"
@@ -87,7 +105,8 @@ def test_binary_masks_and_foreign_files(tmp_path):
         tmp_path / "amos_0004_F", "amos_0004_mask.nii.gz", "amos_0004_volume.nii.gz",
         "amos_0004_mask_02_right_kidney.nii.gz", "amos_0004_mask_00_background.nii.gz",
         "amos_0004_mask_100_x.nii.gz", "amos_0004_info.yaml", "._amos_0004_mask.nii.gz",
-        "amos_0004_mask_2_x.nii.gz", "amos_0005_mask_01_spleen.nii.gz", "seg.nii", "note.txt",
+        "amos_0004_mask_2_x.nii.gz", "amos_0004_mask_002_right_kidney.nii.gz",
+        "amos_0005_mask_01_spleen.nii.gz", "seg.nii", "note.txt",
         ".part~h~1~2~3")
     (sample,) = samples.scan(tmp_path)
     assert sample.binary_mask_paths() == {
@@ -96,7 +115,8 @@ def test_binary_masks_and_foreign_files(tmp_path):
         (100, "x"): folder / "amos_0004_mask_100_x.nii.gz"}
     assert list(sample.binary_mask_paths()) == sorted(sample.binary_mask_paths())
     assert sample.foreign_files() == [
-        "amos_0004_mask_2_x.nii.gz", "amos_0005_mask_01_spleen.nii.gz", "seg.nii"]
+        "amos_0004_mask_002_right_kidney.nii.gz", "amos_0004_mask_2_x.nii.gz",
+        "amos_0005_mask_01_spleen.nii.gz", "seg.nii"]
 
 
 # ---- info files

@@ -237,7 +237,7 @@ def _row_order(file):
 
 def size_bytes(file: ArchiveFile) -> int:
     """Return the size on disk, 0 for a broken link."""
-    return file.path.stat().st_size if file.path.exists() else 0
+    return os.path.getsize(file.path) if os.path.exists(file.path) else 0
 
 
 def describe(file: ArchiveFile, check_content: bool = False) -> Description:
@@ -263,8 +263,9 @@ def describe(file: ArchiveFile, check_content: bool = False) -> Description:
     DataWarning
         The stored pixdim is not the affine's spacing, or no orientation is stored.
     """
-    if not file.path.is_file():  # opening a named pipe would wait for ever
-        raise errors.DamagedFileError(f"{file}: no regular file, or a link to nothing",
+    if not os.path.isfile(file.path):  # opening a named pipe would wait for ever
+        raise errors.DamagedFileError(f"{file}: no regular file, a link to nothing, or in a "
+                                      "folder that may not be entered",
                                       file=file.path)
     header = nifti.read_header(file.path)
     if check_content:

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from utils import errors, files, provenance, runner
 
 # Joins the values of one group into one token for click; no shell can type it by accident.
 _JOINT = "\x1f"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _RUN = "run"  # key of the provenance.Run in the context
 
 
@@ -60,7 +62,8 @@ class _OutputDir(click.ParamType):
 
     def convert(self, value, param, ctx):
         path = _path(value, self, param, ctx)
-        if os.path.exists(path) and not os.path.isdir(path):
+        # A link to nothing, or to itself, is no folder and no place for one.
+        if os.path.lexists(path) and not os.path.isdir(path):
             self.fail(f"{path} is not a directory.", param, ctx)
         return path
 
@@ -287,6 +290,7 @@ def routine(doc: str, images: bool = True):
                          for name, value in given.items()}
             click.get_current_context().obj = options
             with _printed_warnings(), _recorded(function, given), _stopped_in_one_line():
+                _check_failures_file(options.failures_file, given)
                 return function(**{name: given[name] for name in given
                                    if name in wanted or name not in names})
 
@@ -323,7 +327,7 @@ def _stopped_in_one_line():
         yield
     except errors.DatasetError as error:
         for case in error.cases:
-            click.echo(f"Error: {case}", err=True)
+            click.echo(f"Error: {_one_line(case)}", err=True)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         click.echo("Stopped; no file is half written. The same command continues.", err=True)
@@ -337,7 +341,7 @@ def _stopped_in_one_line():
 def _printed_warnings():
     """Print a DataWarning as one line; those of the samples are collected by the runner."""
     def show(message, category, filename, lineno, file=None, line=None):
-        click.echo(f"WARNING: {message}", err=True)
+        click.echo(f"WARNING: {_one_line(message)}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", errors.DataWarning)
@@ -402,9 +406,15 @@ def spare_core() -> bool:
     return options.scheduler is None and options.workers < _available_cores()
 
 
+def _one_line(message):
+    """The text of a message; control characters, as a table's cell may hold them, are escaped."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"),
+                        str(message))
+
+
 def warn(name: str, message: str) -> None:
     """Print one warning, about a sample or the whole data set, to stderr."""
-    click.echo(f"WARNING {name}: {message}", err=True)
+    click.echo(_one_line(f"WARNING {name}: {message}"), err=True)
 
 
 def finish(outcome: runner.Outcome, *lines: str, noun: str = "sample") -> None:
@@ -430,7 +440,7 @@ def finish(outcome: runner.Outcome, *lines: str, noun: str = "sample") -> None:
     for name, message in outcome.warnings:
         warn(name, message)
     for name, error in outcome.failures:
-        click.echo(f"FAILED {name}: {error}", err=True)
+        click.echo(_one_line(f"FAILED {name}: {error}"), err=True)
     if options.failures_file is not None:
         _write_failures(options.failures_file, outcome.failures)
     if not options.quiet:
@@ -439,6 +449,20 @@ def finish(outcome: runner.Outcome, *lines: str, noun: str = "sample") -> None:
         click.echo(f"{noun}s: {outcome.done} done, {outcome.skipped} skipped as finished, "
                    f"{outcome.failed} failed")
     sys.exit(1 if outcome.failures else 0)
+
+
+def _check_failures_file(path, given):
+    """Refuse a failures file that cannot be written: before the work, not after it."""
+    if path is None:
+        return
+    for name, value in given.items():
+        if name != "failures_file" and isinstance(value, Path) \
+                and os.path.realpath(value) == os.path.realpath(path):
+            raise errors.DatasetError(f"--failures_file {path} would replace --{name}; expected a "
+                                      "file of its own", file=path, code="name")
+    files.make_dir(path.parent)
+    with files.Pending(path):
+        pass
 
 
 def _write_failures(path, failures):

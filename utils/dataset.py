@@ -62,7 +62,7 @@ def describe(sample: samples.Sample, root_dir, info_keys, tolerance_mm: float) -
     info = _tried(cases, _read_info, sample, info_keys)
     volume = _tried(cases, _read_volume, sample)
     paths = sample.binary_mask_paths()
-    own = [sample.mask_path] if sample.mask_path.exists() else []
+    own = [sample.mask_path] if sample.has_mask else []
     headers = [_tried(cases, nifti.read_header, path) for path in (*own, *paths.values())]
     headers = [header for header in headers if header]
     for header in headers if volume else ():
@@ -173,7 +173,7 @@ def _entry(sample, root_dir, info, volume, headers, present):
         return path.relative_to(root_dir).as_posix()
 
     start, end = geometry.orientation_codes(volume.affine)
-    has_mask = sample.mask_path.exists()
+    has_mask = sample.has_mask
     row = {
         "ID": sample.stem, **info,
         "valid_labels": ",".join(map(str, sorted(present))),

@@ -4,6 +4,7 @@ The voxels are the business of `denoise`.
 """
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,8 @@ def write(sample: samples.Sample, root_dir: Path, output_dir: Path, parameters: 
         return _write_in_place(loaded, parameters, overwrite)
     target = samples.Sample(sample.stem, output_dir / sample.directory.relative_to(root_dir))
     binary_masks.check_consistent(sample, loaded.mask)
-    if not overwrite and target.mask_path.exists() and _is_finished(target, loaded, parameters):
+    if not overwrite and os.path.exists(target.mask_path) \
+            and _is_finished(target, loaded, parameters):
         return runner.Finished(0)
     return _write_elsewhere(loaded, target, parameters, overwrite)
 
@@ -116,7 +118,7 @@ def _write_elsewhere(loaded, target, parameters, overwrite):
     with files.directory(target.directory):
         if not overwrite:
             not_old = target.binary_mask_paths()
-            if target.mask_path.exists():
+            if os.path.exists(target.mask_path):
                 not_old = _stale(nifti.read_mask(target.mask_path), not_old)
             _refuse_edited(target, loaded.mask, not_old)
         _commit(loaded, target, paths, parameters)

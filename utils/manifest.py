@@ -8,6 +8,7 @@ import io
 import json
 import math
 import numbers
+import os
 import re
 import warnings
 import zipfile
@@ -131,7 +132,7 @@ class Workbook:
 
     def __init__(self, path):
         self.path = Path(path)
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise errors.DatasetError(f"{self.path}: no such file (nearest that exists: "
                                       f"{files.nearest_existing(self.path)})",
                                       file=self.path, code="missing")
@@ -535,7 +536,7 @@ def refuse_if_changed(path, overwrite: bool = False) -> None:
         The workbook was changed since we wrote it, or is not ours, and `overwrite` is off.
     """
     path = Path(path)
-    if not overwrite and path.exists() and was_changed(path):
+    if not overwrite and os.path.exists(path) and was_changed(path):
         raise errors.DatasetError(
             f"{path}: was changed by hand since it was written, or was not written here; move it "
             f"away, or use --overwrite, which keeps it as {path.stem}.bak{path.suffix}",
@@ -551,21 +552,28 @@ def keep_backup(path) -> Path:
         The copy.
     """
     path = Path(path)
-    content = path.read_bytes()
+    with _explained(path):
+        content = path.read_bytes()
     number = 1
     while True:
         backup = path.with_name(f"{path.stem}.bak{number if number > 1 else ''}{path.suffix}")
-        if not backup.exists():
+        if not os.path.exists(backup):
             _put(backup, content)
             return backup
-        if backup.read_bytes() == content:
+        if _holds(backup, content):
             return backup
         number += 1
 
 
+def _holds(path, content):
+    with contextlib.suppress(OSError):  # missing, a folder, or not ours to read
+        return path.read_bytes() == content
+    return False
+
+
 def _make_way(path, overwrite):
     refuse_if_changed(path, overwrite)
-    if path.exists() and was_changed(path):
+    if os.path.exists(path) and was_changed(path):
         warnings.warn(f"{path}: was changed by hand; the old one is kept as "
                       f"{keep_backup(path).name}", errors.DataWarning, stacklevel=3)
 
@@ -631,7 +639,7 @@ def write_together(workbooks: dict[Path, dict[str, Table]]) -> None:
     with contextlib.ExitStack() as stack:
         pending = []
         for path, content in contents.items():
-            if path.exists() and path.read_bytes() == content:
+            if _holds(path, content):
                 continue
             files.make_dir(path.parent)
             files.sweep(path.parent, recursive=False)
@@ -670,7 +678,7 @@ def replace_sheet(workbook, name: str, table: Table, overwrite: bool | None = No
     check_sheet_name(name)
     path = Path(getattr(workbook, "path", workbook))
     if not isinstance(workbook, Workbook):
-        may_start_anew = overwrite is not None or not path.exists()
+        may_start_anew = overwrite is not None or not os.path.exists(path)
         workbook = _if_readable(path) if may_start_anew else Workbook(path)
         if workbook is None:
             return write(path, {name: table}, bool(overwrite))
@@ -731,7 +739,7 @@ def resolve(path_text: str, manifest_path, root_dir=None) -> Path:
                                   "the data's folder", file=manifest_path, code="path")
     folders = Path(manifest_path).absolute().parents if root_dir is None else [Path(root_dir)]
     for folder in folders:
-        if (folder / relative).is_file():
+        if os.path.isfile(folder / relative):
             return folder / relative
     where = f"{folders[0]} or a folder above it" if root_dir is None else folders[0]
     raise errors.DatasetError(f"{manifest_path}: no file {path_text!r} below {where}; --root_dir "

@@ -18,7 +18,7 @@ try:
 except ImportError:  # no wheel for this processor; same files to read, other bytes, slower
     import zlib as codec
 
-# Of both codecs the best size for the time on CT and masks (tests/benchmark.py).
+# Of ISA-L on float32 CT: level 3 takes half as long again and saves 7 percent of the size.
 LEVEL = 1
 # The compressed bytes depend on how they are handed over: one writer, one size.
 CHUNK_VOXELS = 1 << 18
@@ -608,8 +608,7 @@ def is_same_file(path, encoded: bytes) -> bool:
     encoded : bytes
         From `encode_mask`.
     """
-    path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         return False
     if _has_bytes(path, encoded):
         return True

@@ -87,9 +87,13 @@ def plan(root_dir, output_dir, archive_manifest, facts, belongs=None) -> list[Pa
         by_sample[facts.sample_name(plain)].append(plain)
     # Made absolute: "." has no name and no parent that would lead to the sibling.
     places = _places(facts.trees(Path(os.path.abspath(output_dir))))
+    _tell_unlisted(places, by_sample, Path(os.path.abspath(output_dir)))
     on_disk = archive.find(root_dir, facts)
     labelled = {file.sample for file in on_disk.files if file.type == "m3d"}
     labelled.update(name for name, _ in on_disk.failures)
+    # Below a folder that cannot be listed, label files may lie unseen.
+    faulty += [Pair(samples.Sample(name, Path(output_dir)), {}, error=error)
+               for name, error in on_disk.failures if error.code == "read"]
     pairs = []
     for stem, of_sample in sorted(by_sample.items()):
         if belongs is None or any(map(belongs, of_sample)):
@@ -105,6 +109,16 @@ def _places(trees):
         for sample in samples.scan(tree):
             places[sample.stem].append(sample.directory)
     return places
+
+
+def _tell_unlisted(places, by_sample, output_dir):
+    """Warn about samples that lie there though the manifest does not have them (any more)."""
+    for stem in sorted(set(places) - set(by_sample)):
+        for place in places[stem]:
+            if output_dir in place.parents:
+                _warn(f"{stem}: lies in {place}, but the manifest has no usable row for it; it "
+                      "stays as it is, later routines will take it (remove the folder to leave it "
+                      "out)")
 
 
 def _pair(stem, rows, root_dir, output_dir, facts, is_labelled, places):
@@ -158,7 +172,7 @@ def _find_files(rows, root_dir):
         path = root_dir / relative_path
         if relative_path.is_absolute() or ".." in relative_path.parts:
             reason = f"{row['file_path']!r} leaves the archive"
-        elif not path.is_file():
+        elif not os.path.isfile(path):
             reason = f"{path} does not exist"
         else:
             found[row["type"]] = path
@@ -192,10 +206,11 @@ def prepare(pairs: list[Pair], output_dir, folders, overwrite: bool) -> str:
         There is less space than needed; nothing was made.
     """
     needed = sum(_size(pair.volume) for pair in pairs
-                 if pair.error is None and (overwrite or not pair.sample.volume_path.exists()))
+                 if pair.error is None
+                 and (overwrite or not os.path.exists(pair.sample.volume_path)))
     needed = int(GROWTH * needed)
     disk = next(place for place in (Path(output_dir).absolute(), *Path(output_dir).absolute()
-                                    .parents) if place.exists())
+                                    .parents) if os.path.exists(place))
     free = shutil.disk_usage(disk).free
     told = f"about {_readable_size(needed)} needed, {_readable_size(free)} free"
     if needed > free:
@@ -279,7 +294,7 @@ def _warn(message):
 
 def _is_finished(target, source):
     """Whether a file of the grouped tree was made from this source; people may have edited it."""
-    if not target.exists():
+    if not os.path.exists(target):
         return False
     try:
         header = nifti.read_header(target)
@@ -297,7 +312,9 @@ def _is_finished(target, source):
                 file=target, code="foreign", expected=source.shape, found=header.shape)
         _warn(f"{target}: carries no mark of its source (saved by another tool?); left as it is")
         return True
-    _warn(f"{target}: its source changed since; written again")
+    reason = "its source changed since" if mark != source.source_crc \
+        else f"of shape {header.shape}, its source {source.shape}"
+    _warn(f"{target}: {reason}; written again")
     return False
 
 

@@ -94,7 +94,7 @@ def _with_volume(sample, task):
 
 def memory(sample: samples.Sample) -> int:
     """Estimate the bytes that `render` needs for a sample."""
-    size = nifti.mask_memory(sample.mask_path) if sample.mask_path.exists() else 0
+    size = nifti.mask_memory(sample.mask_path) if sample.has_mask else 0
     return _MEMORY_BESIDES + int(size / 2 * _MEMORY_PER_VOXEL)
 
 
@@ -156,7 +156,7 @@ def _finished(record_path, digest, output_dir):
 def _inputs(sample, task):
     volume = nifti.read_header(_with_volume(sample, task).volume_path)
     mask = before = None
-    if sample.mask_path.exists():
+    if sample.has_mask:
         mask = nifti.read_header(sample.mask_path)
         before = _before(sample, task)
     for header in filter(None, (mask, before)):

@@ -12,7 +12,7 @@ INFO_SUFFIX = "_info.yaml"
 VOLUME_SUFFIX = "_volume.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-_BINARY_MASK = re.compile(r"_mask_(\d{2,3})_(.+)\.nii\.gz")
+_BINARY_MASK = re.compile(r"_mask_([0-9]{2}|[1-9][0-9]{2})_(.+)\.nii\.gz")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -46,6 +46,11 @@ class Sample:
     def mask_path(self) -> Path:
         """``amos_0004_mask.nii.gz``, the multi-label mask."""
         return self.directory / (self.stem + MASK_SUFFIX)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there is a multi-label mask; a link to nothing is one, that cannot be read."""
+        return os.path.lexists(self.mask_path)
 
     def binary_mask_path(self, value: int, name: str) -> Path:
         """``amos_0004_mask_02_right_kidney.nii.gz`` for label 2 and name ``right_kidney``."""
@@ -82,9 +87,16 @@ def scan(root_dir) -> list[Sample]:
     list of Sample
         Sorted by stem. A directory is one when it holds an info file, volume or mask whose stem
         its own name starts with.
+
+    Raises
+    ------
+    DatasetError
+        A folder may not be looked into: its samples would vanish without a word.
     """
     found, seen = [], set()
-    for folder, subfolders, names in os.walk(root_dir, followlinks=True):
+    for folder, subfolders, names in os.walk(root_dir, onerror=_not_listed, followlinks=True):
+        if not os.access(folder, os.X_OK):  # its files would look as if they were missing
+            raise _unseen(folder, "it may not be entered")
         place = os.path.realpath(folder)
         if place in seen:  # a link leads back here
             subfolders.clear()
@@ -98,13 +110,23 @@ def scan(root_dir) -> list[Sample]:
     return sorted(found)
 
 
+def _not_listed(error):
+    if not isinstance(error, FileNotFoundError):  # there is no tree yet
+        raise _unseen(error.filename, error.strerror) from error
+
+
+def _unseen(folder, reason):
+    return errors.DatasetError(f"{folder}: the folder cannot be looked into, its samples are "
+                               f"unknown: {reason}", file=folder, code="read")
+
+
 def find(root_dir) -> list[Sample]:
     """Find the samples below a folder, as `scan` does.
 
     Raises
     ------
     DatasetError
-        There is none.
+        There is none, or a folder may not be looked into.
     """
     found = scan(root_dir)
     if not found:
@@ -121,7 +143,7 @@ def find_annotated(root_dir) -> list[Sample]:
     DatasetError
         There is none.
     """
-    annotated = [sample for sample in find(root_dir) if sample.mask_path.exists()]
+    annotated = [sample for sample in find(root_dir) if sample.has_mask]
     if not annotated:
         raise errors.DatasetError(f"{root_dir}: no sample below it has a mask (*{MASK_SUFFIX})",
                                   file=root_dir)
