@@ -335,6 +335,8 @@ def test_in_a_browser_sorting_and_filtering_work_without_errors(copied, run_scri
 def _dump(page, profile):
     done = subprocess.run(
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-         "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True)
+         "--disable-background-networking", "--virtual-time-budget=5000", "--dump-dom",
+         page.as_uri()],
+        env={**os.environ, "HOME": str(profile)}, capture_output=True, text=True, timeout=120,
+        check=True)
     return done.stdout

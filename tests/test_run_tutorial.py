@@ -303,7 +303,8 @@ def test_first_run_makes_the_environment_and_the_second_installs_nothing(tmp_pat
     assert (result.returncode, result.stderr) == (0, "")
     assert clone.calls("-m venv") == ["-m venv .venv"]
     install, = clone.calls("-m pip")
-    assert install.endswith("-r requirements.txt -r requirements-test.txt")
+    assert install.endswith(
+        "-r requirements.txt -r requirements-test.txt -r requirements-cluster.txt")
     assert "--no-cache-dir" in install
     assert clone.calls()[-1] == "-m pytest --version"
     clone.run("--version", script="run_tests.sh")

@@ -12,6 +12,7 @@ again. Nothing below --root_dir is changed.
       --before_dir root_dir/before_denoising \\
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --output_dir root_dir/qc
 """
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def check_apart(output_dir, *data_dirs):
               metavar="MM3", help="Regions below this volume count as small, mm^3.")
 def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, overwrite):
     check_apart(output_dir, root_dir, before_dir)
+    if sys.prefix != sys.base_prefix:
+        # matplotlib keeps its list of fonts there then, and not in the home folder.
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
     listed = None if manifest_file is None else qc_report.read_manifest(manifest_file)
     found = qc_report.find_samples(root_dir, listed)
     qc_report.make_folders(output_dir)
