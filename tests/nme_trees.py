@@ -1,17 +1,13 @@
 """NME data as each routine leaves it: made once a test run from a tiny archive, then copied."""
-import atexit
 import functools
-import runpy
 import shutil
-import tempfile
 from pathlib import Path
 
-import click.testing
+import trees
 
 from utils import nme_sample_archive
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-LABEL_MAP = REPOSITORY / "descriptor_templates/NME/label_map.yaml"
+LABEL_MAP = trees.REPOSITORY / "descriptor_templates/NME/label_map.yaml"
 SHAPE = (7, 8, 9)
 SCAN, PAIR, EXTRACT, INDEX, PREDEFINED, ACROSS, CUT = (
     f"NME/{name}.py" for name in (
@@ -48,21 +44,8 @@ def invoke(script, root, *more):
         EXTRACT: ("--root_dir", grouped, "--label_explanation", LABEL_MAP),
         INDEX: ("--root_dir", grouped, "--output_manifest_file", dataset_manifest(root)),
     }.get(script, ("--manifest_file", dataset_manifest(root)))
-    return run(script, *words, *(("--workers", 1) if script in (SCAN, PAIR, EXTRACT, INDEX)
-                                 else ()), *more)
-
-
-def run(script, *words):
-    """Run any script in this process with just these words; gives click's result."""
-    result = click.testing.CliRunner().invoke(_main(script), [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-@functools.cache
-def _main(script):
-    return runpy.run_path(str(REPOSITORY / script), run_name="script")["main"]
+    workers = ("--workers", 1) if script in (SCAN, PAIR, EXTRACT, INDEX) else ()
+    return trees.run(script, *words, *workers, *more)
 
 
 def copy(state, root_dir):
@@ -73,7 +56,7 @@ def copy(state, root_dir):
 
 @functools.cache
 def _made(state):
-    root = Path(_scratch(), state)
+    root = Path(trees.scratch(), f"nme-{state}")
     if state == "built":
         build_archive(root)
         return root
@@ -82,13 +65,6 @@ def _made(state):
     result = invoke(script, root)
     assert result.exit_code == 0, result.output
     return root
-
-
-@functools.cache
-def _scratch():
-    folder = tempfile.mkdtemp(prefix="nme-trees-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 def archive_file(root, sample, kind="images"):

@@ -118,14 +118,14 @@ def test_memory_is_estimated_above_the_voxels():
 
 def test_script(tmp_path):
     words = ("--root_dir", "data", "--samples", "2", "--shape", "7", "8", "9", "--seed", "5")
-    script = nme_trees.REPOSITORY / "NME/generate_sample_archive.py"
+    script = trees.REPOSITORY / "NME/generate_sample_archive.py"
     done = subprocess.run([sys.executable, script, *words], cwd=tmp_path, text=True,
                           capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "samples: 2 done, 0 skipped as finished, 0 failed" in done.stdout
     assert len(list((tmp_path / "data/archive").rglob("NME-Seg_*.nii.gz"))) == 4
-    again = nme_trees.run("NME/generate_sample_archive.py", *words[:1], tmp_path / "data",
-                          *words[2:])
+    again = trees.run("NME/generate_sample_archive.py", *words[:1], tmp_path / "data",
+                      *words[2:])
     assert "0 done, 2 skipped" in again.stdout
-    other = nme_trees.run("NME/generate_sample_archive.py", "--root_dir", tmp_path / "data")
+    other = trees.run("NME/generate_sample_archive.py", "--root_dir", tmp_path / "data")
     assert other.exit_code == 2 and "other settings" in other.stderr

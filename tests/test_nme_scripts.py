@@ -252,8 +252,8 @@ def test_03_names_a_label_that_the_map_does_not_have(paired):
 def test_03_needs_the_short_forms(paired):
     path = paired / "label_map.yaml"
     path.write_text("full_form_index_map: {0: background, 1: lesion}\n", encoding="utf-8")
-    result = nme_trees.run(nme_trees.EXTRACT, "--root_dir", paired / "grouped",
-                           "--label_explanation", path)
+    result = trees.run(nme_trees.EXTRACT, "--root_dir", paired / "grouped",
+                       "--label_explanation", path)
     assert result.exit_code == 2 and "short_form_index_map is missing" in result.stderr
 
 
@@ -277,8 +277,8 @@ def put_cube(root, seq):
 def test_small_regions_are_listed_with_subset_and_short_name(extracted):
     put_cube(extracted, "01A005")
     output = extracted / "regions.xlsx"
-    result = nme_trees.run(DETECT, "--root_dir", extracted / "grouped", "--output_manifest", output,
-                           "--workers", 1)
+    result = trees.run(DETECT, "--root_dir", extracted / "grouped", "--output_manifest", output,
+                       "--workers", 1)
     assert result.exit_code == 0, result.stderr
     found, = (row for row in rows(output) if row["ID"].startswith("01A005"))
     assert (found["subset"], found["label_index"], found["label_name"], found["voxels"]) == (
@@ -292,7 +292,7 @@ def test_small_regions_are_listed_with_subset_and_short_name(extracted):
 def test_denoising_works_on_the_tree(extracted):
     folder = put_cube(extracted, "01A005")
     grouped = extracted / "grouped"
-    result = nme_trees.run(DENOISE, "--root_dir", grouped, "--output_dir", grouped, "--workers", 1)
+    result = trees.run(DENOISE, "--root_dir", grouped, "--output_dir", grouped, "--workers", 1)
     assert result.exit_code == 0, result.stderr
     mask = trees.voxels(folder / f"{folder.name}_mask.nii.gz")
     assert mask.sum() == 9 * 9 * 5 and not mask[17, 17, 4]
@@ -300,7 +300,7 @@ def test_denoising_works_on_the_tree(extracted):
     np.testing.assert_array_equal(binary, mask)
     assert nme_trees.invoke(nme_trees.EXTRACT, extracted).stdout.startswith("0 binary masks")
     assert nme_trees.invoke(nme_trees.INDEX, extracted).exit_code == 0
-    again = nme_trees.run(DENOISE, "--root_dir", grouped, "--output_dir", grouped, "--workers", 1)
+    again = trees.run(DENOISE, "--root_dir", grouped, "--output_dir", grouped, "--workers", 1)
     assert "0 done, 18 skipped as finished" in again.stdout
 
 
@@ -310,7 +310,7 @@ def test_stale_masks_name_the_routine_of_nme(extracted):
     grouped = extracted / "grouped"
     for words in ((DENOISE, "--output_dir", grouped),
                   (DETECT, "--output_manifest", extracted / "regions.xlsx")):
-        result = nme_trees.run(*words, "--root_dir", grouped, "--workers", 1)
+        result = trees.run(*words, "--root_dir", grouped, "--workers", 1)
         assert result.exit_code == 1
         line, = trees.complaints(result)
         assert "01A005" in line and "NME: 03" in line
@@ -435,7 +435,7 @@ def test_scripts_run_from_another_directory_with_relative_paths(indexed, tmp_pat
                           (nme_trees.CUT, ("--split_name", "split07_Mix", "--subsets", "test",
                                            "--output_index_manifest_dir", "out"))):
         done = subprocess.run(
-            [sys.executable, nme_trees.REPOSITORY / script, "--manifest_file", path, *words],
+            [sys.executable, trees.REPOSITORY / script, "--manifest_file", path, *words],
             cwd=where, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
     assert len(rows(where / "out/split07_Mix_test.xlsx", "split07_Mix_test")) == 5

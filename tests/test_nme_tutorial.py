@@ -112,7 +112,7 @@ def test_without_root_the_sample_archive_is_made(clone):
     assert test_run_tutorial.commands(result)[0] == [
         "python", "NME/generate_sample_archive.py", "--root_dir", "sample_data_nme"]
     assert (clone.path / "sample_data_nme/descriptor/label_map.yaml").is_file()
-    assert "sample_data_nme/" in (nme_trees.REPOSITORY / ".gitignore").read_text().split()
+    assert "sample_data_nme/" in (trees.REPOSITORY / ".gitignore").read_text().split()
 
 
 @pytest.mark.parametrize("words, reason", [

@@ -59,7 +59,12 @@ def invoke(script, root, *more):
     """Run a script of the chain in this process, with one worker; gives click's result."""
     if script != MAKE_SPLIT:
         more = ("--workers", 1, *more)
-    result = click.testing.CliRunner().invoke(_main(script), words(script, root, *more))
+    return run(script, *words(script, root, *more))
+
+
+def run(script, *command):
+    """Run any script in this process with just these words; gives click's result."""
+    result = click.testing.CliRunner().invoke(_main(script), [str(word) for word in command])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -84,7 +89,7 @@ def copy(state, root_dir):
 
 @functools.cache
 def _made(state):
-    root = Path(_scratch(), state)
+    root = Path(scratch(), state)
     before, *scripts = _STATES[state]
     if before is None:
         phantoms.build_archive(root)
@@ -99,7 +104,8 @@ def _made(state):
 
 
 @functools.cache
-def _scratch():
+def scratch():
+    """A folder for the states, removed when the tests have ended."""
     folder = tempfile.mkdtemp(prefix="trees-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
