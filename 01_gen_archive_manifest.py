@@ -10,7 +10,11 @@ worksheet Manifest. Correct it by hand where needed, then run routine 02.
 """
 import click
 
-from utils import amos22, archive, cli, errors, manifest
+from utils import errors
+from utils.facts import amos22
+from utils.routines import archive
+from utils.running import cli
+from utils.storage import manifest
 
 
 def read_metadata(table_paths):

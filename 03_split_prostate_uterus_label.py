@@ -8,7 +8,10 @@ sample fails, untouched. Binary masks that exist already are stale then: run rou
 \b
   python 03_split_prostate_uterus_label.py --root_dir root_dir/grouped
 """
-from utils import binary_masks, cli, files, labels, marks, nifti, runner, samples
+from utils.arrays import labels
+from utils.routines import binary_masks
+from utils.running import cli, runner
+from utils.storage import files, marks, nifti, samples
 
 
 def split_label(sample):

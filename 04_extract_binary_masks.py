@@ -9,7 +9,10 @@ mask the stale ones alone are written again.
   python 04_extract_binary_masks.py --root_dir root_dir/grouped \\
       --label_explanation root_dir/descriptor/label_map.yaml
 """
-from utils import binary_masks, cli, files, labels, samples
+from utils.arrays import labels
+from utils.routines import binary_masks
+from utils.running import cli
+from utils.storage import files, samples
 
 
 @cli.routine(__doc__)

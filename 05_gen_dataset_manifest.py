@@ -10,7 +10,10 @@ worksheets of the workbook are kept.
   python 05_gen_dataset_manifest.py --root_dir root_dir/grouped \\
       --output_manifest_file root_dir/grouped/dataset_manifest.xlsx
 """
-from utils import amos22, binary_masks, cli, dataset, files, manifest, samples
+from utils.facts import amos22
+from utils.routines import binary_masks, dataset
+from utils.running import cli
+from utils.storage import files, manifest, samples
 
 
 @cli.routine(__doc__)

@@ -10,7 +10,8 @@ worksheets stay. Run it again after the manifest was made anew or corrected.
 """
 import click
 
-from utils import cli, splits
+from utils.routines import splits
+from utils.running import cli
 
 
 @cli.routine(__doc__, images=False)

@@ -12,7 +12,8 @@ exist in the split, nothing is written.
 """
 import click
 
-from utils import cli, splits
+from utils.routines import splits
+from utils.running import cli
 
 
 @cli.routine(__doc__, images=False)

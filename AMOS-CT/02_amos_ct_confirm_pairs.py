@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import amos22, cli, pairs
+from utils.facts import amos22
+from utils.routines import pairs
+from utils.running import cli
 
 
 @cli.routine(__doc__)

@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import archive, cli, manifest, nme
+from utils.facts import nme
+from utils.routines import archive
+from utils.running import cli
+from utils.storage import manifest
 
 
 @cli.routine(__doc__)

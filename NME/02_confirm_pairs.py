@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import cli, nme, pairs
+from utils.facts import nme
+from utils.routines import pairs
+from utils.running import cli
 
 
 @cli.routine(__doc__)

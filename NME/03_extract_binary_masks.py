@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import binary_masks, cli, files, labels, samples
+from utils.arrays import labels
+from utils.routines import binary_masks
+from utils.running import cli
+from utils.storage import files, samples
 
 
 @cli.routine(__doc__)

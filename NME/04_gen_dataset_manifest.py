@@ -14,7 +14,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import binary_masks, cli, dataset, files, manifest, nme, samples
+from utils.facts import nme
+from utils.routines import binary_masks, dataset
+from utils.running import cli
+from utils.storage import files, manifest, samples
 
 
 @cli.routine(__doc__)

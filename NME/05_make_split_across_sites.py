@@ -18,7 +18,9 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import cli, nme, splits
+from utils.facts import nme
+from utils.routines import splits
+from utils.running import cli
 
 
 @cli.routine(__doc__, images=False)

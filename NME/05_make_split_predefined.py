@@ -17,7 +17,8 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import cli, splits
+from utils.routines import splits
+from utils.running import cli
 
 
 @cli.routine(__doc__, images=False)

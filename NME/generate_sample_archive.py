@@ -22,21 +22,22 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import cli, made_up_archive, nme_sample_archive
+from utils.running import cli
+from utils.sample_data import archive_folder, nme_archive
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(nme_sample_archive.DEFAULT_SHAPE, made_up_archive.SHORTEST,
-                     made_up_archive.LONGEST)
-@click.option("--samples", type=click.IntRange(1, nme_sample_archive.MAX_N), metavar="N",
-              default=nme_sample_archive.DEFAULT_N, help="How many scans.")
+@cli.made_up_options(nme_archive.DEFAULT_SHAPE, archive_folder.SHORTEST,
+                     archive_folder.LONGEST)
+@click.option("--samples", type=click.IntRange(1, nme_archive.MAX_N), metavar="N",
+              default=nme_archive.DEFAULT_N, help="How many scans.")
 def main(root_dir, samples, shape, seed, overwrite):
-    settings = nme_sample_archive.Settings(shape, samples, seed)
-    planned = nme_sample_archive.prepare(root_dir, settings)
+    settings = nme_archive.Settings(shape, samples, seed)
+    planned = nme_archive.prepare(root_dir, settings)
     outcome = cli.for_each_sample(
-        nme_sample_archive.write_sample, planned, root_dir, settings, overwrite,
-        memory=lambda sample: nme_sample_archive.memory_bytes(shape))
-    cli.finish(outcome, f"archive: {root_dir / made_up_archive.ARCHIVE_DIR}")
+        nme_archive.write_sample, planned, root_dir, settings, overwrite,
+        memory=lambda sample: nme_archive.memory_bytes(shape))
+    cli.finish(outcome, f"archive: {root_dir / archive_folder.ARCHIVE_DIR}")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ step_06() {
 subsets_of() {
     [[ ! -e $1 ]] || python -c '
 import sys
-from utils import manifest
+from utils.storage import manifest
 path, name = sys.argv[1:]
 book = manifest.Workbook(path)
 rows = book.table(name).rows if name in book.names else []

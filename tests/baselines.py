@@ -16,7 +16,7 @@ import oracles
 from scipy import ndimage as ndi
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import nifti
+from utils.storage import nifti
 
 N_LABELS = 17
 

@@ -26,7 +26,10 @@ import trees
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from utils import amos22, cli, dataset, manifest, runner, samples
+from utils.facts import amos22
+from utils.routines import dataset
+from utils.running import cli, runner
+from utils.storage import manifest, samples
 
 GENERATOR = "utils/generate_sample_archive.py"
 SPLIT = "07_extract_split_index_manifest.py"

@@ -4,7 +4,8 @@ import signal
 import time
 import warnings
 
-from utils import errors, runner
+from utils import errors
+from utils.running import runner
 
 
 def name(path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trees
 
-from utils import nme_sample_archive
+from utils.sample_data import nme_archive
 
 LABEL_MAP = trees.REPOSITORY / "descriptor_templates/NME/label_map.yaml"
 SHAPE = (7, 8, 9)
@@ -21,9 +21,9 @@ _STATES = {"scanned": ("built", SCAN), "paired": ("scanned", PAIR),
 
 def build_archive(root_dir, shape=SHAPE):
     """Write the 18 hand-picked scans, tiny."""
-    settings = nme_sample_archive.Settings(shape)
-    for sample in nme_sample_archive.prepare(root_dir, settings):
-        nme_sample_archive.write_sample(sample, root_dir, settings)
+    settings = nme_archive.Settings(shape)
+    for sample in nme_archive.prepare(root_dir, settings):
+        nme_archive.write_sample(sample, root_dir, settings)
 
 
 def archive_manifest(root):
@@ -69,5 +69,5 @@ def _made(state):
 
 def archive_file(root, sample, kind="images"):
     """Path of a file of the archive: ``archive_file(root, "02A001", "labels")``."""
-    found = next(one for one in nme_sample_archive.plan() if one.seq == sample)
+    found = next(one for one in nme_archive.plan() if one.seq == sample)
     return root / "archive" / found.path(kind)

@@ -1,7 +1,7 @@
 """Small archives for tests, made by the sample generator."""
 import pathlib
 
-from utils import sample_archive
+from utils.sample_data import amos22_archive
 
 # No two lengths are equal, so mixed-up axes fail; the field of view still holds an abdomen.
 SHAPE = (7, 8, 9)
@@ -16,7 +16,7 @@ def build_archive(root_dir, shape=SHAPE, n_ct=4, n_mri=4, seed=0, spacing=SPACIN
     root_dir : path-like
         Gets ``archive/`` and ``truth/``.
     shape, n_ct, n_mri, seed, spacing
-        See `utils.sample_archive.write`. The default holds train, val and test of both
+        See `utils.sample_data.amos22_archive.write`. The default holds train, val and test of both
         modalities, both sexes, an oblique scan (0507), and two without mask (0201, 0539).
 
     Returns
@@ -24,5 +24,5 @@ def build_archive(root_dir, shape=SHAPE, n_ct=4, n_mri=4, seed=0, spacing=SPACIN
     dict of str to Sample
         By seq.
     """
-    samples = sample_archive.write(pathlib.Path(root_dir), shape, n_ct, n_mri, seed, spacing)
+    samples = amos22_archive.write(pathlib.Path(root_dir), shape, n_ct, n_mri, seed, spacing)
     return {sample.seq: sample for sample in samples}

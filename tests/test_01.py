@@ -13,7 +13,7 @@ import numpy as np
 import openpyxl
 import pytest
 
-from utils import amos22
+from utils.facts import amos22
 
 SCRIPT = Path(__file__).parents[1] / "01_gen_archive_manifest.py"
 SHARED = Path(__file__).parents[2] / "shared/data"

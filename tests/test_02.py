@@ -14,7 +14,8 @@ import pytest
 import trees
 import yaml
 
-from utils import amos22, nifti
+from utils.facts import amos22
+from utils.storage import nifti
 
 
 @pytest.fixture(name="root")

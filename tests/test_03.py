@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trees
 
-from utils import marks, nifti
+from utils.storage import marks, nifti
 
 WOMEN_WITH_LABEL = ("amos_0001", "amos_0008", "amos_0540")
 

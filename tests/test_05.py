@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 import trees
 
-from utils import geometry
+from utils.arrays import geometry
 
 NAMES = ["background", "spleen", "right_kidney", "left_kidney", "gall_bladder", "esophagus",
          "liver", "stomach", "aorta", "postcava", "pancreas", "right_adrenal_gland",

@@ -8,7 +8,7 @@ import click.testing
 import openpyxl
 import pytest
 
-from utils import manifest
+from utils.storage import manifest
 
 SCRIPT = Path(__file__).parents[1] / "06_make_split01_standard.py"
 MAIN = runpy.run_path(str(SCRIPT))["main"]

@@ -8,7 +8,8 @@ import click.testing
 import openpyxl
 import pytest
 
-from utils import manifest, splits
+from utils.routines import splits
+from utils.storage import manifest
 
 SCRIPT = Path(__file__).parents[1] / "07_extract_split_index_manifest.py"
 MAIN = runpy.run_path(str(SCRIPT))["main"]

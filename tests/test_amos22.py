@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from utils import amos22, errors
+from utils import errors
+from utils.facts import amos22
 
 OFFICIAL = Path(__file__).parents[2] / "shared/data/labeled_data_meta_0000_0599.csv"
 HEADER = ["amos_id", *amos22.METADATA.values()]

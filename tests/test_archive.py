@@ -11,7 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from utils import amos22, archive, errors
+from utils import errors
+from utils.facts import amos22
+from utils.routines import archive
 
 SHAPE = (7, 8, 9)
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1.0]])

@@ -5,7 +5,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from utils import binary_masks, errors, nifti, runner, samples
+from utils import errors
+from utils.routines import binary_masks
+from utils.running import runner
+from utils.storage import nifti, samples
 
 NAMES = {0: "background", 1: "right kidney", 7: "liver"}
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])

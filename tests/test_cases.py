@@ -4,7 +4,10 @@ import os
 
 import pytest
 
-from utils import amos22, cases, errors, manifest
+from utils import errors
+from utils.exports import cases
+from utils.facts import amos22
+from utils.storage import manifest
 
 COLUMNS = ["ID", "subset", "volume", "mask", "mask_00_background", "mask_01_two_existence",
            "mask_00_background_existence", "mask_01_two_existence_existence", "mask_02_lone"]

@@ -15,9 +15,11 @@ import click
 import click.testing
 import pytest
 
-from utils import cli, errors, files, runner
+from utils import errors
+from utils.running import cli, runner
+from utils.storage import files
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(cli.__file__).parents[2]
 SUMMARY = "samples: {} done, {} skipped as finished, {} failed"
 
 
@@ -58,7 +60,8 @@ def in_process(tmp_path, body, *words, **options):
     """Run a script whose main holds these lines."""
     script = tmp_path / "script.py"
     lines = "".join(f"    {line}\n" for line in body.splitlines())
-    script.write_text('"""Help of the script."""\nimport warnings\nfrom utils import cli, errors\n'
+    script.write_text('"""Help of the script."""\nimport warnings\n'
+                      'from utils import errors\nfrom utils.running import cli\n'
                       f"@cli.routine(__doc__)\ndef main():\n{lines}main()\n")
     return subprocess.run([sys.executable, script, *words], text=True, capture_output=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, **options)
@@ -217,7 +220,7 @@ def test_reader_that_goes_away(tmp_path):
     os.close(reading)
     script = "import click\nfor _ in range(10**4):\n    click.echo('x' * 100)"
     (tmp_path / "script.py").write_text(
-        '"""Help."""\nfrom utils import cli\n@cli.routine(__doc__)\ndef main():\n    '
+        '"""Help."""\nfrom utils.running import cli\n@cli.routine(__doc__)\ndef main():\n    '
         + script.replace("\n", "\n    ") + "\nmain()\n")
     result = subprocess.run([sys.executable, tmp_path / "script.py"], stdout=writing, text=True,
                             stderr=subprocess.PIPE, check=False, timeout=60,
@@ -355,7 +358,7 @@ def on_a_terminal(tmp_path, *words):
     script = tmp_path / "script.py"
     script.write_text(
         '"""Help."""\nimport sys\n'
-        "from utils import cli, errors\n"
+        "from utils import errors\nfrom utils.running import cli\n"
         "def work(number):\n"
         "    if number == 1: raise errors.DatasetError('bad')\n"
         "@cli.routine(__doc__)\ndef main():\n"
@@ -393,7 +396,7 @@ def test_no_bar_elsewhere(tmp_path):
 
 def test_help_imports_nothing_heavy(run_python):
     result = run_python(
-        "import sys\nfrom utils import cli\n"
+        "import sys\nfrom utils.running import cli\n"
         "main = cli.routine('x')(lambda: None)\n"
         "main(['--help'], standalone_mode=False)\n"
         "heavy = {'nibabel', 'scipy', 'openpyxl', 'cc3d', 'tqdm', 'yaml', 'numpy', 'pandas'}\n"

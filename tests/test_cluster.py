@@ -16,7 +16,8 @@ import phantoms
 import pytest
 import trees
 
-from utils import cluster, errors, runner
+from utils import errors
+from utils.running import cluster, runner
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_S = 60  # the machine may be busy
@@ -194,7 +195,7 @@ def program_copy(tmp_path):
 @needs_distributed
 def test_changed_program_is_loaded_anew_by_running_workers(two_workers, tmp_path):
     copy = program_copy(tmp_path)
-    code = ("import sys; from pathlib import Path; import probe; from utils import runner; "
+    code = ("import sys; from pathlib import Path; import probe; from utils.running import runner; "
             "print(runner.run(probe.probe, [Path('a')], scheduler=sys.argv[1]).results)")
     for number in (1, 2):
         (copy / "probe.py").write_text(f"def probe(path):\n    return {number}00\n")
@@ -224,7 +225,7 @@ def test_worker_that_compresses_otherwise_is_not_used(own_cluster, tmp_path):
 @needs_distributed
 def test_worker_that_does_not_see_the_program_is_not_used(two_workers, tmp_path):
     copy = program_copy(tmp_path)
-    code = ("import os, sys; from pathlib import Path; from utils import cluster, runner; "
+    code = ("import os, sys; from pathlib import Path; from utils.running import cluster, runner; "
             "os.rename('utils', 'gone')\n"
             "runner.run(runner.Finished, [Path('a')], scheduler=sys.argv[1])")
     done = subprocess.run([sys.executable, "-c", code, two_workers], cwd=copy, timeout=SLOW_S,
@@ -263,7 +264,7 @@ def test_cluster_without_workers_is_waited_for_and_a_lost_one_fails_the_rest(
 def test_ctrl_c_leaves_at_once(two_workers, tmp_path):
     code = ("import sys; from pathlib import Path; sys.path[:0] = sys.argv[1:3]; "
             "sys.argv[1:] = sys.argv[3:]\n"
-            "import cluster_functions\nfrom utils import cli\n"
+            "import cluster_functions\nfrom utils.running import cli\n"
             "def main():\n"
             "    paths = [Path(sys.argv[-1]).absolute() / str(n) for n in range(9)]\n"
             "    cli.finish(cli.for_each_sample(cluster_functions.wait, paths))\n"

@@ -6,7 +6,8 @@ import numpy as np
 import oracles
 import pytest
 
-from utils import denoise, errors
+from utils import errors
+from utils.arrays import denoise
 
 REAL_ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "real_archive"
 REAL_MASKS = ("labelsTr/amos_0004", "labelsTr/amos_0005", "labelsTr/amos_0507",

@@ -5,7 +5,10 @@ import numpy as np
 import oracles
 import pytest
 
-from utils import binary_masks, denoised_masks, errors, files, marks, nifti, runner, samples
+from utils import errors
+from utils.routines import binary_masks, denoised_masks
+from utils.running import runner
+from utils.storage import files, marks, nifti, samples
 
 NAMES = {0: "background", 1: "spleen", 2: "right kidney", 3: "never there"}
 PARAMETERS = denoised_masks.Parameters((3, 3), 2, 4.0)

@@ -8,7 +8,7 @@ import finished
 import pytest
 import trees
 
-from utils import datalist
+from utils.exports import datalist
 
 LISTS = {"training": ["amos_0001", "amos_0004", "amos_0507", "amos_0540"],
          "validation": ["amos_0008", "amos_0554"], "testing": ["amos_0201", "amos_0539"]}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trees
 
-from utils import errors, nnunet_raw
+from utils import errors
+from utils.exports import nnunet_raw
 
 TRAIN = {"amos_0001", "amos_0004", "amos_0507", "amos_0540"}
 VAL = {"amos_0008", "amos_0554"}

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from utils import errors, files
+from utils import errors
+from utils.storage import files
 
 GIVEN_UP = 10  # seconds
 
@@ -137,7 +138,7 @@ def test_file_size_limit(tmp_path, run_python):
 
     result = run_python(
         "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from utils import errors, files\n"
+        "from utils import errors\nfrom utils.storage import files\n"
         "try:\n"
         "    with files.whole(sys.argv[1]) as handle: handle.write(bytes(5000))\n"
         "except errors.DatasetError as error: print(error)\n", tmp_path / "x", preexec_fn=limit)
@@ -206,12 +207,12 @@ def test_discard(tmp_path):
 
 
 def test_kill_at_any_moment_leaves_old_or_new(tmp_path):
-    code = ("import sys\nfrom utils import files\nprint('go', flush=True)\n"
+    code = ("import sys\nfrom utils.storage import files\nprint('go', flush=True)\n"
             "for n in range(10**6):\n"
             "    with files.whole(sys.argv[1]) as handle: handle.write(b'%09d' % n * 20_000)\n")
     for wait in (0.0, 0.003, 0.011, 0.05):
         process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "x"],
-                                   cwd=Path(files.__file__).parents[1], stdout=subprocess.PIPE)
+                                   cwd=Path(files.__file__).parents[2], stdout=subprocess.PIPE)
         process.stdout.readline()
         time.sleep(wait)
         process.kill()
@@ -275,10 +276,10 @@ def leave(folder, pid, started="1", host=None, age_s=0):
 
 
 def test_leftover_of_a_killed_process(tmp_path):
-    code = ("import os, sys\nfrom utils import files\n"
+    code = ("import os, sys\nfrom utils.storage import files\n"
             "pending = files.Pending(sys.argv[1])\nprint('go', flush=True)\ninput()\n")
     process = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "x"], cwd=Path(files.__file__).parents[1],
+        [sys.executable, "-c", code, tmp_path / "x"], cwd=Path(files.__file__).parents[2],
         stdout=subprocess.PIPE, stdin=subprocess.PIPE)
     process.stdout.readline()
     assert len(names(tmp_path)) == 1

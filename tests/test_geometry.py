@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import transform
 
-from utils import errors, geometry
+from utils import errors
+from utils.arrays import geometry
 
 SHAPE = (7, 8, 9)
 SPACING = (0.7, 1.5, 5.0)

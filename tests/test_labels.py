@@ -4,7 +4,8 @@ import os
 import numpy as np
 import pytest
 
-from utils import errors, labels
+from utils import errors
+from utils.arrays import labels
 
 NAMES = {0: "background", 1: "spleen", 2: "right kidney"}
 MAP = "full_form_index_map: {0: background, 1: spleen, 2: right kidney}\n"

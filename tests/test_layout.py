@@ -17,61 +17,23 @@ MAX_NESTING = 3
 MAX_WIDTH = 100
 SAME_BODY_LINES = 5
 
-# Module of utils -> modules of utils that it may import.
-MAY_IMPORT = {
+# Wing of utils, from the ground up -> the wings that it imports, all of them further up this list.
+WINGS = {
     "errors": "",
-    "files": "errors",
-    "geometry": "errors",
-    "regions": "errors",
-    "runner": "errors cluster",
-    "marks": "errors",
-    "labels": "errors regions",
-    "samples": "errors files",
-    "amos22": "errors",
-    "nme": "errors",
-    "denoise": "errors regions",
-    "nifti": "errors files geometry",
-    "manifest": "errors files",
-    "splits": "errors files manifest",
-    "archive": "errors files geometry manifest nifti",
-    "provenance": "errors",
-    "cluster": "errors nifti runner",
-    "cli": "errors files provenance runner",
-    "pairs": "archive errors files geometry manifest marks nifti runner samples",
-    "binary_masks": "errors files labels marks nifti runner samples",
-    "denoised_masks": "binary_masks denoise errors files marks nifti runner samples",
-    "region_manifest": "binary_masks errors manifest nifti regions runner samples",
-    "dataset": "binary_masks errors geometry labels manifest nifti runner samples splits",
-    "cases": "errors files manifest runner splits",
-    "datalist": "cases errors files",
-    "nnunet_raw": "cases errors files labels nifti runner",
-    "reader": "amos22 cases errors geometry nifti",
-    "made_up_grids": "",
-    "made_up_noise": "",
-    "made_up_images": "files",
-    "made_up_abdomen": "made_up_grids made_up_images made_up_noise",
-    "made_up_breasts": "made_up_grids made_up_images made_up_noise",
-    "made_up_archive": "errors files made_up_images runner",
-    "sample_archive": "amos22 errors made_up_abdomen made_up_archive made_up_images",
-    "nme_sample_archive": "made_up_archive made_up_breasts made_up_images nme",
-    "qc_anatomy": "",
-    "qc_alignment": "",
-    "qc_planes": "geometry nifti",
-    "qc_changes": "errors regions",
-    "qc_measures": "labels qc_anatomy qc_planes regions",
-    "qc_flags": "qc_alignment qc_anatomy qc_measures",
-    "qc_pictures": "qc_anatomy qc_changes qc_planes",
-    "qc_page": "qc_anatomy",
-    "qc_plots": "qc_anatomy qc_pictures",
-    "qc_sample": "amos22 errors files geometry nifti qc_alignment qc_anatomy qc_changes qc_measures"
-                 " qc_pictures qc_planes runner samples",
-    "qc_report": "errors files manifest qc_alignment qc_anatomy qc_flags qc_measures qc_page"
-                 " qc_plots qc_sample runner samples",
+    "arrays": "errors",
+    "storage": "arrays errors",
+    "facts": "errors",
+    "running": "errors storage",
+    "routines": "arrays errors running storage",
+    "exports": "arrays errors routines running storage",
+    "qc": "arrays errors facts running storage",
+    "sample_data": "errors facts running storage",
+    "reader": "arrays errors exports facts storage",
 }
 # What takes and returns arrays knows nothing of files and users.
-ARRAY_MODULES = ("geometry", "regions", "denoise", "made_up_grids", "made_up_noise")
+ARRAY_MODULES = ("sample_data.grids", "sample_data.noise")
 # Made-up images have headers that nifti would never write.
-ONLY_IN = {"nibabel": {"nifti", "geometry", "made_up_images"}, "gzip": {"nifti"},
+ONLY_IN = {"nibabel": {"nifti", "geometry", "scan_files"}, "gzip": {"nifti"},
            "isal": {"nifti"}, "openpyxl": {"manifest"}, "distributed": {"cluster"}}
 HEAVY = {"nibabel", "scipy", "openpyxl", "cc3d", "yaml", "tqdm", "distributed", "pandas",
          "matplotlib"}
@@ -87,10 +49,14 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SCRIPTS = [path for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "utils/*.py")
            for path in sorted(REPOSITORY.glob(pattern))
            if path.read_text(encoding="utf-8").endswith('\n    main()\n')]
-MODULES = {path.stem: path for path in sorted((REPOSITORY / "utils").glob("*.py"))
+UTILS = REPOSITORY / "utils"
+# Name below utils ("storage.files") -> path.
+MODULES = {".".join(path.relative_to(UTILS).with_suffix("").parts): path
+           for path in sorted(UTILS.rglob("*.py"))
            if path not in SCRIPTS and path.stem != "__init__"}
+PACKAGES = sorted(UTILS.rglob("__init__.py"))
 TESTS = sorted((REPOSITORY / "tests").glob("*.py"))
-SOURCES = [*MODULES.values(), *SCRIPTS, *TESTS]
+SOURCES = [*PACKAGES, *MODULES.values(), *SCRIPTS, *TESTS]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 
 
@@ -103,14 +69,20 @@ def parametrized(paths):
 
 
 def imported(tree):
-    """Names of the modules that a file imports anywhere; of utils as ``utils.name``."""
+    """Names of the modules that a file imports anywhere; of utils as ``utils.wing.name``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            is_package = node.module == "utils"
-            yield from ([f"utils.{alias.name}" for alias in node.names] if is_package
+            is_package = node.module.partition(".")[0] == "utils"
+            yield from ([f"{node.module}.{alias.name}" for alias in node.names] if is_package
                         else [node.module])
+
+
+def own_imports(path):
+    """Names below utils of what a file imports from there."""
+    return {name.partition(".")[2] for name in imported(TREES[path])
+            if name.partition(".")[0] == "utils"}
 
 
 def functions(tree):
@@ -146,15 +118,25 @@ def nesting(node, depth=0):
     return deepest
 
 
-def test_table_lists_the_modules_that_there_are():
-    assert sorted(MAY_IMPORT) == sorted(MODULES)
+def wing_of(name):
+    return name.partition(".")[0]
 
 
-@parametrized(MODULES.values())
-def test_module_imports_only_what_the_table_allows(path):
-    found = {name.partition(".")[2] for name in imported(TREES[path])
-             if name.partition(".")[0] == "utils"}
-    assert found <= set(MAY_IMPORT[path.stem].split())
+def test_the_folder_shows_wings_doors_reader_and_errors_alone():
+    wings = {name for name in WINGS if (UTILS / name).is_dir()}
+    doors = {path.name for path in SCRIPTS if path.parent == UTILS}
+    found = {path.name for path in UTILS.iterdir() if path.name != "__pycache__"}
+    assert found == {*wings, *doors, "reader.py", "errors.py", "__init__.py"}
+    assert {wing_of(name) for name in MODULES} == {*WINGS}
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_imports_just_the_wings_below_it_that_the_table_names(wing):
+    listed = list(WINGS)
+    used = {wing_of(target) for name, path in MODULES.items() if wing_of(name) == wing
+            for target in own_imports(path)} - {wing}
+    assert used == set(WINGS[wing].split())
+    assert used <= {*listed[:listed.index(wing)]}
 
 
 @parametrized(SOURCES)
@@ -162,11 +144,12 @@ def test_no_source_imports_a_script_and_utils_no_functions(path):
     names = set(imported(TREES[path]))
     stems = {script.stem for script in SCRIPTS}
     assert not {name.rpartition(".")[2] for name in names} & stems
-    assert all(name.count(".") == 1 for name in names if name.startswith("utils."))
-    assert not {name.partition(".")[2] for name in names if name.startswith("utils.")} - {*MODULES}
+    of_reader = {"reader.AMOS22"} if path in TESTS else set()  # as its users write it
+    assert not own_imports(path) - {*MODULES, *of_reader}
 
 
-@parametrized(MODULES[name] for name in ARRAY_MODULES)
+@parametrized(path for name, path in MODULES.items()
+              if wing_of(name) == "arrays" and name != "arrays.labels" or name in ARRAY_MODULES)
 def test_array_modules_know_no_paths_no_printing_no_click(path):
     tree = TREES[path]
     assert not {name.partition(".")[0] for name in imported(tree)} & {
@@ -284,7 +267,7 @@ def public(tree):
                             if isinstance(method, FUNCTIONS) and not method.name.startswith("_"))
 
 
-@parametrized(MODULES.values())
+@parametrized([*PACKAGES, *MODULES.values()])
 def test_public_names_have_docstrings_and_types(path):
     assert ast.get_docstring(TREES[path])
     assert [node.name for node in public(TREES[path]) if not ast.get_docstring(node)] == []
@@ -293,13 +276,13 @@ def test_public_names_have_docstrings_and_types(path):
 def test_module_names_shadow_nothing():
     installed = {name.replace("-", "_").lower() for name in (
         *importlib.metadata.packages_distributions(), *sys.stdlib_module_names)}
-    assert not {path.stem for path in (REPOSITORY / "utils").glob("[a-z]*.py")} & installed
+    assert not {path.stem for path in UTILS.rglob("[a-z]*.py")} & installed
 
 
 def test_every_module_of_utils_has_tests():
-    tested = {name.partition(".")[2] for path in TESTS for name in imported(TREES[path])
-              if name.startswith("utils.")}
-    assert not {*MODULES} - tested
+    tested = set().union(*map(own_imports, TESTS))
+    assert [name for name in MODULES
+            if not any(f"{target}.".startswith(f"{name}.") for target in tested)] == []
 
 
 # Distribution -> name to import.

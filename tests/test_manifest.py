@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.worksheet.formula import ArrayFormula
 
-from utils import errors, files, manifest
+from utils import errors
+from utils.storage import files, manifest
 
 TRICKY = ["0001", "19490101", "NA", "None", "=1+1", "'x", "#N/A", "TRUE", "1e5", "-0", " blank ",
           "[[1 0]\n [0 1]]", "<&>\"'", "Zürich 肝臓 🫀", "2020-01-01", "a\tb", "0,1,2"]

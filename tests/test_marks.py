@@ -1,7 +1,8 @@
 """Marks in the header text that let an interrupted run go on."""
 import pytest
 
-from utils import errors, marks
+from utils import errors
+from utils.storage import marks
 
 SOURCE = {marks.SOURCE: "89abcdef"}
 DENOISED = {**SOURCE, "openclose": "5x5,3,10.0", "in": "00000001", "crc": "00000002"}

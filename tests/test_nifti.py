@@ -17,7 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import transform
 
-from utils import errors, files, geometry, nifti, pairs, samples
+from utils import errors
+from utils.arrays import geometry
+from utils.routines import pairs
+from utils.storage import files, nifti, samples
 
 SHAPE = (7, 8, 9)
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
@@ -892,7 +895,7 @@ def test_without_isal(tmp_path, run_python):
     nifti.write_mask(tmp_path / "a.nii.gz", data, AFFINE, "src=1")
     result = run_python(
         "import sys; sys.modules['isal'] = None\n"
-        "from utils import nifti\n"
+        "from utils.storage import nifti\n"
         "mask = nifti.read_mask(sys.argv[1])\n"
         "nifti.write_mask(sys.argv[2], mask.data, mask.header.affine, mask.header.descrip)\n"
         "print(nifti.codec.__name__, nifti.voxel_crc(mask.data))",

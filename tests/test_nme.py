@@ -1,7 +1,8 @@
 """The facts of NME."""
 import pytest
 
-from utils import errors, nme
+from utils import errors
+from utils.facts import nme
 
 ROW = {"file_path": "NME-Seg-2025.8.25-train-val/labelsVd/NME-Seg_01A002.0071.nii.gz",
        "site": "Tongji", "collection": "train-val", "subset": "labelsVd", "seq": "01A002",

@@ -11,7 +11,8 @@ import openpyxl
 import pytest
 import trees
 
-from utils import manifest, nme
+from utils.facts import nme
+from utils.storage import manifest
 
 DETECT = "utils/small_connected_region_detect.py"
 DENOISE = "utils/morphological_open_close_on_slice_small_region.py"

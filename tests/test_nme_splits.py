@@ -7,7 +7,9 @@ import warnings
 
 import pytest
 
-from utils import errors, manifest, splits
+from utils import errors
+from utils.routines import splits
+from utils.storage import manifest
 
 COLUMNS = ["ID", "site", "collection", "subset", "pid"]
 OUTER = {"Yunnan": "test-outer-02", "Zhongnan": "test-outer-03", "HKU-SZH": "test-outer-04"}

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 import trees
 
-from utils import amos22, errors, files, manifest, pairs, runner, samples
+from utils import errors
+from utils.facts import amos22
+from utils.routines import pairs
+from utils.running import runner
+from utils.storage import files, manifest, samples
 
 
 @pytest.fixture(name="root")

@@ -13,7 +13,8 @@ import finished
 import pytest
 import trees
 
-from utils import cli, errors, provenance, runner
+from utils import errors
+from utils.running import cli, provenance, runner
 
 CUT = "07_extract_split_index_manifest.py"
 
@@ -218,7 +219,7 @@ def test_version_is_the_commit(tmp_path, monkeypatch):
 
 STOPPED = '''"""A routine that waits."""
 import time
-from utils import cli
+from utils.running import cli
 
 
 @cli.routine(__doc__)

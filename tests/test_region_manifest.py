@@ -2,7 +2,10 @@
 import numpy as np
 import pytest
 
-from utils import binary_masks, errors, nifti, region_manifest, runner, samples
+from utils import errors
+from utils.routines import binary_masks, region_manifest
+from utils.running import runner
+from utils.storage import nifti, samples
 
 NAMES = {0: "background", 3: "left kidney"}
 AFFINE = np.array([[0, -2.0, 0, 10], [1.5, 0, 0, -20], [0, 0, 4.0, 30], [0, 0, 0, 1]])

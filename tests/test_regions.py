@@ -8,7 +8,8 @@ import oracles
 import pytest
 from scipy import ndimage as ndi
 
-from utils import errors, regions
+from utils import errors
+from utils.arrays import regions
 
 REAL_ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "real_archive"
 REAL_MASKS = ("labelsTr/amos_0004", "labelsTr/amos_0005", "labelsTr/amos_0507",

@@ -16,7 +16,7 @@ import phantoms
 import pytest
 import trees
 
-from utils import files
+from utils.storage import files
 
 # Every routine that writes into the grouped tree: the state before it, and its options.
 STAGES = {trees.PAIR_CT: ("scanned", ()), trees.SPLIT_LABEL: ("paired", ()),
@@ -224,7 +224,7 @@ def test_a_full_disk_fails_the_samples_and_leaves_nothing_half_done(disk, stage,
     script, state, options = stage
     root = trees.copy(state, disk / "root")
     if script == trees.PAIR_CT:  # otherwise the estimate alone would stop it
-        monkeypatch.setattr("utils.pairs.GROWTH", 0)
+        monkeypatch.setattr("utils.routines.pairs.GROWTH", 0)
         for subset in ("train", "val", "test"):
             (root / "grouped/AMOS-CT" / subset).mkdir(parents=True)
     before = images(root)
@@ -394,7 +394,7 @@ def test_damaged_binary_masks_fail_their_sample_alone(tmp_path, damage, script):
 def test_a_missing_mask_between_finding_and_reading_is_no_traceback(tmp_path, monkeypatch):
     """Somebody removes a sample's folder while the routine runs."""
     root = trees.copy("relabelled", tmp_path / "root")
-    monkeypatch.setattr("utils.samples.mask_bytes",
+    monkeypatch.setattr("utils.storage.samples.mask_bytes",
                         lambda sample: shutil.rmtree(sample.directory, ignore_errors=True) or 0
                         if sample.stem == ONE else 1)
     result = trees.invoke(trees.EXTRACT, root)

@@ -16,7 +16,7 @@ import pytest
 import trees
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = ("*.py", "*.sh", "requirements*.txt", "AMOS-*/*.py", "NME/*", "utils/*.py",
+COPIED = ("*.py", "*.sh", "requirements*.txt", "AMOS-*/*.py", "NME/*", "utils/*.py", "utils/*/*",
           "descriptor_templates/*", "descriptor_templates/*/*")
 REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
 # The words after "python" that tell a printed command from all others.

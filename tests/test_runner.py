@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from utils import errors, files, runner
+from utils import errors
+from utils.running import runner
+from utils.storage import files
 
-ROOT = Path(runner.__file__).parents[1]
+ROOT = Path(runner.__file__).parents[2]
 GIVEN_UP_S = 20
 both = pytest.mark.parametrize("workers", [1, 3])
 
@@ -272,7 +274,8 @@ import sys
 import time
 from pathlib import Path
 
-from utils import cli, files
+from utils.running import cli
+from utils.storage import files
 
 
 def work(number, folder):

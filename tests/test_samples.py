@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from utils import errors, samples
+from utils import errors
+from utils.storage import samples
 
 
 def touch(folder, *names):

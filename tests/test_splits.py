@@ -2,7 +2,9 @@
 import openpyxl
 import pytest
 
-from utils import errors, files, manifest, splits
+from utils import errors
+from utils.routines import splits
+from utils.storage import files, manifest
 
 SPLIT = "split01_standard"
 COLUMNS = ["ID", "seq", "subset", "szx", "spx"]

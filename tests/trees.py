@@ -13,7 +13,7 @@ import numpy as np
 import openpyxl
 import phantoms
 
-from utils import provenance
+from utils.running import provenance
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LABEL_MAP = REPOSITORY / "descriptor_templates/label_map.yaml"

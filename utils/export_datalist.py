@@ -15,7 +15,9 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import amos22, cases, cli, datalist
+from utils.exports import cases, datalist
+from utils.facts import amos22
+from utils.running import cli
 
 
 @cli.routine(__doc__, images=False)

@@ -23,7 +23,9 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import amos22, cases, cli, nnunet_raw
+from utils.exports import cases, nnunet_raw
+from utils.facts import amos22
+from utils.running import cli
 
 
 def whole_numbers(context, option, groups):

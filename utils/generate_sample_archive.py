@@ -26,25 +26,26 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils import cli, made_up_archive, sample_archive
+from utils.running import cli
+from utils.sample_data import amos22_archive, archive_folder
 
-_N_CT = click.IntRange(0, sample_archive.MAX_N_CT)
-_N_MRI = click.IntRange(0, sample_archive.MAX_N_MRI)
+_N_CT = click.IntRange(0, amos22_archive.MAX_N_CT)
+_N_MRI = click.IntRange(0, amos22_archive.MAX_N_MRI)
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(sample_archive.DEFAULT_SHAPE, made_up_archive.SHORTEST,
-                     made_up_archive.LONGEST)
+@cli.made_up_options(amos22_archive.DEFAULT_SHAPE, archive_folder.SHORTEST,
+                     archive_folder.LONGEST)
 @click.option("--samples", type=(_N_CT, _N_MRI), metavar="CT MRI",
-              default=(sample_archive.DEFAULT_N_CT, sample_archive.DEFAULT_N_MRI),
+              default=(amos22_archive.DEFAULT_N_CT, amos22_archive.DEFAULT_N_MRI),
               help="How many CT and how many MRI scans.")
 def main(root_dir, samples, shape, seed, overwrite):
-    settings = sample_archive.Settings(shape, *samples, seed)
-    planned = sample_archive.prepare(root_dir, settings)
+    settings = amos22_archive.Settings(shape, *samples, seed)
+    planned = amos22_archive.prepare(root_dir, settings)
     outcome = cli.for_each_sample(
-        sample_archive.write_sample, planned, root_dir, settings, overwrite,
-        memory=lambda sample: sample_archive.memory_bytes(shape))
-    cli.finish(outcome, f"archive: {root_dir / made_up_archive.ARCHIVE_DIR}")
+        amos22_archive.write_sample, planned, root_dir, settings, overwrite,
+        memory=lambda sample: amos22_archive.memory_bytes(shape))
+    cli.finish(outcome, f"archive: {root_dir / archive_folder.ARCHIVE_DIR}")
 
 
 if __name__ == "__main__":

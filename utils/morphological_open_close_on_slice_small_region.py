@@ -18,7 +18,10 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import binary_masks, cli, denoised_masks, errors, files, samples
+from utils import errors
+from utils.routines import binary_masks, denoised_masks
+from utils.running import cli
+from utils.storage import files, samples
 
 
 def odd(context, option, sizes):

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import amos22, cases, errors, geometry, nifti
+from utils import errors
+from utils.arrays import geometry
+from utils.exports import cases
+from utils.facts import amos22
+from utils.storage import nifti
 
 _MANIFESTS = "dataset_manifest*.xlsx"
 _BACKUP = re.compile(r".*\.bak[0-9]*\.xlsx")

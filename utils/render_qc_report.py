@@ -19,7 +19,10 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import cli, errors, qc_report, qc_sample, samples
+from utils import errors
+from utils.qc import report, sample_report
+from utils.running import cli
+from utils.storage import samples
 
 
 def check_apart(output_dir, *data_dirs):
@@ -46,17 +49,17 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     if sys.prefix != sys.base_prefix:
         # matplotlib keeps its list of fonts there then, and not in the home folder.
         os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
-    listed = None if manifest_file is None else qc_report.read_manifest(manifest_file)
-    found = qc_report.find_samples(root_dir, listed)
-    qc_report.make_folders(output_dir)
-    task = qc_sample.Task(root_dir, output_dir, before_dir, region_volume_thresh, overwrite)
-    outcome = cli.for_each_sample(qc_sample.render, found, task, size=samples.mask_bytes,
-                                  memory=qc_sample.memory)
-    entries = qc_report.write(output_dir, found, outcome, listed)
+    listed = None if manifest_file is None else report.read_manifest(manifest_file)
+    found = report.find_samples(root_dir, listed)
+    report.make_folders(output_dir)
+    task = sample_report.Task(root_dir, output_dir, before_dir, region_volume_thresh, overwrite)
+    outcome = cli.for_each_sample(sample_report.render, found, task, size=samples.mask_bytes,
+                                  memory=sample_report.memory)
+    entries = report.write(output_dir, found, outcome, listed)
     flags = [f"{entry.name}: {flag.kind}: {flag.reason}" for entry in entries if entry.record
              for flag in entry.flags]
     n_flagged = sum(bool(entry.flags) for entry in entries)
-    cli.finish(outcome, *flags, f"{output_dir / qc_report.INDEX}: {len(entries)} samples, "
+    cli.finish(outcome, *flags, f"{output_dir / report.INDEX}: {len(entries)} samples, "
                                 f"{n_flagged} with flags")
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import binary_masks, cli, files, manifest, region_manifest, samples
+from utils.routines import binary_masks, region_manifest
+from utils.running import cli
+from utils.storage import files, manifest, samples
 
 
 @cli.routine(__doc__)

@@ -1,0 +1,138 @@
+"""Flags: each fault beside a group, thresholds on both sides, and groups too small to judge."""
+import numpy as np
+import pytest
+from utils.qc import judging
+
+_PLACES = {"liver": (60, 0, 50), "spleen": (-80, 0, 40), "right_kidney": (60, -40, 0),
+           "left_kidney": (-60, -40, 5), "aorta": (0, -30, 20)}
+
+
+def _organ(value, volume_ml, centre, **more):
+    return {"value": value, "volume_ml": volume_ml, "centre": list(map(float, centre)),
+            "at_edge": False, "pieces": [], "cuts": [], **more}
+
+
+def _finding(sex="M", seed=0, modality="CT", **more):
+    rng = np.random.default_rng(seed)
+    offset = rng.normal(0, 100, 3)  # where the scanner put its origin
+    organs = {name: _organ(value, 1000 * np.exp(rng.normal(0, 0.05)),
+                           offset + place + rng.normal(0, 3, 3))
+              for value, (name, place) in enumerate(_PLACES.items(), 1)}
+    return judging.Findings(**{"modality": modality, "sex": sex, "spacing": (0.8, 0.8, 5.0),
+                                "orientation": "LAS", "organs": organs, **more})
+
+
+def _group(n, **more):
+    return [_finding(seed=seed, **more) for seed in range(n)]
+
+
+def _kinds(findings):
+    judging.judge(findings)
+    return [sorted({flag.kind for flag in one.flags}) for one in findings]
+
+
+def test_a_group_without_faults_has_no_flag():
+    assert _kinds(_group(12)) == [[]] * 12
+
+
+@pytest.mark.parametrize("factor, kinds", [(0.4, ["volume"]), (0.6, []), (1.6, []),
+                                           (2.5, ["volume"])])
+def test_a_volume_far_from_the_others(factor, kinds):
+    findings = _group(10)
+    findings[3].organs["liver"]["volume_ml"] = 1000 * factor
+    found = _kinds(findings)
+    assert found[3] == kinds
+    assert found[:3] + found[4:] == [[]] * 9
+    assert all("liver" in flag.reason and "median" in flag.reason for flag in findings[3].flags)
+
+
+def test_too_few_samples_are_no_yardstick():
+    findings = _group(judging.LEAST_GROUP - 1)
+    findings[3].organs["liver"]["volume_ml"] = 100
+    assert _kinds(findings)[3] == []
+
+
+def test_small_groups_of_one_sex_are_judged_by_their_modality():
+    findings = _group(8, sex="F") + _group(2, sex="M")
+    findings[9].organs["liver"]["volume_ml"] = 100
+    assert _kinds(findings)[9] == ["volume"]
+    assert "(CT)" in findings[9].flags[0].reason
+
+
+def test_what_the_image_cuts_off_is_not_compared():
+    findings = _group(10)
+    findings[3].organs["liver"].update(volume_ml=100, at_edge=True)
+    assert _kinds(findings)[3] == []
+
+
+@pytest.mark.parametrize("off_mm, kinds", [(30, []), (60, ["position"])])
+def test_a_misplaced_organ_is_flagged_and_the_others_are_not(off_mm, kinds):
+    findings = _group(10)
+    findings[5].organs["aorta"]["centre"][2] += off_mm
+    assert _kinds(findings)[5] == kinds
+    assert all("aorta" in flag.reason and "further up" in flag.reason
+               for flag in findings[5].flags)
+
+
+def test_swapped_twins_need_no_group():
+    one = _finding()
+    right, left = (one.organs[f"{side}_kidney"] for side in ("right", "left"))
+    right["centre"], left["centre"] = left["centre"], right["centre"]
+    assert _kinds([one]) == [["left/right"]]
+
+
+@pytest.mark.parametrize("sex, name, kinds", [
+    ("M", "uterus", ["sex"]), ("F", "prostate", ["sex"]), ("M", "prostate", []),
+    ("F", "uterus", []), ("UND", "uterus", [])])
+def test_an_organ_of_the_other_sex(sex, name, kinds):
+    one = _finding(sex=sex)
+    one.organs[name] = _organ(16, 30, (0, 0, -200))
+    assert _kinds([one]) == [kinds]
+
+
+def test_a_missing_organ_where_nearly_all_others_have_it():
+    findings = _group(5)
+    del findings[0].organs["spleen"]
+    assert _kinds(findings) == [["organ missing"], [], [], [], []]
+    few = _group(4)
+    del few[0].organs["spleen"]
+    assert _kinds(few)[0] == []
+
+
+def test_an_empty_mask_is_flagged_and_no_mask_is_not():
+    assert _kinds([_finding(organs={}), _finding(organs=None)]) == [["organ missing"], []]
+
+
+@pytest.mark.parametrize("name, gap_mm, at_edge, kinds", [
+    ("liver", 2.0, False, ["pieces"]), ("liver", 2.0, True, []),
+    ("aorta", 29.0, False, []), ("aorta", 30.0, False, ["pieces"])])
+def test_several_large_pieces(name, gap_mm, at_edge, kinds):
+    one = _finding()
+    one.organs[name].update(pieces=[{"share": 0.3, "gap_mm": gap_mm}], at_edge=at_edge)
+    assert _kinds([one]) == [kinds]
+
+
+def test_a_flat_face_counts_for_organs_that_taper_off():
+    one = _finding()
+    one.organs["liver"]["cuts"] = one.organs["aorta"]["cuts"] = ["left"]
+    assert _kinds([one]) == [["cut off"]]
+    assert "liver" in one.flags[0].reason
+
+
+def test_a_mask_that_fits_elsewhere_says_where():
+    one = _finding(shift_ras_mm=(-12.0, 0.1, 5.0), gain=1.8)
+    assert _kinds([one]) == [["alignment"]]
+    assert "12 mm left, 5 mm up" in one.flags[0].reason
+
+
+@pytest.mark.parametrize("share, kinds", [(0.15, []), (0.16, ["alignment"])])
+def test_solid_organs_full_of_fat(share, kinds):
+    assert _kinds([_finding(fat_share=share)]) == [kinds]
+
+
+def test_odd_grids():
+    findings = _group(40)
+    findings[0].spacing = (0.8, 0.8, 20.0)
+    findings[1].orientation = "ASL"
+    findings[2].tilt_degrees = 31.0
+    assert _kinds(findings) == [["geometry"]] * 3 + [[]] * 37

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: geometry, labels, regions and denoising. No paths, no printing."""

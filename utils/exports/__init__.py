@@ -1,0 +1,1 @@
+"""The finished data set for training frameworks: nnU-Net and MONAI."""

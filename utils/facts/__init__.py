@@ -1,0 +1,1 @@
+"""What is true of one data set: names, folders, columns, labels."""

@@ -1,0 +1,1 @@
+"""The quality report: what is measured, judged, drawn and shown of every sample."""

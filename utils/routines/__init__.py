@@ -1,0 +1,1 @@
+"""What the numbered scripts do for one sample or one table."""

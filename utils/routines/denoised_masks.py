@@ -1,0 +1,182 @@
+"""Denoising of a sample's masks on disk: what is finished, what was edited, the order of renames.
+
+The voxels are the business of `denoise`.
+"""
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from utils import errors
+from utils.arrays import denoise
+from utils.routines import binary_masks
+from utils.running import runner
+from utils.storage import files, marks, nifti, samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """Parameters of `denoise.find_changes`; their text is the mark in a mask's header."""
+
+    kernel_size: tuple[int, int]
+    filter_halfedge: int
+    region_area_thresh: float
+
+    def __str__(self):
+        kx, ky = self.kernel_size
+        return f"{kx}x{ky},{self.filter_halfedge},{self.region_area_thresh!r}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """One sample's mask as it was read, before any change."""
+
+    sample: samples.Sample
+    mask: nifti.Mask
+    marks: dict
+    crc: str
+    is_denoised: bool
+
+
+def write(sample: samples.Sample, root_dir: Path, output_dir: Path, parameters: Parameters,
+          overwrite: bool):
+    """Denoise the masks of one sample.
+
+    Parameters
+    ----------
+    sample : samples.Sample
+        Below `root_dir`.
+    root_dir, output_dir : Path
+        The same folder: in place. Else the masks go to the same relative path there.
+    parameters : Parameters
+    overwrite : bool
+        Do it whatever lies there, also to a denoised mask.
+
+    Returns
+    -------
+    int or runner.Finished
+        Number of voxels whose label changed.
+
+    Raises
+    ------
+    DatasetError
+        The binary masks disagree with the multi-label mask, the mask was denoised with other
+        parameters, or a file of the output was edited.
+    """
+    loaded = _load(sample.mask_path, sample)
+    if loaded.is_denoised and not overwrite:
+        _check_parameters(loaded, parameters)
+    if output_dir.resolve() == root_dir.resolve():
+        return _write_in_place(loaded, parameters, overwrite)
+    target = samples.Sample(sample.stem, output_dir / sample.directory.relative_to(root_dir))
+    binary_masks.check_consistent(sample, loaded.mask)
+    if not overwrite and os.path.exists(target.mask_path) \
+            and _is_finished(target, loaded, parameters):
+        return runner.Finished(0)
+    return _write_elsewhere(loaded, target, parameters, overwrite)
+
+
+def _load(mask_path, sample):
+    mask = nifti.read_mask(mask_path)
+    read_marks = marks.read(mask.header.descrip)
+    crc = nifti.voxel_crc(mask.data)
+    return _Loaded(sample, mask, read_marks, crc, marks.is_denoised(read_marks, crc))
+
+
+def _check_parameters(loaded, parameters):
+    before = loaded.marks[marks.DENOISED]
+    if before != str(parameters):
+        raise errors.DatasetError(
+            f"{loaded.mask.header.path}: denoised before with {before}, expected {parameters} "
+            "(kernel, halfedge, area); a second time would not start from the original mask "
+            "(--overwrite does it all the same)", file=loaded.mask.header.path, code="parameters",
+            expected=parameters, found=before)
+
+
+def _write_in_place(loaded, parameters, overwrite):
+    sample, mask = loaded.sample, loaded.mask
+    if loaded.is_denoised and not overwrite:
+        binary_masks.check_consistent(sample, mask)
+        return runner.Finished(0)
+    paths = sample.binary_mask_paths()
+    if overwrite:
+        _, n_changed = _apply(mask, parameters)
+    else:
+        unnamed = binary_masks.unnamed_labels(mask, paths)
+        # An interrupted run leaves some of the new mask's binary masks beside the old mask.
+        not_old = _stale(mask, paths)
+        affected, n_changed = _apply(mask, parameters)
+        _refuse_edited(sample, mask, not_old, unnamed)
+        paths = {key: path for key, path in paths.items() if key[0] in affected or key in not_old}
+    _commit(loaded, sample, paths, parameters)
+    return n_changed
+
+
+def _write_elsewhere(loaded, target, parameters, overwrite):
+    paths = {key: target.binary_mask_path(*key) for key in loaded.sample.binary_mask_paths()}
+    n_changed = 0
+    if overwrite or not loaded.is_denoised:
+        _, n_changed = _apply(loaded.mask, parameters)
+    with files.directory(target.directory):
+        if not overwrite:
+            not_old = target.binary_mask_paths()
+            if os.path.exists(target.mask_path):
+                not_old = _stale(nifti.read_mask(target.mask_path), not_old)
+            _refuse_edited(target, loaded.mask, not_old)
+        _commit(loaded, target, paths, parameters)
+    return n_changed
+
+
+def _stale(mask, paths):
+    wrong = set(binary_masks.stale(mask, paths))
+    return {key: path for key, path in paths.items() if path in wrong}
+
+
+def _refuse_edited(sample, mask, not_old, unnamed=()):
+    """Refuse binary masks that are the label of neither the old nor the new multi-label mask."""
+    edited = [path.name for path in binary_masks.stale(mask, not_old)]
+    if edited or unnamed:
+        raise binary_masks.disagreement(sample, edited + [
+            f"none for label {value}" for value in unnamed])
+
+
+def _apply(mask, parameters):
+    """Change the mask in place; return the labels that gained or lost voxels, and how many."""
+    indices, values = denoise.find_changes(mask.data, mask.header.zooms,
+                                           **dataclasses.asdict(parameters))
+    flat = mask.data.ravel(order="F")  # a view: masks are read in this order
+    affected = set(np.unique(flat[indices]).tolist()) | set(np.unique(values).tolist())
+    flat[indices] = values
+    return affected, len(indices)
+
+
+def _commit(loaded, target, paths, parameters):
+    """Write binary masks, then the multi-label mask: its mark says that all of it is there."""
+    mask = loaded.mask
+    descrip = marks.text(marks.denoised(loaded.marks, str(parameters), loaded.crc,
+                                        nifti.voxel_crc(mask.data)))
+    with contextlib.ExitStack() as stack:
+        staged = [stack.enter_context(nifti.staged(path, binary_masks.encode(mask, value)))
+                  for (value, _), path in paths.items()]
+        whole = nifti.encode_mask(mask.data, mask.header.affine, descrip)
+        staged.append(stack.enter_context(nifti.staged(target.mask_path, whole)))
+        files.commit(staged)
+
+
+def _is_finished(target, source, parameters):
+    """Whether the output's mask is what would be written; one that a person edited is refused."""
+    found = _load(target.mask_path, target)
+    if not found.is_denoised:
+        raise errors.DatasetError(
+            f"{target.mask_path}: was changed since it was denoised, or is not ours; it is kept "
+            "(--overwrite replaces it)", file=target.mask_path, code="edited")
+    _check_parameters(found, parameters)
+    is_current = found.crc == source.crc if source.is_denoised \
+        else found.marks.get(marks.INPUT_CRC) == source.crc
+    if not is_current:
+        return False
+    wanted = {target.binary_mask_path(*key) for key in source.sample.binary_mask_paths()}
+    paths = target.binary_mask_paths()
+    return wanted <= set(paths.values()) and not binary_masks.stale(found.mask, paths)

@@ -1,0 +1,1 @@
+"""A per-sample function over all samples, and the command line around it."""

@@ -1,0 +1,408 @@
+"""The per-sample function on the workers of a Dask cluster over a shared file system.
+
+The workers are plain `dask worker` processes that know nothing of this repository: each call
+brings a small function along, which finds our modules below the same path as here. The wishes of
+`runner` are kept by giving a worker one sample at a time, largest first: nothing waits behind a
+large sample, and when a worker dies only the sample it worked on is suspected of having killed it.
+"""
+import collections
+import contextlib
+import functools
+import hashlib
+import importlib
+import io
+import operator
+import pickle
+import queue
+import time
+import types
+import uuid
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from utils import errors
+from utils.running import runner
+from utils.storage import nifti
+
+ROOT = Path(__file__).resolve().parents[2]
+# Digest of the code that this process imported, set by the function that workers get.
+LOADED = None
+_CONNECT_S = 10
+_REFRESH_S = 1
+_PATIENCE_S = 5  # without any worker until we say so
+_MOST_DEATHS = 3
+_REQUIREMENTS = ROOT / "requirements-cluster.txt"
+
+
+def replies(function, samples, order, address: str):
+    """Call a function for every sample on a cluster.
+
+    Parameters
+    ----------
+    function : callable
+        As in `runner.run`. Its paths must be absolute: workers have other working directories.
+    samples : sequence
+    order : sequence of int
+        Which sample to hand out first, second, ...
+    address : str
+        Of the scheduler, such as ``tcp://10.0.0.1:8786``.
+
+    Yields
+    ------
+    (int, runner.Reply)
+        Index of a sample and what came of it, as the workers answer.
+
+    Raises
+    ------
+    DatasetError
+        `distributed` is not installed, there is no such scheduler, or none of its workers can do
+        what this process would do.
+    RuntimeError
+        The function raised something else than `DatasetError`: a bug.
+
+    Notes
+    -----
+    The sample of a dead worker goes to another one. A sample that `_MOST_DEATHS` workers died of
+    fails. When the connection to the scheduler is lost, all samples that are left fail.
+    What runs on a worker cannot be stopped from outside: when this generator is closed, nothing
+    more is handed out, and the workers finish the samples they are at.
+    """
+    client = _connect(address)
+    try:
+        yield from _hand_out(client, _Task(function), samples, order, _Team(client, address))
+    finally:
+        client.close(timeout=_REFRESH_S)
+
+
+def _connect(address):
+    try:
+        import distributed
+    except ImportError as error:
+        raise errors.DatasetError(f"--scheduler needs the package distributed; install it: pip "
+                                  f"install -r {_REQUIREMENTS}", code="cluster") from error
+    _silence()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions, in 20 lines; `_Team` checks them
+            client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
+    # What a wrong address, another protocol and a refused certificate raise.
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise errors.DatasetError(f"no Dask scheduler at {address}: {_one_line(error)}",
+                                  code="cluster", expected=address) from error
+    return client
+
+
+def _silence():
+    """Leave it to us to tell what is wrong, in one line."""
+    import logging
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class _Team:
+    """The workers of a cluster, as far as they are of use."""
+
+    def __init__(self, client, address):
+        self._client = client
+        self._address = address
+        self._known, self._present, self._refused = set(), set(), {}
+        self._started = self._refresh_at = time.monotonic()
+        self._told_of_none = False
+
+    def refresh(self):
+        """Ask, now and then, which workers there are."""
+        if time.monotonic() >= self._refresh_at:
+            self._refresh_at = time.monotonic() + _REFRESH_S
+            self._present = set(self._client.nthreads())
+            self._check_versions()
+
+    def is_gone(self, worker):
+        """Whether a worker has died, or left."""
+        return worker not in self._present
+
+    def idle(self, busy):
+        """Addresses of usable workers, those in `busy` left out."""
+        usable = self._present - set(self._refused)
+        if not usable:
+            self._complain()
+        return sorted(usable - set(busy))
+
+    def refuse(self, worker, reason):
+        """Give this worker nothing any more, and tell why."""
+        if worker not in self._refused:
+            self._refused[worker] = reason
+            warnings.warn(f"worker {worker} is not used: {reason}", errors.DataWarning,
+                          stacklevel=2)
+
+    def _check_versions(self):
+        # Workers join and leave at any time, and a batch system may start them on an older node.
+        if self._present <= self._known:
+            return
+        self._known |= self._present
+        versions = self._client.get_versions()
+        ours = _versions(versions["client"])
+        for name, theirs in [("the scheduler", versions["scheduler"]),
+                             *versions["workers"].items()]:
+            found = _versions(theirs)
+            if found == ours:
+                continue
+            reason = f"it runs {found}, here is {ours}; use the same environment"
+            if name == "the scheduler":
+                raise errors.DatasetError(f"the Dask scheduler at {self._address} is too different:"
+                                          f" {reason}", code="cluster", expected=ours, found=found)
+            self.refuse(name, reason)
+
+    def _complain(self):
+        if self._present:
+            raise errors.DatasetError(
+                f"the Dask cluster at {self._address} has no usable worker: "
+                f"{next(iter(self._refused.values()))}", code="cluster")
+        if not self._told_of_none and time.monotonic() - self._started > _PATIENCE_S:
+            self._told_of_none = True
+            warnings.warn(f"the Dask cluster at {self._address} has no worker; waiting for one",
+                          errors.DataWarning, stacklevel=2)
+
+
+def _versions(report):
+    packages = report["packages"]
+    python = ".".join(str(packages["python"]).split(".")[:2])
+    return f"Python {python} with distributed {packages['distributed']}"
+
+
+class _Task:
+    """What is to be done for each sample, in a form that a plain worker can unpickle."""
+
+    def __init__(self, function):
+        self._function = function
+        self._work = _worker_function()
+        self._code = digest()
+        self._codec = codec_crc()
+        self._key = f"sample-{uuid.uuid4().hex}"
+
+    def submit(self, client, index, sample, worker):
+        """Send one sample to a worker; gives the future."""
+        payload = _pickled((self._codec, self._function, sample))
+        return client.submit(
+            self._work, str(ROOT), _top_level_names(), self._code, payload,
+            key=f"{self._key}-{index}-{uuid.uuid4().hex[:8]}", workers=[worker], pure=False)
+
+
+class _Run:
+    """Which samples wait, which are being worked on, and where."""
+
+    def __init__(self, client, task, samples, order, team):
+        self.waiting = collections.deque(order)
+        self.running = {}  # future -> (index, worker)
+        self._client, self._task, self._samples, self._team = client, task, samples, team
+        self._deaths = collections.Counter()
+        self._arrived = queue.SimpleQueue()
+
+    def hand_out(self):
+        """Give every idle worker a sample."""
+        if self._client.status != "running":
+            raise ConnectionError("the scheduler is gone")
+        self._team.refresh()
+        if not self.waiting:
+            return
+        for worker in self._team.idle(worker for _, worker in self.running.values()):
+            index = self.waiting[0]
+            future = self._task.submit(self._client, index, self._samples[index], worker)
+            self.running[future] = self.waiting.popleft(), worker
+            future.add_done_callback(self._arrived.put)
+            if not self.waiting:
+                return
+
+    def collect(self):
+        """Wait a moment; yield (index, reply) of samples that are through."""
+        for future in _next(self._arrived):
+            if future not in self.running:  # given to another worker since
+                continue
+            index, worker = self.running[future]
+            found = _result(future)
+            del self.running[future]
+            if isinstance(found, str):
+                self._team.refuse(worker, found)
+                self.waiting.appendleft(index)
+            else:
+                yield index, found
+
+    def bury(self):
+        """Take the samples of dead workers back; yield those that killed too many of them."""
+        # Dask would do it, but forgets a task for good when no worker is there at that moment and
+        # it was meant for one of them.
+        for future, (index, worker) in list(self.running.items()):
+            if not self._team.is_gone(worker):
+                continue
+            del self.running[future]
+            future.cancel()
+            self._deaths[index] += 1
+            if self._deaths[index] < _MOST_DEATHS:
+                self.waiting.appendleft(index)
+            else:
+                yield index, _killer()
+
+
+def _killer():
+    return runner.Reply(error=runner.death("was killed again and again (out of memory?)"))
+
+
+def _hand_out(client, task, samples, order, team):
+    """Keep every worker busy with one sample; yield (index, reply)."""
+    import distributed
+
+    state = _Run(client, task, samples, order, team)
+    try:
+        while state.waiting or state.running:
+            state.hand_out()
+            yield from state.collect()
+            yield from state.bury()
+    except (OSError, distributed.CancelledError) as error:
+        lost = errors.DatasetError(
+            f"the connection to the Dask scheduler was lost ({_one_line(error)}); what its workers "
+            "are at they may still finish, the same command does the rest", code="cluster")
+        for index in sorted({*state.waiting, *(index for index, _ in state.running.values())}):
+            yield index, runner.Reply(error=lost)
+    finally:
+        client.cancel(list(state.running))
+
+
+def _next(arrived):
+    """Futures that are done; after a while none, so that new workers are seen."""
+    found = []
+    with contextlib.suppress(queue.Empty):
+        found.append(arrived.get(timeout=_REFRESH_S))
+        while True:
+            found.append(arrived.get_nowait())
+    return found
+
+
+def _result(future):
+    """The reply, or a text that says why the worker is of no use."""
+    import distributed
+
+    if future.status != "error":
+        result = future.result()
+        return result if isinstance(result, str) else pickle.loads(result)
+    error = future.exception()
+    if isinstance(error, distributed.KilledWorker):
+        return _killer()
+    raise RuntimeError("a worker stopped with an exception: a bug, not bad data") from error
+
+
+def _worker_function():
+    """Make the function that a worker calls; it must not mention anything of this module."""
+    # A function inside a function is pickled by value: the worker need not find its module.
+    def work(root, names, code, payload):
+        import importlib
+        import os
+        import sys
+        import threading
+
+        import distributed
+        # One sample at a time, whatever the number of threads: warnings are caught per process.
+        # The lock is the worker's own, as two runs may meet there.
+        lock = vars(distributed.get_worker()).setdefault("_sample_lock", threading.Lock())
+        with lock:
+            module = sys.modules.get("utils.running.cluster")
+            if getattr(module, "LOADED", None) != (root, code):
+                # Long-lived workers keep what an earlier run imported, perhaps other versions.
+                for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+                    del sys.modules[name]
+                sys.path[:] = [root, *(place for place in sys.path if place != root)]
+                importlib.invalidate_caches()
+                if not os.path.isdir(os.path.join(root, "utils")):
+                    return f"it does not see {root}/utils; is that a shared folder?"
+                try:
+                    module = importlib.import_module("utils.running.cluster")
+                except ImportError as error:
+                    return f"{error}; install requirements.txt there"
+                found = module.digest()
+                if found != code:
+                    return f"it sees other program files below {root} than this process does"
+                module.LOADED = (root, code)
+            return module.answer(payload)
+
+    return work
+
+
+def answer(payload: bytes):
+    """Call the function for the sample; what a worker does with what `replies` sent.
+
+    Parameters
+    ----------
+    payload : bytes
+
+    Returns
+    -------
+    bytes or str
+        A pickled `runner.Reply`, or why this worker cannot do it.
+    """
+    try:
+        codec, function, sample = pickle.loads(payload)
+        if codec != codec_crc():
+            return ("it compresses to other bytes (another version of isal, or none?); use the "
+                    "same environment")
+        return pickle.dumps(runner.call(function, sample))
+    except ImportError as error:
+        return f"{error}; install requirements.txt there"
+
+
+class _Pickler(pickle.Pickler):
+    """Pickle functions of a script that runs, too, by a name that a worker can import."""
+
+    def reducer_override(self, obj):
+        if isinstance(obj, types.FunctionType):
+            path = Path(obj.__code__.co_filename).resolve()
+            if path in _code_files():
+                name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                if name != obj.__module__:  # __main__
+                    return _imported, (name, obj.__qualname__)
+        return NotImplemented
+
+
+def _imported(module_name, qualname):
+    return operator.attrgetter(qualname)(importlib.import_module(module_name))
+
+
+def _pickled(value):
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+@functools.cache
+def _code_files():
+    """Our modules and scripts, not those of a virtual environment below the repository."""
+    patterns = ("*.py", "[!.]*/*.py", "utils/*/*.py")
+    return sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def _top_level_names():
+    return sorted({path.relative_to(ROOT).with_suffix("").parts[0] for path in _code_files()})
+
+
+def digest() -> str:
+    """Digest of the program files, names and contents, on this machine's disk."""
+    total = hashlib.sha256()
+    for path in _code_files():
+        if path.parent.name == "tests":  # no routine uses them
+            continue
+        total.update(f"{path.relative_to(ROOT)}\n".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+@functools.cache
+def codec_crc() -> int:
+    """CRC32 of what this process compresses a made-up mask to: the bytes depend on the codec."""
+    noise = np.arange(1 << 16, dtype=np.uint32) * np.uint32(2654435761) >> np.uint32(28)
+    data = np.repeat(noise.astype(np.uint8), 8).reshape((64, 64, -1), order="F")
+    return zlib.crc32(nifti.encode_mask(data, np.eye(4)))

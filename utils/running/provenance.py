@@ -1,0 +1,203 @@
+"""One line for every run of a routine, beside the data: what ran, how, what came of it."""
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import re
+import sys
+import warnings
+from pathlib import Path
+
+from utils import errors
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDER, FILE_NAME = "descriptor", "provenance.jsonl"
+DATA_FOLDERS = ("archive", "grouped")
+# Distributions whose version may change what is written.
+LIBRARIES = ("click", "connected-components-3d", "isal", "matplotlib", "nibabel", "numpy",
+             "openpyxl", "PyYAML", "scipy")
+UNKNOWN = "unknown"
+_INSTALLED = ".dist-info"
+_GIT_SECONDS = 5
+# A sample's folder is named after the sex, too; the ID alone may be told.
+_SEX_IN_NAME = re.compile(r"\b(amos_[0-9]{4})_[A-Z]+\b")
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclasses.dataclass
+class Run:
+    """One run of a routine.
+
+    Attributes
+    ----------
+    script : Path
+        The routine's file.
+    parameters : dict
+        Name of the option to its value.
+    counts : dict of str to int
+        Samples done, skipped and failed; empty where nothing was counted.
+    failures : list of (str, str)
+        Name of the sample and code of the fault.
+    started : str
+        UTC, ISO 8601.
+    """
+
+    script: Path
+    parameters: dict
+    counts: dict = dataclasses.field(default_factory=dict)
+    failures: list = dataclasses.field(default_factory=list)
+    started: str = dataclasses.field(default_factory=_now)
+
+
+def folder(parameters: dict) -> Path | None:
+    """Find where the line of a run belongs.
+
+    Parameters
+    ----------
+    parameters : dict
+        Those that are a `pathlib.Path` count: ``root_dir`` first, what begins with ``output`` last.
+
+    Returns
+    -------
+    Path or None
+        ``descriptor`` beside the ``archive`` or ``grouped`` that a path is, is in or holds; else
+        beside the output. None without any path.
+    """
+    paths = {name: Path(os.path.abspath(value)) for name, value in parameters.items()
+             if isinstance(value, Path) and name != "failures_file"}
+    ordered = sorted(paths, key=lambda name: (name != "root_dir", name.startswith("output"), name))
+    for name in ordered:
+        root = _data_root(paths[name])
+        if root is not None:
+            return root / FOLDER
+    if not ordered:
+        return None
+    parent = paths[ordered[-1]].parent
+    return parent if parent.name == FOLDER else parent / FOLDER
+
+
+def _data_root(path):
+    if any(os.path.isdir(path / name) for name in DATA_FOLDERS):
+        return path
+    for found in (path, *path.parents):
+        # Far above the data, a folder may bear such a name for another reason.
+        if found.name in DATA_FOLDERS and (found == path or os.path.isdir(found.parent / FOLDER)):
+            return found.parent
+    return None
+
+
+def line(run: Run, root: Path, exit_status: int) -> str:
+    """Return the JSON text of a run, without line break.
+
+    Parameters
+    ----------
+    run : Run
+    root : Path
+        Paths are told relative to it.
+    exit_status : int
+
+    Notes
+    -----
+    Of patients the IDs alone are told: no metadata, no messages, no sex in a folder's name.
+    """
+    content = {
+        "routine": _routine(run.script), "version": version(), "started": run.started,
+        "ended": _now(), "exit_status": exit_status,
+        "parameters": {name: _plain(value, root) for name, value in run.parameters.items()},
+        "counts": run.counts,
+        "failures": [{"sample": name, "code": code} for name, code in run.failures],
+        "python": platform.python_version(), "libraries": library_versions()}
+    return _SEX_IN_NAME.sub(r"\1", json.dumps(content))
+
+
+def _routine(script):
+    script = Path(os.path.abspath(script))
+    return script.relative_to(REPOSITORY).as_posix() if REPOSITORY in script.parents \
+        else script.name
+
+
+def _plain(value, root):
+    if isinstance(value, Path):
+        return Path(os.path.relpath(value, root)).as_posix()
+    if isinstance(value, (tuple, list)):
+        return [_plain(item, root) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return [_plain(item, root) for item in sorted(value)]
+    return value if isinstance(value, (bool, int, float, type(None))) else str(value)
+
+
+def version() -> str:
+    """Return the commit of this repository, ``-dirty`` behind it where files differ from it.
+
+    Returns
+    -------
+    str
+        ``unknown`` without a repository or without git.
+    """
+    import subprocess
+    if not (REPOSITORY / ".git").exists():  # git would take a repository further up
+        return UNKNOWN
+    # Data and code on a shared disk often belong to somebody else, which git refuses by itself.
+    command = ["git", "-C", str(REPOSITORY), "-c", f"safe.directory={REPOSITORY}", "describe",
+               "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS,
+                              stdin=subprocess.DEVNULL, check=False,
+                              env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"})
+    except (OSError, subprocess.TimeoutExpired):
+        return UNKNOWN
+    return done.stdout.strip() or UNKNOWN
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the installed `LIBRARIES`."""
+    # importlib.metadata knows them, too, but would take a fifth of a short routine's time.
+    found = {}
+    for place in filter(os.path.isdir, reversed(sys.path)):  # the first one wins, as in imports
+        for entry in os.listdir(place):
+            name, _, number = entry.removesuffix(_INSTALLED).partition("-")
+            if entry.endswith(_INSTALLED):
+                found[name.lower()] = number
+    keys = {name: name.lower().replace("-", "_") for name in LIBRARIES}
+    return {name: found[key] for name, key in keys.items() if key in found}
+
+
+def add(run: Run, exit_status: int) -> None:
+    """Append a run to the file of its data; warn where that is not possible.
+
+    Parameters
+    ----------
+    run : Run
+    exit_status : int
+
+    Notes
+    -----
+    Several routines may end at once: every line is one write to the end of the file. A line that a
+    crash cut off stays, on a line of its own.
+    """
+    directory = folder(run.parameters)
+    if directory is None:
+        return
+    path = directory / FILE_NAME
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _append(path, (line(run, directory.parent, exit_status) + "\n").encode("ascii"))
+    except OSError as error:
+        warnings.warn(f"{path}: this run is not recorded: {error.strerror or error}",
+                      errors.DataWarning, stacklevel=2)
+
+
+def _append(path, text):
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size:
+            os.lseek(descriptor, size - 1, os.SEEK_SET)
+            text = text if os.read(descriptor, 1) == b"\n" else b"\n" + text
+        os.write(descriptor, text)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Made-up archives to try, test and time everything on."""

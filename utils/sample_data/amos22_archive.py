@@ -1,0 +1,305 @@
+"""Made-up scans in an archive laid out like AMOS22: for trying, testing and timing.
+
+Annotators' noise is added apart from the anatomy; the clean masks are kept beside the archive.
+"""
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from utils import errors
+from utils.facts import amos22
+from utils.sample_data import abdomen, archive_folder, scan_files
+
+# Raise it when the bytes change: files of two versions must not mix in one archive.
+FORMAT = 1
+DEFAULT_SHAPE = (160, 128, 48)
+DEFAULT_N_CT, DEFAULT_N_MRI = 6, 5
+MAX_N_CT, MAX_N_MRI = 500, 100  # the ids that AMOS22 has
+_FIRST_MRI_FILE = 501
+_FOLDERS = {"train": ("imagesTr", "labelsTr"), "val": ("imagesVa", "labelsVa"),
+            "test": ("imagesTs", None)}
+
+# AMOS22's own names, the misspelt one included: readers must get along with it.
+_DATASET_JSON_LABELS = (
+    "background", "spleen", "right kidney", "left kidney", "gall bladder", "esophagus", "liver",
+    "stomach", "arota", "postcava", "pancreas", "right adrenal gland", "left adrenal gland",
+    "duodenum", "bladder", "prostate/uterus")
+
+# Model -> manufacturer and site, as the official table spells them.
+_SCANNERS = {
+    "Aquilion ONE": ("TOSHIBA", "center"), "Brilliance16": ("Philips", "center"),
+    "SOMATOM Force": ("SIEMENS", "people"), "Optima CT660": ("GE MEDICAL SYSTEMS", "people"),
+    "Optima CT540": ("GE MEDICAL SYSTEMS", "people"), "Prisma": ("SIEMENS", "people"),
+    "Ingenia": ("Philips", "center"), "SIGNA HDe": ("GE MEDICAL SYSTEMS", "people"),
+    "Achieva": ("Philips Medical Systems", "center")}
+_CT_MODELS = tuple(_SCANNERS)[:5]
+_MRI_MODELS = tuple(_SCANNERS)[5:8]  # Achieva occurs once: file 0540
+_ACHIEVA_SEQ = "0540"
+
+# The random number stream of plan and table; those of `abdomen` have keys with a sample.
+_PEOPLE = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample(scan_files.Look):
+    """One scan to make up; see `scan_files.Look` for the other attributes.
+
+    Attributes
+    ----------
+    seq : str
+        Four digits.
+    modality, subset, sex, scanner : str
+        ``CT`` or ``MRI``; ``train``, ``val`` or ``test``; ``M`` or ``F``; scanner model.
+    pelvis : bool
+        The field of view reaches down to bladder and prostate or uterus.
+    """
+
+    seq: str
+    modality: str
+    subset: str
+    sex: str
+    scanner: str
+    _: dataclasses.KW_ONLY
+    mask_forms: str = "qform"  # what the published labels have
+    mask_dtype: str = "uint16"
+    pelvis: bool = True
+
+    def __str__(self):
+        return f"amos_{self.seq}"
+
+
+_CHOSEN_CT = (
+    Sample("0001", "CT", "train", "F", "Aquilion ONE", axes="LAS", dtype="int16"),
+    Sample("0004", "CT", "train", "M", "Brilliance16", axes="LPS", dtype="float32",
+           volume_forms="qform", mask_forms="sform"),
+    Sample("0201", "CT", "test", "M", "SOMATOM Force", axes="RAS", dtype="int16"),
+    Sample("0008", "CT", "val", "F", "Optima CT660", axes="LAS", dtype="int16",
+           scaling=(0.5, -1024.0), volume_forms="sform"),
+    Sample("0500", "CT", "train", "M", "Optima CT540", axes="LPS", dtype="float64",
+           mask_shift_mm=0.005),
+    Sample("0027", "CT", "val", "M", "SOMATOM Force", axes="LAS", dtype="float32",
+           mask_forms="both"),
+)
+_CHOSEN_MRI = (
+    Sample("0507", "MRI", "train", "M", "Prisma", axes="LAS", tilt_degrees=12.0, dtype="float32",
+           mask_forms="sform", pelvis=False),
+    Sample("0540", "MRI", "train", "F", "Achieva", axes="LPS", dtype="int16", volume_forms="qform"),
+    Sample("0539", "MRI", "test", "M", "Ingenia", axes="LAS", dtype="float64", pelvis=False),
+    Sample("0554", "MRI", "val", "F", "SIGNA HDe", axes="RAS", dtype="int16", pelvis=False),
+    Sample("0600", "MRI", "train", "M", "Prisma", axes="LAS", dtype="float32",
+           volume_forms="sform"),
+)
+
+
+def plan(n_ct: int = DEFAULT_N_CT, n_mri: int = DEFAULT_N_MRI, seed: int = 0) -> list[Sample]:
+    """Choose the samples of an archive.
+
+    Parameters
+    ----------
+    n_ct, n_mri : int
+        How many scans of each kind, at most `MAX_N_CT` and `MAX_N_MRI`.
+    seed : int
+        Decides about sex and scanner of the samples after the first, hand-picked ones.
+
+    Returns
+    -------
+    list of Sample
+        CT before MRI. The first few cover subsets, sexes, scanners, types and headers.
+
+    Raises
+    ------
+    DatasetError
+        A number is negative or above what AMOS22 has.
+    """
+    for name, count, most in (("CT", n_ct, MAX_N_CT), ("MRI", n_mri, MAX_N_MRI)):
+        if not 0 <= count <= most:
+            raise errors.DatasetError(f"{count} {name} samples asked for; expected 0 to {most}")
+    everybody = _everybody(seed)
+    return [sample for chosen, count in ((_CHOSEN_CT, n_ct), (_CHOSEN_MRI, n_mri))
+            for sample in _extend(chosen, everybody)[:count]]
+
+
+def _everybody(seed):
+    """All 600 samples that the metadata table tells of, by file number."""
+    rng = np.random.default_rng([seed, _PEOPLE])
+    chosen = {int(sample.seq): sample for sample in _CHOSEN_CT + _CHOSEN_MRI}
+    everybody = {}
+    for number in range(1, MAX_N_CT + MAX_N_MRI + 1):
+        modality, models = ("CT", _CT_MODELS) if number < _FIRST_MRI_FILE else ("MRI", _MRI_MODELS)
+        sex, model = str(rng.choice(["M", "F"])), str(rng.choice(models))
+        if number - 1 in chosen:  # joining a file with its neighbour's row must show
+            sex = "M" if chosen[number - 1].sex == "F" else "F"
+        everybody[number] = chosen.get(number) or Sample(
+            f"{number:04d}", modality, ("train", "train", "val", "test")[number % 4], sex, model,
+            axes=("LAS", "LPS", "LAS", "RAS", "LAS")[number % 5],
+            dtype=("int16", "float32", "int16")[number % 3],
+            pelvis=modality == "CT" or number % 10 == 0)
+    return everybody
+
+
+def _extend(chosen, everybody):
+    others = [sample for sample in everybody.values()
+              if sample.modality == chosen[0].modality and sample not in chosen]
+    return [*chosen, *others]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides about the bytes of an archive.
+
+    Attributes
+    ----------
+    shape : (3,) int
+        Voxels of every scan.
+    n_ct, n_mri : int
+        Number of scans, see `plan`.
+    seed : int
+    spacing : (3,) float, mm, or None
+        See `abdomen.scan`.
+    """
+
+    shape: tuple[int, int, int] = DEFAULT_SHAPE
+    n_ct: int = DEFAULT_N_CT
+    n_mri: int = DEFAULT_N_MRI
+    seed: int = 0
+    spacing: tuple[float, float, float] | None = None
+
+
+def write(root_dir, shape=DEFAULT_SHAPE, n_ct: int = DEFAULT_N_CT, n_mri: int = DEFAULT_N_MRI,
+          seed: int = 0, spacing=None) -> list[Sample]:
+    """Write a whole sample archive in this process.
+
+    Parameters
+    ----------
+    root_dir : path-like
+        Gets ``archive/``, ``truth/`` and a note of the settings; made where it is missing.
+    shape, n_ct, n_mri, seed, spacing
+        See `Settings`.
+
+    Returns
+    -------
+    list of Sample
+        What was written, in the order of `plan`.
+
+    Raises
+    ------
+    DatasetError
+        `root_dir` holds an archive that was not made with these settings.
+    """
+    settings = Settings(tuple(shape), n_ct, n_mri, seed, spacing and tuple(spacing))
+    samples = prepare(root_dir, settings)
+    for sample in samples:
+        write_sample(sample, root_dir, settings)
+    return samples
+
+
+def prepare(root_dir, settings: Settings) -> list[Sample]:
+    """Write all of an archive but the scans, after checking that the folder is free for it.
+
+    Parameters
+    ----------
+    root_dir : path-like
+    settings : Settings
+
+    Returns
+    -------
+    list of Sample
+        The scans to write with `write_sample`.
+
+    Raises
+    ------
+    DatasetError
+        `root_dir` holds an archive that was not made with these settings; nothing was written.
+    """
+    samples = plan(settings.n_ct, settings.n_mri, settings.seed)
+    note = {"format": FORMAT, **dataclasses.asdict(settings)}
+    archive_dir = archive_folder.begin(root_dir, note)
+    archive_folder.put(archive_dir / "amos22" / "dataset.json", _dataset_json(samples))
+    archive_folder.put(archive_dir / amos22.TABLE_DOWNLOAD, metadata_table(settings.seed))
+    for sample in samples[:2]:
+        images, labels = _FOLDERS[sample.subset]
+        archive_folder.put_clutter(archive_dir, *(
+            Path("amos22", folder, f"{sample}.nii.gz") for folder in (images, labels or images)))
+    return samples
+
+
+def _dataset_json(samples):
+    """Return dataset.json as AMOS22 has it."""
+    lists = {"training": [], "validation": [], "test": []}
+    for sample in sorted(samples, key=str):
+        images, labels = _FOLDERS[sample.subset]
+        entry = {"image": f"./{images}/{sample}.nii.gz"}
+        if labels:
+            entry["label"] = f"./{labels}/{sample}.nii.gz"
+        lists[next(name for name in lists if name.startswith(sample.subset))].append(entry)
+    return archive_folder.as_json({
+        "name": "AMOS", "description": "Made-up scans in the layout of AMOS22",
+        "licence": "CC0", "tensorImageSize": "3D", "modality": {"0": "CT", "1": "MRI"},
+        "labels": {str(value): name for value, name in enumerate(_DATASET_JSON_LABELS)}, **lists,
+        **{f"num{name.capitalize()}": len(entries) for name, entries in lists.items()}})
+
+
+def metadata_table(seed: int = 0) -> bytes:
+    """Return the metadata table of all 600 made-up people, as the official one is written.
+
+    Parameters
+    ----------
+    seed : int
+        See `Settings`.
+
+    Returns
+    -------
+    bytes
+        CSV in UTF-8. Ids of MRI rows are one too low, as in the official table: 500 occurs twice,
+        600 never, and the only Achieva row is 539. That row has no age.
+    """
+    rng = np.random.default_rng([seed, _PEOPLE, 1])
+    rows = [_metadata_row(sample, rng) for sample in _everybody(seed).values()]
+    order = rng.permutation(len(rows))
+    lines = [",".join(("amos_id", *amos22.METADATA.values()))]
+    lines += [",".join(rows[index]) for index in order]
+    return ("\n".join(lines) + "\n").encode("utf-8")
+
+
+def _metadata_row(sample, rng):
+    number = int(sample.seq) - (sample.modality == "MRI")
+    manufacturer, site = _SCANNERS[sample.scanner]
+    born, taken = (tuple(int(part) for part in rng.integers(low, high)) for low, high in (
+        ((1936, 1, 1), (2001, 13, 29)), ((2019, 1, 1), (2022, 13, 29))))
+    age = taken[0] - born[0] - (taken[1:] < born[1:])
+    dates = [f"{year:04d}{month:02d}{day:02d}" for year, month, day in (born, taken)]
+    age_text = "" if sample.seq == _ACHIEVA_SEQ else f"{age:03d}Y"
+    return (str(number), dates[0], sample.sex, age_text, sample.scanner, manufacturer, dates[1],
+            site)
+
+
+def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool = False):
+    """Write the files of one sample: volume, noisy mask, and the true mask outside the archive.
+
+    Parameters
+    ----------
+    sample : Sample
+    root_dir : path-like
+        A folder that went through `prepare`.
+    settings : Settings
+    overwrite : bool
+        See `archive_folder.write_sample`, also for what is returned and raised.
+    """
+    images, labels = _FOLDERS[sample.subset]
+    archive_dir = Path(root_dir, archive_folder.ARCHIVE_DIR, "amos22")
+    truth_dir = Path(root_dir, archive_folder.TRUTH_DIR)
+    name = f"{sample}.nii.gz"
+    masks = {truth_dir / labels / name: abdomen.mask_slices,
+             archive_dir / labels / name: abdomen.noisy_slices} if labels else {}
+    make = functools.partial(abdomen.scan, sample, settings.shape, settings.seed,
+                             settings.spacing)
+    volumes = {archive_dir / images / name: abdomen.volume_slices}
+    return archive_folder.write_sample(sample, make, volumes, masks, overwrite)
+
+
+def memory_bytes(shape) -> int:
+    """Return about what `write_sample` needs for a scan of a shape, above the bare process."""
+    n_slice = shape[0] * shape[1]
+    return n_slice * shape[2] * 9 // 4 + n_slice * 100 + 80 * 2 ** 20
