@@ -8,6 +8,7 @@ sample fails, untouched. Binary masks that exist already are stale then: run rou
 \b
   python 03_split_prostate_uterus_label.py --root_dir root_dir/grouped
 """
+
 from utils.arrays import labels
 from utils.routines import binary_masks
 from utils.running import cli, runner
@@ -35,10 +36,14 @@ def split_label(sample):
 def main(root_dir):
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
-    outcome = cli.for_each_sample(split_label, annotated, size=samples.mask_bytes,
-                                  memory=binary_masks.memory)
-    cli.finish(outcome, f"Label 15 became 16 in {outcome.done} masks of women; "
-                        f"{outcome.skipped} had nothing to change")
+    outcome = cli.for_each_sample(
+        split_label, annotated, size=samples.mask_bytes, memory=binary_masks.memory
+    )
+    cli.finish(
+        outcome,
+        f"Label 15 became 16 in {outcome.done} masks of women; "
+        f"{outcome.skipped} had nothing to change",
+    )
 
 
 if __name__ == "__main__":

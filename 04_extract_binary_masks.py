@@ -9,6 +9,7 @@ mask the stale ones alone are written again.
   python 04_extract_binary_masks.py --root_dir root_dir/grouped \\
       --label_explanation root_dir/descriptor/label_map.yaml
 """
+
 from utils.arrays import labels
 from utils.routines import binary_masks
 from utils.running import cli
@@ -22,8 +23,14 @@ def main(root_dir, label_explanation, overwrite):
     label_names = labels.read_label_map(label_explanation)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)  # the test subset has volumes only
-    outcome = cli.for_each_sample(binary_masks.write, annotated, label_names, overwrite,
-                                  size=samples.mask_bytes, memory=binary_masks.memory)
+    outcome = cli.for_each_sample(
+        binary_masks.write,
+        annotated,
+        label_names,
+        overwrite,
+        size=samples.mask_bytes,
+        memory=binary_masks.memory,
+    )
     cli.finish(outcome, binary_masks.summary(outcome, label_names))
 
 

@@ -10,6 +10,7 @@ worksheets of the workbook are kept.
   python 05_gen_dataset_manifest.py --root_dir root_dir/grouped \\
       --output_manifest_file root_dir/grouped/dataset_manifest.xlsx
 """
+
 from utils.facts import amos22
 from utils.routines import binary_masks, dataset
 from utils.running import cli
@@ -25,10 +26,17 @@ def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
     files.sweep(root_dir)
     found = samples.find(root_dir)
     outcome = cli.for_each_sample(
-        dataset.describe, found, root_dir, amos22.DATASET_KEYS, tolerance_mm,
-        size=samples.mask_bytes, memory=binary_masks.memory)
-    cli.finish(outcome, dataset.write(found, outcome, output_manifest_file, amos22.DATASET_KEYS,
-                                      overwrite))
+        dataset.describe,
+        found,
+        root_dir,
+        amos22.DATASET_KEYS,
+        tolerance_mm,
+        size=samples.mask_bytes,
+        memory=binary_masks.memory,
+    )
+    cli.finish(
+        outcome, dataset.write(found, outcome, output_manifest_file, amos22.DATASET_KEYS, overwrite)
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ worksheets stay. Run it again after the manifest was made anew or corrected.
   python 06_make_split01_standard.py \\
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --split_name split01_standard
 """
+
 import click
 
 from utils.routines import splits

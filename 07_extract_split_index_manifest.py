@@ -10,6 +10,7 @@ exist in the split, nothing is written.
       --output_index_manifest_dir root_dir/grouped/splits/split01_standard \\
       --subsets train val --subsets train --subsets val --subsets test
 """
+
 import click
 
 from utils.routines import splits

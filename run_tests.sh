@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# All tests: ./run_tests.sh [PYTEST OPTIONS]. Makes .venv with all packages first.
+# All checks and tests: ./run_tests.sh [PYTEST OPTIONS]. Makes .venv with all packages first.
+# The fast lane: ./run_tests.sh -m "not slow"
 set -euo pipefail
 
 CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 source ./setup_venv.sh
 setup_venv requirements.txt requirements-test.txt requirements-cluster.txt
-exec .venv/bin/python -m pytest "$@"
+.venv/bin/python -m ruff check --quiet .
+.venv/bin/python -m ruff format --check --quiet .
+exec .venv/bin/python -m pytest -n logical "$@"

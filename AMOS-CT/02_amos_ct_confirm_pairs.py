@@ -10,6 +10,7 @@ skipped; masks that were edited or denoised since stay as they are.
       --output_dir root_dir/grouped/AMOS-CT \\
       --archive_manifest root_dir/descriptor/archive_manifest.xlsx
 """
+
 import sys
 from pathlib import Path
 
@@ -23,11 +24,13 @@ from utils.running import cli
 @cli.root_dir_option
 @cli.pair_options
 def main(root_dir, output_dir, archive_manifest, overwrite):
-    found = pairs.plan(root_dir, output_dir, archive_manifest, amos22,
-                       amos22.of_scanners(amos22.CT_SCANNERS))
+    found = pairs.plan(
+        root_dir, output_dir, archive_manifest, amos22, amos22.of_scanners(amos22.CT_SCANNERS)
+    )
     space = pairs.prepare(found, output_dir, amos22.SUBSETS, overwrite)
-    outcome = cli.for_each_sample(pairs.confirm, found, overwrite, cli.spare_core(),
-                                  size=pairs.size_bytes)
+    outcome = cli.for_each_sample(
+        pairs.confirm, found, overwrite, cli.spare_core(), size=pairs.size_bytes
+    )
     cli.finish(outcome, space, pairs.summary(outcome, amos22.SUBSETS))
 
 

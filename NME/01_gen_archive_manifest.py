@@ -8,6 +8,7 @@ one workbook with the worksheet Manifest. Correct it by hand where needed, then 
   python NME/01_gen_archive_manifest.py --root_dir root_dir/archive \\
       --output_manifest_file root_dir/descriptor/archive_manifest.xlsx
 """
+
 import sys
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from utils.storage import manifest
 def main(root_dir, output_manifest_file, check_content, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, nme)
-    outcome = cli.for_each_sample(archive.describe, contents.files, check_content,
-                                  size=archive.size_bytes)
+    outcome = cli.for_each_sample(
+        archive.describe, contents.files, check_content, size=archive.size_bytes
+    )
     rows = archive.conclude(outcome, contents, nme)
     outcome.failures += nme.unknown_collections(contents.ignored)
     lines = archive.summary(contents, outcome.results, nme.SUBSETS)

@@ -9,6 +9,7 @@ samples are skipped; masks that were edited or denoised since stay as they are.
   python NME/02_confirm_pairs.py --root_dir root_dir/archive --output_dir root_dir/grouped \\
       --archive_manifest root_dir/descriptor/archive_manifest.xlsx
 """
+
 import sys
 from pathlib import Path
 
@@ -24,8 +25,9 @@ from utils.running import cli
 def main(root_dir, output_dir, archive_manifest, overwrite):
     found = pairs.plan(root_dir, output_dir, archive_manifest, nme)
     space = pairs.prepare(found, output_dir, nme.TREE, overwrite)
-    outcome = cli.for_each_sample(pairs.confirm, found, overwrite, cli.spare_core(),
-                                  size=pairs.size_bytes)
+    outcome = cli.for_each_sample(
+        pairs.confirm, found, overwrite, cli.spare_core(), size=pairs.size_bytes
+    )
     cli.finish(outcome, space, pairs.summary(outcome, nme.SUBSETS))
 
 

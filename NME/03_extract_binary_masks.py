@@ -9,6 +9,7 @@ they are; after a correction of the multi-label mask the stale ones alone are wr
   python NME/03_extract_binary_masks.py --root_dir root_dir/grouped \\
       --label_explanation root_dir/descriptor/label_map.yaml
 """
+
 import sys
 from pathlib import Path
 
@@ -26,8 +27,14 @@ def main(root_dir, label_explanation, overwrite):
     label_names = labels.read_label_map(label_explanation, short_form=True)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
-    outcome = cli.for_each_sample(binary_masks.write, annotated, label_names, overwrite,
-                                  size=samples.mask_bytes, memory=binary_masks.memory)
+    outcome = cli.for_each_sample(
+        binary_masks.write,
+        annotated,
+        label_names,
+        overwrite,
+        size=samples.mask_bytes,
+        memory=binary_masks.memory,
+    )
     cli.finish(outcome, binary_masks.summary(outcome, label_names))
 
 

@@ -12,6 +12,7 @@ The same seed gives the same split on any machine, whatever the order of the row
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --split_name split07_Mix \\
       --test_ratio 0.3 --val_ratio 0.2 --random_seed 0
 """
+
 import sys
 from pathlib import Path
 
@@ -26,12 +27,27 @@ from utils.running import cli
 @cli.routine(__doc__, images=False)
 @cli.manifest_file_option
 @cli.new_split_option(required=True)
-@click.option("--test_ratio", type=cli.RATIO, default=0.3, metavar="SHARE",
-              help="Share of the pooled samples for test, 0 to 1.")
-@click.option("--val_ratio", type=cli.RATIO, default=0.2, metavar="SHARE",
-              help="Share of the samples left then for val, 0 to 1.")
-@click.option("--random_seed", type=int, default=0, metavar="N",
-              help="Whole number; another one gives another split.")
+@click.option(
+    "--test_ratio",
+    type=cli.RATIO,
+    default=0.3,
+    metavar="SHARE",
+    help="Share of the pooled samples for test, 0 to 1.",
+)
+@click.option(
+    "--val_ratio",
+    type=cli.RATIO,
+    default=0.2,
+    metavar="SHARE",
+    help="Share of the samples left then for val, 0 to 1.",
+)
+@click.option(
+    "--random_seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Whole number; another one gives another split.",
+)
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
     """Add the worksheet and tell the size of each subset."""
     choose = splits.across_sites(nme.INNER_SITE, test_ratio, val_ratio, random_seed)

@@ -10,6 +10,7 @@ was made anew or corrected.
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --split_name split01_Tongji \\
       --site Tongji --collection train-val test-inner-01
 """
+
 import itertools
 import sys
 from pathlib import Path
@@ -24,14 +25,25 @@ from utils.running import cli
 @cli.routine(__doc__, images=False)
 @cli.manifest_file_option
 @cli.new_split_option(required=True)
-@click.option("--site", required=True, cls=cli.GroupOption, metavar="SITE...",
-              help="Sites whose samples are taken, such as Yunnan Zhongnan.")
-@click.option("--collection", required=True, cls=cli.GroupOption, metavar="COLLECTION...",
-              help="Collections of these sites, such as test-outer-02 test-outer-03.")
+@click.option(
+    "--site",
+    required=True,
+    cls=cli.GroupOption,
+    metavar="SITE...",
+    help="Sites whose samples are taken, such as Yunnan Zhongnan.",
+)
+@click.option(
+    "--collection",
+    required=True,
+    cls=cli.GroupOption,
+    metavar="COLLECTION...",
+    help="Collections of these sites, such as test-outer-02 test-outer-03.",
+)
 def main(manifest_file, split_name, site, collection):
     """Add the worksheet and tell the size of each subset."""
-    choose = splits.selected({"site": list(itertools.chain(*site)),
-                              "collection": list(itertools.chain(*collection))})
+    choose = splits.selected(
+        {"site": list(itertools.chain(*site)), "collection": list(itertools.chain(*collection))}
+    )
     counts = splits.make_sheet(manifest_file, split_name, choose)
     click.echo(splits.summary(manifest_file, split_name, counts))
 

@@ -16,6 +16,7 @@ a folder with another archive in it is refused.
 \b
   python NME/generate_sample_archive.py --root_dir sample_data_nme
 """
+
 import sys
 from pathlib import Path
 
@@ -27,16 +28,25 @@ from utils.sample_data import archive_folder, nme_archive
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(nme_archive.DEFAULT_SHAPE, archive_folder.SHORTEST,
-                     archive_folder.LONGEST)
-@click.option("--samples", type=click.IntRange(1, nme_archive.MAX_N), metavar="N",
-              default=nme_archive.DEFAULT_N, help="How many scans.")
+@cli.made_up_options(nme_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST)
+@click.option(
+    "--samples",
+    type=click.IntRange(1, nme_archive.MAX_N),
+    metavar="N",
+    default=nme_archive.DEFAULT_N,
+    help="How many scans.",
+)
 def main(root_dir, samples, shape, seed, overwrite):
     settings = nme_archive.Settings(shape, samples, seed)
     planned = nme_archive.prepare(root_dir, settings)
     outcome = cli.for_each_sample(
-        nme_archive.write_sample, planned, root_dir, settings, overwrite,
-        memory=lambda sample: nme_archive.memory_bytes(shape))
+        nme_archive.write_sample,
+        planned,
+        root_dir,
+        settings,
+        overwrite,
+        memory=lambda sample: nme_archive.memory_bytes(shape),
+    )
     cli.finish(outcome, f"archive: {root_dir / archive_folder.ARCHIVE_DIR}")
 
 

@@ -6,6 +6,7 @@
 ROOT holds archive/ and grouped/ as the stage has left them. Prints wall and CPU seconds, without
 start-up.
 """
+
 import sys
 import time
 from pathlib import Path
@@ -123,8 +124,7 @@ def floor(stage, root, out):
 
     What is to be encoded is prepared off the clock.
     """
-    reads, writes = ([path for find in finders for path in find(root)]
-                     for finders in FLOORS[stage])
+    reads, writes = ([path for find in finders for path in find(root)] for finders in FLOORS[stage])
     clock = Clock()
     for path in reads:
         with clock:
@@ -147,8 +147,9 @@ class Clock:
 
     def __exit__(self, *error):
         now = time.perf_counter(), time.process_time()
-        self.seconds = [sum_ + end - start for sum_, end, start
-                        in zip(self.seconds, now, self._start)]
+        self.seconds = [
+            sum_ + end - start for sum_, end, start in zip(self.seconds, now, self._start)
+        ]
 
 
 def decode(path):
@@ -164,7 +165,7 @@ def encode(content, path):
     with open(path, "wb") as handle:
         handle.write(stream.compress(content[:352]))
         for start in range(352, len(content), step):
-            handle.write(stream.compress(content[start:start + step]))
+            handle.write(stream.compress(content[start : start + step]))
         handle.write(stream.flush())
 
 

@@ -9,6 +9,7 @@ taken, as a busy machine only ever adds time.
   python tests/benchmark.py
   python tests/benchmark.py --shape 160 128 48 --samples 4 --stages 04 denoise
 """
+
 import collections
 import json
 import os
@@ -34,8 +35,15 @@ from utils.storage import manifest, samples
 GENERATOR = "utils/generate_sample_archive.py"
 SPLIT = "07_extract_split_index_manifest.py"
 # In the order of the tutorial, and the state that the next one starts from.
-STAGES = {"01": trees.SCAN, "02": trees.PAIR_CT, "03": trees.SPLIT_LABEL, "04": trees.EXTRACT,
-          "detect": trees.DETECT, "denoise": trees.DENOISE, "05": trees.INDEX}
+STAGES = {
+    "01": trees.SCAN,
+    "02": trees.PAIR_CT,
+    "03": trees.SPLIT_LABEL,
+    "04": trees.EXTRACT,
+    "detect": trees.DETECT,
+    "denoise": trees.DENOISE,
+    "05": trees.INDEX,
+}
 # AMOS22 has 600 scans, 360 of them with a published mask.
 N_SCANS, N_MASKS = 600, 360
 WHOLE_SET = {"01": N_SCANS + N_MASKS, "02": N_SCANS, "05": N_SCANS}
@@ -59,8 +67,12 @@ def timed(command):
     """Run a process; gives wall seconds, CPU seconds, peak MiB and what it printed."""
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder, "figures")
-        done = subprocess.run([sys.executable, "-I", "-S", "-c", LAUNCHER, str(figures), *command],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", LAUNCHER, str(figures), *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         if done.returncode:
             raise click.ClickException(f"{' '.join(command)} failed:\n{done.stdout}")
         wall, cpu, kib = map(float, figures.read_text().split())
@@ -70,8 +82,11 @@ def timed(command):
 def command(stage, root, workers):
     """What a person types for a stage."""
     more = ["--overwrite"] if stage in ("01", "detect", "05") else []
-    return [sys.executable, str(REPOSITORY / STAGES[stage]),
-            *trees.words(STAGES[stage], root, "--workers", workers, *more)]
+    return [
+        sys.executable,
+        str(REPOSITORY / STAGES[stage]),
+        *trees.words(STAGES[stage], root, "--workers", workers, *more),
+    ]
 
 
 class Masks:
@@ -126,8 +141,9 @@ def measure(stage, root, repeats, workers):
 def timed_baseline(kind, stage, root):
     """The plain version as a whole process; of the floor only what it clocked itself."""
     with tempfile.TemporaryDirectory(dir=root) as out:
-        done = timed([sys.executable, str(REPOSITORY / "tests/baselines.py"), kind, stage,
-                      str(root), out])
+        done = timed(
+            [sys.executable, str(REPOSITORY / "tests/baselines.py"), kind, stage, str(root), out]
+        )
     if kind == "floor":
         wall, cpu = map(float, done.text.split())
         done = done._replace(wall=wall, cpu=cpu)
@@ -150,28 +166,49 @@ def measure_excel(root):
     result = {"05": time.perf_counter() - start}
     name = ["--manifest_file", str(path), "--split_name", "split01_standard"]
     result["06"] = timed([sys.executable, str(REPOSITORY / trees.MAKE_SPLIT), *name]).wall
-    result["07"] = timed([
-        sys.executable, str(REPOSITORY / SPLIT), *name, "--output_index_manifest_dir",
-        str(root / "excel/splits"), "--subsets", "train", "val", "--subsets", "train",
-        "--subsets", "val", "--subsets", "test"]).wall
+    result["07"] = timed(
+        [
+            sys.executable,
+            str(REPOSITORY / SPLIT),
+            *name,
+            "--output_index_manifest_dir",
+            str(root / "excel/splits"),
+            "--subsets",
+            "train",
+            "val",
+            "--subsets",
+            "train",
+            "--subsets",
+            "val",
+            "--subsets",
+            "test",
+        ]
+    ).wall
     return result
 
 
 def made_up_outcome():
     """What routine 05 finds out about 600 samples with 17 masks each."""
-    names = {(value, f"name_of_label_{value}"): f"mask_{value}"
-             for value in range(baselines.N_LABELS)}
+    names = {
+        (value, f"name_of_label_{value}"): f"mask_{value}" for value in range(baselines.N_LABELS)
+    }
     results = []
     for number in range(EXCEL_SAMPLES):
         stem = f"amos_{number:04d}"
         folder = f"AMOS-CT/train/Aquilion ONE/{stem}_F"
-        row = dict.fromkeys(dataset.GEOMETRY_COLUMNS, 0.7654321) | dict.fromkeys(
-            amos22.DATASET_KEYS, "text") | {
-                "ID": stem, "subset": ("train", "val", "test")[number % 3],
-                "mask": f"{folder}/{stem}_mask.nii.gz"}
+        row = (
+            dict.fromkeys(dataset.GEOMETRY_COLUMNS, 0.7654321)
+            | dict.fromkeys(amos22.DATASET_KEYS, "text")
+            | {
+                "ID": stem,
+                "subset": ("train", "val", "test")[number % 3],
+                "mask": f"{folder}/{stem}_mask.nii.gz",
+            }
+        )
         paths = {key: f"{folder}/{stem}_{name}.nii.gz" for key, name in names.items()}
-        results.append((samples.Sample(stem, Path(folder)),
-                        dataset.Entry(row, paths, frozenset(range(15)))))
+        results.append(
+            (samples.Sample(stem, Path(folder)), dataset.Entry(row, paths, frozenset(range(15))))
+        )
     return runner.Outcome(results=results)
 
 
@@ -179,26 +216,40 @@ def measure_start(repeats):
     """Seconds of ``--help`` of each script, and of Python alone."""
     commands = {"python": ["-c", "pass"]} | {
         name: [str(REPOSITORY / name), "--help"]
-        for name in (*STAGES.values(), trees.MAKE_SPLIT, SPLIT)}
-    return {name: min(timed([sys.executable, *words]).wall for _ in range(repeats))
-            for name, words in commands.items()}
+        for name in (*STAGES.values(), trees.MAKE_SPLIT, SPLIT)
+    }
+    return {
+        name: min(timed([sys.executable, *words]).wall for _ in range(repeats))
+        for name, words in commands.items()
+    }
 
 
 def stage_lines(measured):
     """The table of the stages."""
-    yield (f"{'stage':<8} {'n':>4} {'s each':>8} {'CPU s':>8} {'plain/ours':>10} {'(CPU)':>6} "
-           f"{'ours/floor':>10} {'(CPU)':>6} {'MiB':>6} {'plain':>6} {'speed-up':>9}")
+    yield (
+        f"{'stage':<8} {'n':>4} {'s each':>8} {'CPU s':>8} {'plain/ours':>10} {'(CPU)':>6} "
+        f"{'ours/floor':>10} {'(CPU)':>6} {'MiB':>6} {'plain':>6} {'speed-up':>9}"
+    )
     for row in measured:
         n = row["items"]
-        yield (f"{row['stage']:<8} {n:>4} {row['ours_wall'] / n:>8.3f} {row['ours_cpu'] / n:>8.3f} "
-               f"{ratio(row, 'plain', 'ours', 'wall'):>10} {ratio(row, 'plain', 'ours', 'cpu'):>6} "
-               f"{ratio(row, 'ours', 'floor', 'wall'):>10} {ratio(row, 'ours', 'floor', 'cpu'):>6} "
-               f"{row['ours_mib']:>6.0f} {row['plain_mib']:>6.0f} "
-               f"{ratio(row, 'ours', 'parallel', 'wall'):>6} x{row['workers']}")
-    total = {name: sum(row[f"{name}_wall"] / row["items"] * WHOLE_SET.get(row["stage"], N_MASKS)
-                       for row in measured) for name in ("ours", "plain")}
-    yield (f"{N_SCANS} scans of this size, these stages, one worker: {total['ours'] / 60:.1f} min "
-           f"(plain: {total['plain'] / 60:.1f} min)")
+        yield (
+            f"{row['stage']:<8} {n:>4} {row['ours_wall'] / n:>8.3f} {row['ours_cpu'] / n:>8.3f} "
+            f"{ratio(row, 'plain', 'ours', 'wall'):>10} {ratio(row, 'plain', 'ours', 'cpu'):>6} "
+            f"{ratio(row, 'ours', 'floor', 'wall'):>10} {ratio(row, 'ours', 'floor', 'cpu'):>6} "
+            f"{row['ours_mib']:>6.0f} {row['plain_mib']:>6.0f} "
+            f"{ratio(row, 'ours', 'parallel', 'wall'):>6} x{row['workers']}"
+        )
+    total = {
+        name: sum(
+            row[f"{name}_wall"] / row["items"] * WHOLE_SET.get(row["stage"], N_MASKS)
+            for row in measured
+        )
+        for name in ("ours", "plain")
+    }
+    yield (
+        f"{N_SCANS} scans of this size, these stages, one worker: {total['ours'] / 60:.1f} min "
+        f"(plain: {total['plain'] / 60:.1f} min)"
+    )
 
 
 def ratio(row, one, other, kind):
@@ -211,18 +262,32 @@ def report(found):
     """All that is told to the user."""
     yield from stage_lines(found["stages"])
     excel = found["excel"]
-    yield (f"Excel, {EXCEL_SAMPLES} samples x {baselines.N_LABELS} masks: "
-           + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excel.items())
-           + f", together {sum(excel.values()):.1f} s")
-    yield "--help: " + ", ".join(f"{Path(name).name} {seconds:.2f} s"
-                                 for name, seconds in found["start"].items())
+    yield (
+        f"Excel, {EXCEL_SAMPLES} samples x {baselines.N_LABELS} masks: "
+        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excel.items())
+        + f", together {sum(excel.values()):.1f} s"
+    )
+    yield "--help: " + ", ".join(
+        f"{Path(name).name} {seconds:.2f} s" for name, seconds in found["start"].items()
+    )
     yield f"load of the machine: {found['load'][0]:.1f} before, {found['load'][1]:.1f} after"
 
 
 def prepare(root, shape, n_samples, chosen):
     """Build the archive and run the chain once, up to what the chosen stages need."""
-    timed([sys.executable, str(REPOSITORY / GENERATOR), "--root_dir", str(root), "--samples",
-           str(n_samples), "0", "--shape", *map(str, shape)])
+    timed(
+        [
+            sys.executable,
+            str(REPOSITORY / GENERATOR),
+            "--root_dir",
+            str(root),
+            "--samples",
+            str(n_samples),
+            "0",
+            "--shape",
+            *map(str, shape),
+        ]
+    )
     (root / "descriptor").mkdir(exist_ok=True)
     shutil.copy(trees.LABEL_MAP, root / "descriptor")
 
@@ -238,31 +303,70 @@ def run(root, shape, n_samples, chosen, repeats, workers):
             measured.append(measure(stage, root, repeats, workers))
         else:
             timed(command(stage, root, 1))
-    found = {"shape": shape, "stages": measured, "excel": measure_excel(root),
-             "start": measure_start(max(repeats, 3))}
+    found = {
+        "shape": shape,
+        "stages": measured,
+        "excel": measure_excel(root),
+        "start": measure_start(max(repeats, 3)),
+    }
     return found | {"load": [*load, os.getloadavg()[0]]}
 
 
-@click.command(cls=cli._Command, help=__doc__,
-               context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--shape", type=click.IntRange(min=2), nargs=3, default=(512, 512, 82),
-              metavar="X Y Z", help="Voxels of every scan.")
-@click.option("--samples", "n_samples", type=click.IntRange(min=1), default=6, metavar="N",
-              help="Number of scans.")
-@click.option("--stages", cls=cli.GroupOption, metavar="STAGE...", show_default="all",
-              help=f"Which to measure: {' '.join(STAGES)}.")
+@click.command(
+    cls=cli._Command,
+    help=__doc__,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.option(
+    "--shape",
+    type=click.IntRange(min=2),
+    nargs=3,
+    default=(512, 512, 82),
+    metavar="X Y Z",
+    help="Voxels of every scan.",
+)
+@click.option(
+    "--samples",
+    "n_samples",
+    type=click.IntRange(min=1),
+    default=6,
+    metavar="N",
+    help="Number of scans.",
+)
+@click.option(
+    "--stages",
+    cls=cli.GroupOption,
+    metavar="STAGE...",
+    show_default="all",
+    help=f"Which to measure: {' '.join(STAGES)}.",
+)
 @click.option("--repeats", type=click.IntRange(min=1), default=2, help="Each thing so often.")
-@click.option("--workers", type=click.IntRange(min=1), default=2,
-              help="Compare with so many workers; 1 leaves it out.")
-@click.option("--root_dir", type=cli.OUTPUT_DIR, metavar="DIR", show_default="temporary",
-              help="Folder for the scans; kept, and used again where they fit.")
-@click.option("--output", type=cli.OUTPUT_FILE, metavar="JSON", show_default="none",
-              help="Write the figures here, too.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    help="Compare with so many workers; 1 leaves it out.",
+)
+@click.option(
+    "--root_dir",
+    type=cli.OUTPUT_DIR,
+    metavar="DIR",
+    show_default="temporary",
+    help="Folder for the scans; kept, and used again where they fit.",
+)
+@click.option(
+    "--output",
+    type=cli.OUTPUT_FILE,
+    metavar="JSON",
+    show_default="none",
+    help="Write the figures here, too.",
+)
 def main(shape, n_samples, stages, repeats, workers, root_dir, output):
     chosen = [stage for group in stages for stage in group] or list(STAGES)
     if unknown := set(chosen) - set(STAGES):
-        raise click.BadParameter(f"no stage {' '.join(sorted(unknown))}; there are "
-                                 f"{' '.join(STAGES)}")
+        raise click.BadParameter(
+            f"no stage {' '.join(sorted(unknown))}; there are {' '.join(STAGES)}"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         found = run(Path(root_dir or scratch), shape, n_samples, chosen, repeats, workers)
     if output:

@@ -1,4 +1,5 @@
 """Per-sample functions for tests of the cluster; samples are paths that workers can write to."""
+
 import os
 import signal
 import time

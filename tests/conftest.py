@@ -1,4 +1,5 @@
 """What all tests share: the repository root on the path, and scripts as commands."""
+
 import functools
 import importlib.util
 import os
@@ -38,20 +39,30 @@ def run_script():
     Gives click's result: exit_code, stdout, stderr, output. What is no usage or data error is
     raised here.
     """
+
     def run(relative_path, *words):
         result = click.testing.CliRunner().invoke(
-            _load(relative_path).main, [str(word) for word in words])
+            _load(relative_path).main, [str(word) for word in words]
+        )
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
+
     return run
 
 
 @pytest.fixture(scope="session")
 def run_python():
     """``run_python("code", *words)`` runs a program text with `utils` in reach, in a process."""
+
     def run(code, *words, timeout=60, **options):
         return subprocess.run(
-            [sys.executable, "-c", code, *map(str, words)], timeout=timeout, text=True,
-            capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, **options)
+            [sys.executable, "-c", code, *map(str, words)],
+            timeout=timeout,
+            text=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            **options,
+        )
+
     return run

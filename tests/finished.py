@@ -1,4 +1,5 @@
 """The finished data set of the phantom archive, with its split, for what comes after routine 07."""
+
 import functools
 import os
 import runpy
@@ -11,8 +12,11 @@ SPLIT = "split01_standard"
 NNUNET = "utils/export_nnunet.py"
 DATALIST = "utils/export_datalist.py"
 # Of the whole set, CT and MRI.
-MANIFESTS = {"whole": "dataset_manifest.xlsx", "CT": "AMOS-CT/dataset_manifest_amos_ct.xlsx",
-             "MRI": "AMOS-MRI/dataset_manifest_amos_mri.xlsx"}
+MANIFESTS = {
+    "whole": "dataset_manifest.xlsx",
+    "CT": "AMOS-CT/dataset_manifest_amos_ct.xlsx",
+    "MRI": "AMOS-MRI/dataset_manifest_amos_mri.xlsx",
+}
 
 
 def make(root):
@@ -22,7 +26,7 @@ def make(root):
 
 def index(root):
     """Run routines 05 and 06 for the whole set and both sub-data sets."""
-    for which, name in MANIFESTS.items():
+    for name in MANIFESTS.values():
         path = root / "grouped" / name
         if not path.exists():
             call(trees.INDEX, "--root_dir", path.parent, "--output_manifest_file", path)
@@ -32,8 +36,10 @@ def index(root):
 
 def copy(root, target):
     """Copy the finished data, the many binary masks as further names of the same files."""
+
     def put(source, path):
         return (os.link if "_mask_" in os.path.basename(source) else shutil.copy2)(source, path)
+
     return shutil.copytree(root, target, symlinks=True, copy_function=put)
 
 

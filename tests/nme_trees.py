@@ -1,4 +1,5 @@
 """NME data as each routine leaves it: made once a test run from a tiny archive, then copied."""
+
 import functools
 import shutil
 from pathlib import Path
@@ -10,13 +11,24 @@ from utils.sample_data import nme_archive
 LABEL_MAP = trees.REPOSITORY / "descriptor_templates/NME/label_map.yaml"
 SHAPE = (7, 8, 9)
 SCAN, PAIR, EXTRACT, INDEX, PREDEFINED, ACROSS, CUT = (
-    f"NME/{name}.py" for name in (
-        "01_gen_archive_manifest", "02_confirm_pairs", "03_extract_binary_masks",
-        "04_gen_dataset_manifest", "05_make_split_predefined", "05_make_split_across_sites",
-        "06_extract_split_index_manifest"))
+    f"NME/{name}.py"
+    for name in (
+        "01_gen_archive_manifest",
+        "02_confirm_pairs",
+        "03_extract_binary_masks",
+        "04_gen_dataset_manifest",
+        "05_make_split_predefined",
+        "05_make_split_across_sites",
+        "06_extract_split_index_manifest",
+    )
+)
 # Name of a state -> the one it is made from and the script in between.
-_STATES = {"scanned": ("built", SCAN), "paired": ("scanned", PAIR),
-           "extracted": ("paired", EXTRACT), "indexed": ("extracted", INDEX)}
+_STATES = {
+    "scanned": ("built", SCAN),
+    "paired": ("scanned", PAIR),
+    "extracted": ("paired", EXTRACT),
+    "indexed": ("extracted", INDEX),
+}
 
 
 def build_archive(root_dir, shape=SHAPE):
@@ -39,8 +51,14 @@ def invoke(script, root, *more):
     archive, grouped = root / "archive", root / "grouped"
     words = {
         SCAN: ("--root_dir", archive, "--output_manifest_file", archive_manifest(root)),
-        PAIR: ("--root_dir", archive, "--output_dir", grouped, "--archive_manifest",
-               archive_manifest(root)),
+        PAIR: (
+            "--root_dir",
+            archive,
+            "--output_dir",
+            grouped,
+            "--archive_manifest",
+            archive_manifest(root),
+        ),
         EXTRACT: ("--root_dir", grouped, "--label_explanation", LABEL_MAP),
         INDEX: ("--root_dir", grouped, "--output_manifest_file", dataset_manifest(root)),
     }.get(script, ("--manifest_file", dataset_manifest(root)))

@@ -2,6 +2,7 @@
 
 The fast code in `utils` has to agree with these voxel by voxel. Nothing is shared with it.
 """
+
 import numpy as np
 from scipy import ndimage as ndi
 
@@ -9,8 +10,9 @@ EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
 TWENTY_SIX_CONNECTED = np.ones((3, 3, 3), dtype=int)
 
 
-def open_close_small_regions_literal(mask, zooms, kernel_size=(5, 5), filter_halfedge=3,
-                                     region_area_thresh=10.0, n_labels=17):
+def open_close_small_regions_literal(
+    mask, zooms, kernel_size=(5, 5), filter_halfedge=3, region_area_thresh=10.0, n_labels=17
+):
     """Denoise every slice along the third axis; labels 0 .. n_labels - 1."""
     denoised = np.empty(mask.shape, dtype=np.uint8)
     for z in range(mask.shape[2]):
@@ -46,9 +48,11 @@ def merge_literal(processed, filter_halfedge):
     """One label per pixel from the processed binary slices, (n_labels, X, Y) bool."""
     support = np.array([window_sum_literal(one, filter_halfedge) for one in processed])
     claims = processed.sum(axis=0)
-    merged = np.where(claims == 1, np.argmax(processed, axis=0),
-                      np.where(claims == 0, np.argmax(support, axis=0),
-                               np.argmax(support * processed, axis=0)))
+    merged = np.where(
+        claims == 1,
+        np.argmax(processed, axis=0),
+        np.where(claims == 0, np.argmax(support, axis=0), np.argmax(support * processed, axis=0)),
+    )
     return merged.astype(np.uint8)
 
 
@@ -85,8 +89,11 @@ def components_by_flood_fill(binary):
         while border:
             here = border.pop()
             component.add(here)
-            near = {other for other in waiting
-                    if all(abs(a - b) <= 1 for a, b in zip(here, other, strict=True))}
+            near = {
+                other
+                for other in waiting
+                if all(abs(a - b) <= 1 for a, b in zip(here, other, strict=True))
+            }
             border |= near
             waiting -= near
         components.add(frozenset(component))

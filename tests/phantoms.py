@@ -1,4 +1,5 @@
 """Small archives for tests, made by the sample generator."""
+
 import pathlib
 
 from utils.sample_data import amos22_archive

@@ -1,4 +1,5 @@
 """Routine 01 as a person runs it."""
+
 import csv
 import json
 import runpy
@@ -38,18 +39,25 @@ def write_table(path, *rows):
 def archive_root(tmp_path):
     """Two pairs and a test scan, CT and MRI, with clutter and the shifted table beside them."""
     root = tmp_path / "root dir ä" / "archive"
-    for name in ("imagesTr/amos_0004", "labelsTr/amos_0004", "imagesVa/amos_0507",
-                 "labelsVa/amos_0507", "imagesTs/amos_0201"):
+    for name in (
+        "imagesTr/amos_0004",
+        "labelsTr/amos_0004",
+        "imagesVa/amos_0507",
+        "labelsVa/amos_0507",
+        "imagesTs/amos_0201",
+    ):
         put(root / "amos22" / f"{name}.nii.gz", offset=0.25 * name.startswith("labelsVa"))
     (root / "amos22/imagesTr/._amos_0004.nii.gz").write_bytes(b"AppleDouble")
     (root / ".DS_Store").write_bytes(b"x")
-    write_table(root.parent / "labeled_data_meta_0000_0599.csv",
-                ["4", "19571201", "F", "062Y", "Aquilion ONE", "TOSHIBA", "20190101", "center"],
-                ["201", "19490101", "M", "", "SOMATOM Force", "SIEMENS", "20190202", "people"],
-                ["500", "19890725", "M", "030Y", "Optima CT540", "GE", "20200514", "people"],
-                ["500", "19610605", "F", "057Y", "Ingenia", "Philips", "20190522", "center"],
-                ["506", "19700627", "M", "047Y", "Prisma", "SIEMENS", "20170627", "center"],
-                ["507", "19821026", "F", "036Y", "Prisma", "SIEMENS", "20190828", "center"])
+    write_table(
+        root.parent / "labeled_data_meta_0000_0599.csv",
+        ["4", "19571201", "F", "062Y", "Aquilion ONE", "TOSHIBA", "20190101", "center"],
+        ["201", "19490101", "M", "", "SOMATOM Force", "SIEMENS", "20190202", "people"],
+        ["500", "19890725", "M", "030Y", "Optima CT540", "GE", "20200514", "people"],
+        ["500", "19610605", "F", "057Y", "Ingenia", "Philips", "20190522", "center"],
+        ["506", "19700627", "M", "047Y", "Prisma", "SIEMENS", "20170627", "center"],
+        ["507", "19821026", "F", "036Y", "Prisma", "SIEMENS", "20190828", "center"],
+    )
     return root
 
 
@@ -58,9 +66,18 @@ def workbook(root):
 
 
 def run(root, *others, workers="1"):
-    return click.testing.CliRunner().invoke(MAIN, [
-        "--root_dir", str(root), "--output_manifest_file", str(workbook(root)),
-        "--workers", workers, *others])
+    return click.testing.CliRunner().invoke(
+        MAIN,
+        [
+            "--root_dir",
+            str(root),
+            "--output_manifest_file",
+            str(workbook(root)),
+            "--workers",
+            workers,
+            *others,
+        ],
+    )
 
 
 def cells(root):
@@ -85,15 +102,33 @@ def test_manifest_holds_one_row_a_file_with_its_metadata(root):
         ("amos22/labelsTr/amos_0004.nii.gz", "train", "0004", "m3d"),
         ("amos22/imagesTs/amos_0201.nii.gz", "test", "0201", "v3d"),
         ("amos22/imagesVa/amos_0507.nii.gz", "val", "0507", "v3d"),
-        ("amos22/labelsVa/amos_0507.nii.gz", "val", "0507", "m3d")]
+        ("amos22/labelsVa/amos_0507.nii.gz", "val", "0507", "m3d"),
+    ]
     assert [row["diff_trans_f_norm"] for row in rows] == [None, 0, None, None, 0.25]
     assert rows[3] | {"transform": ""} == {
-        "file_path": "amos22/imagesVa/amos_0507.nii.gz", "subset": "val", "seq": "0507",
-        "type": "v3d", "szx": 7, "szy": 8, "szz": 9, "spx": 1.5, "spy": 2, "spz": 5,
-        "orientation_from": "RPI", "orientation_to": "LAS", "dtype": "uint16", "transform": "",
-        "diff_trans_f_norm": None, "birth_date": "19700627", "sex": "M", "age": "047Y",
-        "manufacturer_model_name": "Prisma", "manufacturer": "SIEMENS",
-        "acquisition_date": "20170627", "site": "center"}
+        "file_path": "amos22/imagesVa/amos_0507.nii.gz",
+        "subset": "val",
+        "seq": "0507",
+        "type": "v3d",
+        "szx": 7,
+        "szy": 8,
+        "szz": 9,
+        "spx": 1.5,
+        "spy": 2,
+        "spz": 5,
+        "orientation_from": "RPI",
+        "orientation_to": "LAS",
+        "dtype": "uint16",
+        "transform": "",
+        "diff_trans_f_norm": None,
+        "birth_date": "19700627",
+        "sex": "M",
+        "age": "047Y",
+        "manufacturer_model_name": "Prisma",
+        "manufacturer": "SIEMENS",
+        "acquisition_date": "20170627",
+        "site": "center",
+    }
     assert rows[2]["age"] == "UND"
     assert rows[4]["transform"].startswith("[[-1.5 0.0 0.0 0.25]\n [0.0 2.0 ")
 
@@ -112,9 +147,21 @@ def test_from_another_folder_and_with_two_workers_the_cells_are_the_same(root, t
     alone = workbook(root).read_bytes()
     workbook(root).unlink()
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--root_dir", "archive", "--output_manifest_file",
-         "descriptor/archive_manifest.xlsx", "--workers", "2"],
-        cwd=root.parent, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            SCRIPT,
+            "--root_dir",
+            "archive",
+            "--output_manifest_file",
+            "descriptor/archive_manifest.xlsx",
+            "--workers",
+            "2",
+        ],
+        cwd=root.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert workbook(root).read_bytes() == alone
     assert not list(tmp_path.rglob(".part~*"))
@@ -141,8 +188,10 @@ def test_damaged_files_are_named_and_the_others_listed(root, option):
     assert first.startswith("FAILED amos22/labelsTr/amos_0004.nii.gz: ")
     assert second.startswith("FAILED amos22/imagesTr/amos_0009.nii.gz: ")
     entries = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
-    assert [entry["sample"] for entry in entries] == ["amos22/labelsTr/amos_0004.nii.gz",
-                                                      "amos22/imagesTr/amos_0009.nii.gz"]
+    assert [entry["sample"] for entry in entries] == [
+        "amos22/labelsTr/amos_0004.nii.gz",
+        "amos22/imagesTr/amos_0009.nii.gz",
+    ]
     assert "left out: 2 files" in result.stdout
 
 
@@ -197,10 +246,13 @@ def test_a_file_without_a_row_is_undefined_and_named(root):
 
 def test_the_option_goes_before_the_tables_found(root, tmp_path):
     other = tmp_path / "mine.csv"
-    write_table(other, ["4", "19571201", "M", "062Y", "Brilliance16", "P", "20190101", "x"],
-                ["201", "19571201", "M", "062Y", "Brilliance16", "P", "20190101", "x"],
-                ["0540", "19571201", "M", "062Y", "Achieva", "P", "20190101", "x"],
-                ["507.0", "19571201.0", "F", "062Y", "Ingenia", "P", "20190101", "x"])
+    write_table(
+        other,
+        ["4", "19571201", "M", "062Y", "Brilliance16", "P", "20190101", "x"],
+        ["201", "19571201", "M", "062Y", "Brilliance16", "P", "20190101", "x"],
+        ["0540", "19571201", "M", "062Y", "Achieva", "P", "20190101", "x"],
+        ["507.0", "19571201.0", "F", "062Y", "Ingenia", "P", "20190101", "x"],
+    )
     result = run(root, "--labeled_data_meta", str(other))
     assert (result.exit_code, result.stderr) == (0, "")
     assert [row["sex"] for row in cells(root)] == ["M", "M", "M", "F", "F"]
@@ -218,8 +270,10 @@ def test_shifted_and_mended_at_once_fails_but_lists_the_rest(root):
 
 def test_hostile_metadata_stay_text(root):
     table = root.parent / "labeled_data_meta_0000_0599.csv"
-    table.write_text(table.read_text(encoding="utf-8").replace("19571201,F,", "=1+1,F/../../x,"),
-                     encoding="utf-8")
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("19571201,F,", "=1+1,F/../../x,"),
+        encoding="utf-8",
+    )
     assert run(root).exit_code == 0
     sheet = openpyxl.load_workbook(workbook(root))["Manifest"]
     found = {sheet.cell(1, cell.column).value: (cell.value, cell.data_type) for cell in sheet[2]}
@@ -230,9 +284,17 @@ def test_hostile_metadata_stay_text(root):
 
 def test_dataset_json_and_foreign_images_are_warnings_alone(root):
     put(root / "amos22/imagesTr/case_1.nii.gz")
-    (root / "amos22/dataset.json").write_text(json.dumps(
-        {"training": [{"image": "./imagesTr/amos_0001.nii.gz"},
-                      {"image": "./imagesVa/amos_0507.nii.gz"}]}), encoding="utf-8")
+    (root / "amos22/dataset.json").write_text(
+        json.dumps(
+            {
+                "training": [
+                    {"image": "./imagesTr/amos_0001.nii.gz"},
+                    {"image": "./imagesVa/amos_0507.nii.gz"},
+                ]
+            }
+        ),
+        encoding="utf-8",
+    )
     result = run(root)
     assert (result.exit_code, failures(result)) == (0, [])
     assert "WARNING AMOS22: 1 NIfTI files ignored" in result.stderr
@@ -290,19 +352,23 @@ def test_a_table_that_is_none_stops_before_anything_is_written(root, content):
 
 
 def test_a_wrong_root_names_the_nearest_folder(root):
-    result = click.testing.CliRunner().invoke(MAIN, [
-        "--root_dir", str(root.parent / "archiv"), "--output_manifest_file", "x.xlsx"])
+    result = click.testing.CliRunner().invoke(
+        MAIN, ["--root_dir", str(root.parent / "archiv"), "--output_manifest_file", "x.xlsx"]
+    )
     assert result.exit_code == 2
     assert str(root) in result.stderr
 
 
 def test_help_needs_no_heavy_import():
-    code = ("import runpy, sys\nsys.argv[1:] = ['--help']\n"
-            f"try:\n    runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
-            "except SystemExit as end:\n    assert not end.code\n"
-            "print(sorted({'nibabel', 'openpyxl', 'scipy', 'tqdm'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True,
-                          text=True, check=True)
+    code = (
+        "import runpy, sys\nsys.argv[1:] = ['--help']\n"
+        f"try:\n    runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'nibabel', 'openpyxl', 'scipy', 'tqdm'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
     assert "--labeled_data_meta" in done.stdout
     assert "labeled_data_meta_*.csv below --root_dir" in done.stdout
@@ -316,9 +382,16 @@ def test_the_real_archive_with_the_official_table(tmp_path):
     assert (result.exit_code, failures(result)) == (0, [])
     rows = cells(root)
     assert [(row["seq"], row["type"], row["sex"]) for row in rows] == [
-        ("0004", "v3d", "F"), ("0004", "m3d", "F"), ("0005", "v3d", "M"), ("0005", "m3d", "M"),
-        ("0008", "v3d", "M"), ("0008", "m3d", "M"), ("0201", "v3d", "M"), ("0507", "v3d", "M"),
-        ("0507", "m3d", "M")]
+        ("0004", "v3d", "F"),
+        ("0004", "m3d", "F"),
+        ("0005", "v3d", "M"),
+        ("0005", "m3d", "M"),
+        ("0008", "v3d", "M"),
+        ("0008", "m3d", "M"),
+        ("0201", "v3d", "M"),
+        ("0507", "v3d", "M"),
+        ("0507", "m3d", "M"),
+    ]
     for row in rows:
         image = nib.load(root / row["file_path"])
         assert image.shape == (row["szx"], row["szy"], row["szz"])

@@ -1,4 +1,5 @@
 """Routines 02 as a person runs them: pairs of the archive become samples."""
+
 import gzip
 import json
 import os
@@ -44,33 +45,54 @@ def failed_names(result):
 
 def put_image(path, data, affine=None, header=None):
     """Replace a file of the archive."""
-    nib.save(nib.Nifti1Image(data, nib.load(path).affine if affine is None else affine, header),
-             path)
+    nib.save(
+        nib.Nifti1Image(data, nib.load(path).affine if affine is None else affine, header), path
+    )
 
 
 def geometry_bytes(path):
     """pixdim, units and both forms of a header: what must not differ within a sample."""
     header = nib.load(path).header
-    fields = ["pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c",
-              "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
+    fields = [
+        "pixdim",
+        "xyzt_units",
+        "qform_code",
+        "sform_code",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "qoffset_x",
+        "qoffset_y",
+        "qoffset_z",
+        "srow_x",
+        "srow_y",
+        "srow_z",
+    ]
     return b"".join(header[field].tobytes() for field in fields)
 
 
 # --- what is written ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("script", "tree", "expected"), [
-    (trees.PAIR_CT, "AMOS-CT", trees.CT_SAMPLES), (trees.PAIR_MRI, "AMOS-MRI", trees.MRI_SAMPLES)])
+@pytest.mark.parametrize(
+    ("script", "tree", "expected"),
+    [(trees.PAIR_CT, "AMOS-CT", trees.CT_SAMPLES), (trees.PAIR_MRI, "AMOS-MRI", trees.MRI_SAMPLES)],
+)
 def test_samples_lie_by_subset_scanner_and_sex(root, script, tree, expected):
     result = trees.invoke(script, root)
     assert result.exit_code == 0, result.output
     files = set(trees.contents(root / "grouped" / tree))
-    assert files == {f"{folder}/{folder[-11:-2]}_{kind}" for folder, has_mask in expected.items()
-                     for kind in ("info.yaml", "volume.nii.gz", "mask.nii.gz")
-                     if has_mask or kind != "mask.nii.gz"}
+    assert files == {
+        f"{folder}/{folder[-11:-2]}_{kind}"
+        for folder, has_mask in expected.items()
+        for kind in ("info.yaml", "volume.nii.gz", "mask.nii.gz")
+        if has_mask or kind != "mask.nii.gz"
+    }
     assert os.listdir(root / "grouped") == [tree]
     assert result.stdout.splitlines()[-2:] == [
-        "Samples: train 2, val 1, test 1", "samples: 4 done, 0 skipped as finished, 0 failed"]
+        "Samples: train 2, val 1, test 1",
+        "samples: 4 done, 0 skipped as finished, 0 failed",
+    ]
 
 
 def test_all_three_subset_folders_are_made(root):
@@ -82,9 +104,11 @@ def test_all_three_subset_folders_are_made(root):
 
 def test_info_file_holds_quoted_text_in_order(paired):
     text = (trees.sample_dir(paired, "amos_0540") / "amos_0540_info.yaml").read_text("utf-8")
-    assert text == ('subset: "train"\nseq: "0540"\nbirth_date: "19590217"\nsex: "F"\nage: "UND"\n'
-                    'manufacturer_model_name: "Achieva"\nmanufacturer: "Philips Medical Systems"\n'
-                    'acquisition_date: "20200217"\nsite: "center"\n')
+    assert text == (
+        'subset: "train"\nseq: "0540"\nbirth_date: "19590217"\nsex: "F"\nage: "UND"\n'
+        'manufacturer_model_name: "Achieva"\nmanufacturer: "Philips Medical Systems"\n'
+        'acquisition_date: "20200217"\nsite: "center"\n'
+    )
     assert all(isinstance(value, str) for value in yaml.safe_load(text).values())
 
 
@@ -105,8 +129,9 @@ def test_volume_is_the_archives_with_a_fresh_header(paired, name):
     assert header.get_xyzt_units()[0] == "mm" and not header.extensions
     assert (header["cal_min"], header["cal_max"]) == (0, 0)
     assert (written.dataobj.slope, written.dataobj.inter) == (1, 0)
-    np.testing.assert_allclose(header["pixdim"][1:4], nib.affines.voxel_sizes(written.affine),
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        header["pixdim"][1:4], nib.affines.voxel_sizes(written.affine), rtol=1e-6
+    )
     crc = trees.archive_file(paired, folder, name).read_bytes()[-8:-4][::-1].hex()
     assert header["descrip"].item().decode() == f"src={crc}"
 
@@ -135,8 +160,13 @@ def test_runs_from_another_directory_with_relative_paths(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     relative = os.path.relpath(root, tmp_path / "elsewhere")
     words = [word.replace(str(root), relative) for word in trees.words(trees.PAIR_MRI, root)]
-    done = subprocess.run([sys.executable, trees.REPOSITORY / trees.PAIR_MRI, *words],
-                          cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, trees.REPOSITORY / trees.PAIR_MRI, *words],
+        cwd=tmp_path / "elsewhere",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert len(list(root.glob("grouped/AMOS-MRI/*/*/amos_*_?"))) == 4
@@ -151,7 +181,9 @@ def test_a_second_run_writes_nothing(paired):
     assert trees.identities(paired) == before
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-2:] == [
-        "Samples: train 2, val 1, test 1", "samples: 0 done, 4 skipped as finished, 0 failed"]
+        "Samples: train 2, val 1, test 1",
+        "samples: 0 done, 4 skipped as finished, 0 failed",
+    ]
 
 
 def test_overwrite_writes_everything_again_with_the_same_bytes(paired):
@@ -168,7 +200,8 @@ def test_a_corrected_age_rewrites_the_info_file_alone(paired):
     result = pair_ct(paired)
     assert result.exit_code == 0, result.output
     assert trees.rewritten(before, trees.identities(paired / "grouped")) == {
-        "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004_info.yaml"}
+        "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004_info.yaml"
+    }
     info = trees.sample_dir(paired, "amos_0004") / "amos_0004_info.yaml"
     assert 'age: "099Y"' in info.read_text("utf-8")
 
@@ -178,7 +211,7 @@ def test_a_corrected_sex_fails_until_the_old_folder_is_removed(paired):
     before = trees.identities(paired)
     result = pair_ct(paired)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and "Brilliance16/amos_0004_M" in line
     assert trees.identities(paired) == before
     shutil.rmtree(trees.sample_dir(paired, "amos_0004"))
@@ -190,15 +223,15 @@ def test_a_corrected_sex_fails_until_the_old_folder_is_removed(paired):
 
 @pytest.mark.parametrize("output_dir", ["grouped/AMOS-MRI", "."])
 def test_a_scanner_corrected_from_ct_to_mri_looks_into_the_sibling_tree(
-        paired, output_dir, monkeypatch):
-    trees.edit_cells(manifest_path(paired),
-                     {("manufacturer_model_name", "amos_0004"): "Prisma"})
+    paired, output_dir, monkeypatch
+):
+    trees.edit_cells(manifest_path(paired), {("manufacturer_model_name", "amos_0004"): "Prisma"})
     assert pair_ct(paired).exit_code == 0  # none of its samples any more
     before = trees.identities(paired)
     monkeypatch.chdir(paired / ("grouped/AMOS-MRI" if output_dir == "." else "."))
     result = trees.invoke(trees.PAIR_MRI, paired, "--output_dir", output_dir)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and "train/Brilliance16/amos_0004_M" in line
     assert trees.identities(paired) == before
     shutil.rmtree(trees.sample_dir(paired, "amos_0004"))
@@ -240,9 +273,11 @@ def test_a_changed_source_is_done_again_alone(paired, folder, kind):
     assert result.exit_code == 0
     assert "WARNING amos_0001:" in result.stderr and "source changed" in result.stderr
     sample = "AMOS-CT/train/Aquilion ONE/amos_0001_F/amos_0001"
-    assert f"{sample}_{kind}.nii.gz" in trees.rewritten(
-        before, trees.identities(paired / "grouped")) <= {
-        f"{sample}_{kind}.nii.gz", f"{sample}_info.yaml"}
+    assert (
+        f"{sample}_{kind}.nii.gz"
+        in trees.rewritten(before, trees.identities(paired / "grouped"))
+        <= {f"{sample}_{kind}.nii.gz", f"{sample}_info.yaml"}
+    )
     written = trees.sample_dir(paired, "amos_0001") / f"amos_0001_{kind}.nii.gz"
     np.testing.assert_array_equal(trees.voxels(written), trees.voxels(source))
 
@@ -269,7 +304,7 @@ def test_a_volume_whose_geometry_was_corrected_takes_its_edited_mask_along(paire
 def test_a_damaged_target_is_done_again_with_the_same_bytes(paired, kind):
     path = trees.sample_dir(paired, "amos_0001") / f"amos_0001_{kind}.nii.gz"
     whole = path.read_bytes()
-    path.write_bytes(whole[:len(whole) // 2])
+    path.write_bytes(whole[: len(whole) // 2])
     result = pair_ct(paired)
     assert result.exit_code == 0
     assert str(path) in trees.complaints(result, "WARNING")[0]
@@ -283,7 +318,7 @@ def test_a_foreign_file_of_another_shape_is_not_replaced(paired, kind):
     before = trees.identities(paired)
     result = pair_ct(paired)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert str(path) in line and "(3, 4, 5)" in line and "(7, 8, 9)" in line
     assert trees.identities(paired) == before
 
@@ -304,13 +339,22 @@ def test_a_missing_mask_or_info_file_comes_back(paired):
 
 
 def test_numbers_as_spreadsheets_make_them_are_understood(root):
-    trees.edit_cells(manifest_path(root), {
-        ("seq", "amos_0004"): 4, ("birth_date", "amos_0004"): "19510122.0",
-        ("acquisition_date", "amos_0004"): 20200131.0, ("site", "amos_0001"): None})
+    trees.edit_cells(
+        manifest_path(root),
+        {
+            ("seq", "amos_0004"): 4,
+            ("birth_date", "amos_0004"): "19510122.0",
+            ("acquisition_date", "amos_0004"): 20200131.0,
+            ("site", "amos_0001"): None,
+        },
+    )
     assert pair_ct(root).exit_code == 0
     info = yaml.safe_load((trees.sample_dir(root, "amos_0004") / "amos_0004_info.yaml").read_text())
     assert (info["seq"], info["birth_date"], info["acquisition_date"]) == (
-        "0004", "19510122", "20200131")
+        "0004",
+        "19510122",
+        "20200131",
+    )
     info = yaml.safe_load((trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml").read_text())
     assert info["site"] == "UND"
 
@@ -345,10 +389,21 @@ def test_other_columns_and_another_order_do_no_harm(root):
     assert len(list(root.glob("grouped/AMOS-CT/*/*/amos_*_?"))) == 4
 
 
-@pytest.mark.parametrize(("column", "value"), [
-    ("sex", "F/../../x"), ("sex", ".."), ("seq", "../4"), ("seq", "00004"), ("subset", "../../x"),
-    ("subset", ""), ("type", "v4d"), ("manufacturer_model_name", "../../x"),
-    ("file_path", "../archive/amos22/imagesTr/amos_0004.nii.gz"), ("file_path", "/etc/amos_0004")])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("sex", "F/../../x"),
+        ("sex", ".."),
+        ("seq", "../4"),
+        ("seq", "00004"),
+        ("subset", "../../x"),
+        ("subset", ""),
+        ("type", "v4d"),
+        ("manufacturer_model_name", "../../x"),
+        ("file_path", "../archive/amos22/imagesTr/amos_0004.nii.gz"),
+        ("file_path", "/etc/amos_0004"),
+    ],
+)
 def test_a_hostile_cell_fails_its_sample_and_goes_into_no_path(root, tmp_path, column, value):
     trees.edit_cells(manifest_path(root), {(column, "amos_0004"): value})
     result = pair_ct(root)
@@ -373,7 +428,10 @@ def test_a_row_whose_file_is_missing_fails(root, folder):
     assert result.exit_code == 1 and failed_names(result) == {"amos_0004"}
     assert f"{folder}/amos_0004.nii.gz does not exist" in result.stderr
     assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == {
-        "amos_0001_F", "amos_0008_F", "amos_0201_M"}
+        "amos_0001_F",
+        "amos_0008_F",
+        "amos_0201_M",
+    }
 
 
 def test_a_mask_without_a_volume_fails(root):
@@ -391,7 +449,7 @@ def test_a_missing_mask_row(root, name, subset, label_is_there, status):
         trees.archive_file(root, f"labels{subset}", name).unlink()
     result = pair_ct(root)
     assert result.exit_code == status
-    line, = trees.complaints(result, "FAILED" if label_is_there else "WARNING")
+    (line,) = trees.complaints(result, "FAILED" if label_is_there else "WARNING")
     assert name in line
     written = list(root.glob(f"grouped/AMOS-CT/*/*/{name}_?/*"))
     assert len(written) == (0 if label_is_there else 2)
@@ -401,8 +459,11 @@ def test_a_second_volume_row_fails(root):
     path = manifest_path(root)
     book = openpyxl.load_workbook(path)
     sheet = book["Manifest"]
-    doubled = next(row for row in sheet.iter_rows(min_row=2, values_only=True)
-                   if "imagesTr/amos_0004" in row[0])
+    doubled = next(
+        row
+        for row in sheet.iter_rows(min_row=2, values_only=True)
+        if "imagesTr/amos_0004" in row[0]
+    )
     sheet.append(doubled)
     book.save(path)
     result = pair_ct(root)
@@ -414,18 +475,19 @@ def test_volume_and_mask_row_that_disagree_fail_naming_both(root):
     trees.edit_cells(manifest_path(root), {("sex", "labelsTr/amos_0004"): "F"})
     result = pair_ct(root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert "imagesTr/amos_0004" in line and "labelsTr/amos_0004" in line and "sex" in line
     assert not list(root.glob("grouped/AMOS-CT/*/*/amos_0004*"))
 
 
 @pytest.mark.parametrize("script", [trees.PAIR_CT, trees.PAIR_MRI])
 def test_a_scanner_in_neither_set_fails_by_name_in_both_scripts(root, script):
-    trees.edit_cells(manifest_path(root),
-                     {("manufacturer_model_name", "amos_0004"): "Aquilion TWO"})
+    trees.edit_cells(
+        manifest_path(root), {("manufacturer_model_name", "amos_0004"): "Aquilion TWO"}
+    )
     result = trees.invoke(script, root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and "Aquilion TWO" in line
     assert result.stdout.splitlines()[-1].endswith("0 skipped as finished, 1 failed")
 
@@ -434,7 +496,7 @@ def test_failures_file_repeats_the_failures(root, tmp_path):
     trees.archive_file(root, "imagesTr", "amos_0004").unlink()
     result = pair_ct(root, "--failures_file", tmp_path / "logs/failures.jsonl", "--quiet")
     assert result.exit_code == 1 and result.stdout == ""
-    entry, = map(json.loads, (tmp_path / "logs/failures.jsonl").read_text("utf-8").splitlines())
+    (entry,) = map(json.loads, (tmp_path / "logs/failures.jsonl").read_text("utf-8").splitlines())
     assert (entry["sample"], entry["code"]) == ("amos_0004", "missing")
     assert entry["file"] == str(trees.archive_file(root, "imagesTr", "amos_0004"))
 
@@ -479,8 +541,9 @@ def test_masks_of_another_shape_fail(root):
     assert not list(root.glob("grouped/AMOS-CT/*/*/amos_0004*"))
 
 
-@pytest.mark.parametrize(("label", "told"), [(2.5, "2.5"), (256, "256"), (-1, "-1"),
-                                             (np.nan, "nan"), (300, "300")])
+@pytest.mark.parametrize(
+    ("label", "told"), [(2.5, "2.5"), (256, "256"), (-1, "-1"), (np.nan, "nan"), (300, "300")]
+)
 def test_labels_that_are_no_whole_numbers_up_to_255_fail(root, label, told):
     path = trees.archive_file(root, "labelsTr", "amos_0004")
     data = np.zeros((7, 8, 9), np.float32)
@@ -509,7 +572,7 @@ def test_a_masks_own_affine_gives_way_with_a_warning_in_figures(root):
     put_image(path, trees.voxels(path), affine)
     result = pair_ct(root)
     assert result.exit_code == 0
-    line, = trees.complaints(result, "WARNING")
+    (line,) = trees.complaints(result, "WARNING")
     assert line.startswith("WARNING amos_0004:") and str(path) in line
     assert "by 5 (Frobenius norm), at most 5 mm" in line
     mask = trees.mask_path(root, "amos_0004")
@@ -532,8 +595,9 @@ def test_sheared_axes_are_mended_within_a_tenth_of_a_millimetre(root, shear, is_
     if is_mended:
         assert deviation < 1e-6 and written.header["qform_code"] == 1 and "mm" in told
         grid = nib.affines.apply_affine(affine, np.array(list(np.ndindex(2, 2, 2))) * (6, 7, 8))
-        moved = nib.affines.apply_affine(written.affine,
-                                         np.array(list(np.ndindex(2, 2, 2))) * (6, 7, 8))
+        moved = nib.affines.apply_affine(
+            written.affine, np.array(list(np.ndindex(2, 2, 2))) * (6, 7, 8)
+        )
         assert 0 < np.linalg.norm(grid - moved, axis=1).max() <= 0.1
     else:
         np.testing.assert_allclose(written.affine, affine, atol=1e-6)
@@ -634,8 +698,11 @@ def test_sample_whose_rows_were_removed_is_named(paired):
     book.save(manifest_path(paired))
     result = pair_ct(paired)
     assert result.exit_code == 0
-    assert [line for line in result.stderr.splitlines()
-            if "amos_0001_F, but the manifest has no usable row" in line] != []
+    assert [
+        line
+        for line in result.stderr.splitlines()
+        if "amos_0001_F, but the manifest has no usable row" in line
+    ] != []
 
 
 def test_line_ends_in_a_cell_forge_no_message(root):

@@ -1,4 +1,5 @@
 """Routine 03 as a person runs it: label 15 becomes 16 in women."""
+
 import os
 import subprocess
 import sys
@@ -36,12 +37,14 @@ def relative_mask(root, name):
 def test_only_masks_of_women_with_label_15_change(root):
     before = trees.identities(root)
     old = {name: trees.voxels(trees.mask_path(root, name)).copy() for name in WOMEN_WITH_LABEL}
-    geometry = {name: nib.load(trees.mask_path(root, name)).header.binaryblock
-                for name in WOMEN_WITH_LABEL}
+    geometry = {
+        name: nib.load(trees.mask_path(root, name)).header.binaryblock for name in WOMEN_WITH_LABEL
+    }
     result = split(root)
     assert result.exit_code == 0, result.output
     assert trees.rewritten(before, trees.identities(root)) == {
-        relative_mask(root, name) for name in WOMEN_WITH_LABEL}
+        relative_mask(root, name) for name in WOMEN_WITH_LABEL
+    }
     for name, voxels in old.items():
         path = trees.mask_path(root, name)
         assert (voxels == 15).any() and not (voxels == 16).any()
@@ -50,7 +53,8 @@ def test_only_masks_of_women_with_label_15_change(root):
     assert (trees.voxels(trees.mask_path(root, "amos_0004")) == 15).any()
     assert result.stdout.splitlines() == [
         "Label 15 became 16 in 3 masks of women; 3 had nothing to change",
-        "samples: 3 done, 3 skipped as finished, 0 failed"]
+        "samples: 3 done, 3 skipped as finished, 0 failed",
+    ]
 
 
 def test_a_second_run_changes_nothing(root):
@@ -70,11 +74,12 @@ def test_an_unknown_sex_with_label_15_fails_untouched(root, sex):
     before = trees.identities(root)
     result = split(root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     path = trees.mask_path(root, "amos_0001")
     assert line.startswith("FAILED amos_0001:") and str(path) in line and "M (prostate)" in line
     assert trees.rewritten(before, trees.identities(root)) == {
-        relative_mask(root, name) for name in ("amos_0008", "amos_0540")}
+        relative_mask(root, name) for name in ("amos_0008", "amos_0540")
+    }
 
 
 def test_an_unknown_sex_without_label_15_is_no_fault(root):
@@ -85,17 +90,21 @@ def test_an_unknown_sex_without_label_15_is_no_fault(root):
     assert relative_mask(root, "amos_0554") not in trees.rewritten(before, trees.identities(root))
 
 
-@pytest.mark.parametrize(("break_it", "told"), [
-    (lambda info: info.unlink(), "the info file is missing"),
-    (lambda info: info.write_text("seq: '0001'\n"), "sex is missing"),
-    (lambda info: info.write_text("[1, 2"), "no readable info file"),
-    (lambda info: info.write_text("just text"), "no table")])
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (lambda info: info.unlink(), "the info file is missing"),
+        (lambda info: info.write_text("seq: '0001'\n"), "sex is missing"),
+        (lambda info: info.write_text("[1, 2"), "no readable info file"),
+        (lambda info: info.write_text("just text"), "no table"),
+    ],
+)
 def test_a_faulty_info_file_fails_its_sample_alone(root, break_it, told):
     info = trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml"
     break_it(info)
     result = split(root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0001:") and str(info) in line and told in line
     assert (trees.voxels(trees.mask_path(root, "amos_0008")) == 16).any()
 
@@ -109,7 +118,7 @@ def test_a_mask_with_impossible_labels_fails_its_sample_alone(root, label):
     before = path.read_bytes()
     result = split(root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert str(path) in line and f"labels {label:g} found" in line
     assert path.read_bytes() == before
     assert (trees.voxels(trees.mask_path(root, "amos_0008")) == 16).any()
@@ -182,8 +191,16 @@ def test_two_workers_write_the_same_bytes(root, tmp_path):
 
 def test_runs_from_another_directory(root, tmp_path):
     done = subprocess.run(
-        [sys.executable, trees.REPOSITORY / trees.SPLIT_LABEL, "--root_dir",
-         os.path.relpath(root / "grouped", tmp_path)],
-        cwd=tmp_path, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            trees.REPOSITORY / trees.SPLIT_LABEL,
+            "--root_dir",
+            os.path.relpath(root / "grouped", tmp_path),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Label 15 became 16 in 3 masks")

@@ -1,4 +1,5 @@
 """Routine 04 as a person runs it: one binary mask for each label."""
+
 import os
 import subprocess
 import sys
@@ -9,9 +10,25 @@ import pytest
 import trees
 import yaml
 
-NAMES = ["background", "spleen", "right_kidney", "left_kidney", "gall_bladder", "esophagus",
-         "liver", "stomach", "aorta", "postcava", "pancreas", "right_adrenal_gland",
-         "left_adrenal_gland", "duodenum", "bladder", "prostate", "uterus"]
+NAMES = [
+    "background",
+    "spleen",
+    "right_kidney",
+    "left_kidney",
+    "gall_bladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "postcava",
+    "pancreas",
+    "right_adrenal_gland",
+    "left_adrenal_gland",
+    "duodenum",
+    "bladder",
+    "prostate",
+    "uterus",
+]
 ANNOTATED = ("amos_0001", "amos_0004", "amos_0008", "amos_0507", "amos_0540", "amos_0554")
 
 
@@ -43,13 +60,15 @@ def test_every_label_gets_a_file_present_or_not(root):
         mask = trees.voxels(trees.mask_path(root, name))
         paths = trees.binary_masks(root, name)
         assert [path.name for path in paths] == [
-            f"{name}_mask_{value:02d}_{text}.nii.gz" for value, text in enumerate(NAMES)]
+            f"{name}_mask_{value:02d}_{text}.nii.gz" for value, text in enumerate(NAMES)
+        ]
         for value, path in enumerate(paths):
             np.testing.assert_array_equal(trees.voxels(path), mask == value)
     assert not trees.binary_masks(root, "amos_0201")
     assert result.stdout.splitlines() == [
         "102 binary masks written, 17 for each sample",
-        "samples: 6 done, 0 skipped as finished, 0 failed"]
+        "samples: 6 done, 0 skipped as finished, 0 failed",
+    ]
 
 
 def test_headers_are_the_masks_own_without_marks(extracted):
@@ -79,7 +98,8 @@ def test_only_stale_binary_masks_are_written_again(extracted):
     folder = path.parent.relative_to(extracted).as_posix()
     assert trees.rewritten(before, trees.identities(extracted)) == {
         f"{folder}/amos_0004_mask_00_background.nii.gz",
-        f"{folder}/amos_0004_mask_05_esophagus.nii.gz"}
+        f"{folder}/amos_0004_mask_05_esophagus.nii.gz",
+    }
     assert trees.voxels(trees.binary_masks(extracted, "amos_0004")[5])[place] == 1
     assert "2 binary masks written" in result.stdout
 
@@ -113,7 +133,7 @@ def test_a_label_outside_the_map_is_named_with_its_voxel_count(root):
     trees.put_voxel(path, np.s_[0, :2, 0], 77)
     result = extract(root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:")
     assert str(path) in line and "label 77 (2 voxels)" in line
     assert not trees.binary_masks(root, "amos_0004")
@@ -136,14 +156,18 @@ def test_files_of_another_label_map_are_named_and_removed_only_on_request(extrac
     assert extract(extracted).exit_code == 0
 
 
-@pytest.mark.parametrize(("content", "told"), [
-    ("full_form_index_map: {0: background, 1: ../x}", "cannot be part of a file name"),
-    ("full_form_index_map: {1: spleen}", "label 0 (background) is missing"),
-    ("full_form_index_map: {0: background, 1: a b, 2: a_b}", "stands twice"),
-    ("full_form_index_map: {0: background, 300: x}", "label 300"),
-    ("full_form_index_map: [background]", "full_form_index_map is missing"),
-    ("full_form_index_map: {0: background", "not a readable YAML file"),
-    ("labels: {0: background}", "full_form_index_map is missing")])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("full_form_index_map: {0: background, 1: ../x}", "cannot be part of a file name"),
+        ("full_form_index_map: {1: spleen}", "label 0 (background) is missing"),
+        ("full_form_index_map: {0: background, 1: a b, 2: a_b}", "stands twice"),
+        ("full_form_index_map: {0: background, 300: x}", "label 300"),
+        ("full_form_index_map: [background]", "full_form_index_map is missing"),
+        ("full_form_index_map: {0: background", "not a readable YAML file"),
+        ("labels: {0: background}", "full_form_index_map is missing"),
+    ],
+)
 def test_a_bad_label_map_is_wrong_usage(root, content, told):
     (root / "descriptor/label_map.yaml").write_text(content, "utf-8")
     before = trees.identities(root / "grouped")
@@ -161,7 +185,9 @@ def test_the_map_of_another_data_set_works_too(root):
     result = extract(root)
     assert result.exit_code == 1 and len(trees.complaints(result)) == 1
     assert [path.name for path in trees.binary_masks(root, "amos_0004")] == [
-        "amos_0004_mask_00_background.nii.gz", "amos_0004_mask_01_non_mass_enhancement.nii.gz"]
+        "amos_0004_mask_00_background.nii.gz",
+        "amos_0004_mask_01_non_mass_enhancement.nii.gz",
+    ]
 
 
 def test_a_damaged_mask_is_named_and_the_others_go_through(root):
@@ -169,7 +195,7 @@ def test_a_damaged_mask_is_named_and_the_others_go_through(root):
     path.write_bytes(path.read_bytes()[:-8])
     result = extract(root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and str(path) in line and "damaged" in line
     assert not trees.binary_masks(root, "amos_0004") and "5 done" in result.stdout
 
@@ -187,9 +213,19 @@ def extracted_twin_root(tmp_path):
 
 def test_runs_from_another_directory(root, tmp_path):
     done = subprocess.run(
-        [sys.executable, trees.REPOSITORY / trees.EXTRACT, "--root_dir",
-         os.path.relpath(root / "grouped", tmp_path), "--label_explanation", trees.LABEL_MAP],
-        cwd=tmp_path, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            trees.REPOSITORY / trees.EXTRACT,
+            "--root_dir",
+            os.path.relpath(root / "grouped", tmp_path),
+            "--label_explanation",
+            trees.LABEL_MAP,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(trees.binary_masks(root, "amos_0001")) == 17
 

@@ -1,4 +1,5 @@
 """Routine 05 as a person runs it: samples are checked and indexed."""
+
 import os
 import shutil
 import subprocess
@@ -12,15 +13,55 @@ import trees
 
 from utils.arrays import geometry
 
-NAMES = ["background", "spleen", "right_kidney", "left_kidney", "gall_bladder", "esophagus",
-         "liver", "stomach", "aorta", "postcava", "pancreas", "right_adrenal_gland",
-         "left_adrenal_gland", "duodenum", "bladder", "prostate", "uterus"]
+NAMES = [
+    "background",
+    "spleen",
+    "right_kidney",
+    "left_kidney",
+    "gall_bladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "postcava",
+    "pancreas",
+    "right_adrenal_gland",
+    "left_adrenal_gland",
+    "duodenum",
+    "bladder",
+    "prostate",
+    "uterus",
+]
 MASK_COLUMNS = [f"mask_{value:02d}_{name}" for value, name in enumerate(NAMES)]
-COLUMNS = ["ID", "seq", "sex", "subset", "manufacturer_model_name", "manufacturer", "birth_date",
-           "age", "acquisition_date", "site", "valid_labels", "info", "volume", "mask",
-           *MASK_COLUMNS, *(f"{name}_existence" for name in MASK_COLUMNS),
-           "szx", "szy", "szz", "spx", "spy", "spz", "orientation_from", "orientation_to",
-           "vol_dtype", "mask_dtype", "transform"]
+COLUMNS = [
+    "ID",
+    "seq",
+    "sex",
+    "subset",
+    "manufacturer_model_name",
+    "manufacturer",
+    "birth_date",
+    "age",
+    "acquisition_date",
+    "site",
+    "valid_labels",
+    "info",
+    "volume",
+    "mask",
+    *MASK_COLUMNS,
+    *(f"{name}_existence" for name in MASK_COLUMNS),
+    "szx",
+    "szy",
+    "szz",
+    "spx",
+    "spy",
+    "spz",
+    "orientation_from",
+    "orientation_to",
+    "vol_dtype",
+    "mask_dtype",
+    "transform",
+]
 
 
 @pytest.fixture(name="root")
@@ -83,15 +124,28 @@ def test_columns_and_one_row_per_sample(root):
     result = index(root)
     assert result.exit_code == 0 and result.stderr == ""
     rows = rows_of(workbook(root))
-    assert list(rows) == sorted(f"amos_{seq}" for seq in (
-        "0001", "0004", "0008", "0201", "0507", "0539", "0540", "0554"))
+    assert list(rows) == sorted(
+        f"amos_{seq}" for seq in ("0001", "0004", "0008", "0201", "0507", "0539", "0540", "0554")
+    )
     row = rows["amos_0540"]
     assert [row[name] for name in COLUMNS[:10]] == [
-        "amos_0540", "0540", "F", "train", "Achieva", "Philips Medical Systems", "19590217", "UND",
-        "20200217", "center"]
+        "amos_0540",
+        "0540",
+        "F",
+        "train",
+        "Achieva",
+        "Philips Medical Systems",
+        "19590217",
+        "UND",
+        "20200217",
+        "center",
+    ]
     folder = "AMOS-MRI/train/Achieva/amos_0540_F/amos_0540"
     assert [row["info"], row["volume"], row["mask"]] == [
-        f"{folder}_info.yaml", f"{folder}_volume.nii.gz", f"{folder}_mask.nii.gz"]
+        f"{folder}_info.yaml",
+        f"{folder}_volume.nii.gz",
+        f"{folder}_mask.nii.gz",
+    ]
     present = np.unique(trees.voxels(trees.mask_path(root, "amos_0540"))).tolist()
     assert row["valid_labels"] == ",".join(map(str, present))
     for value, name in enumerate(MASK_COLUMNS):
@@ -105,8 +159,9 @@ def test_geometry_columns_are_those_of_the_files(indexed):
     for name, row in rows_of(workbook(indexed)).items():
         volume = nib.load(indexed / "grouped" / row["volume"])
         assert (row["szx"], row["szy"], row["szz"]) == volume.shape
-        np.testing.assert_allclose([row["spx"], row["spy"], row["spz"]],
-                                   nib.affines.voxel_sizes(volume.affine), rtol=1e-12)
+        np.testing.assert_allclose(
+            [row["spx"], row["spy"], row["spz"]], nib.affines.voxel_sizes(volume.affine), rtol=1e-12
+        )
         np.testing.assert_array_equal(geometry.affine_from_text(row["transform"]), volume.affine)
         codes = "".join(nib.aff2axcodes(volume.affine))
         is_oblique = name == "amos_0507"
@@ -119,8 +174,13 @@ def test_geometry_columns_are_those_of_the_files(indexed):
 def test_a_sample_without_masks_has_empty_mask_cells(indexed):
     row = rows_of(workbook(indexed))["amos_0201"]
     empty = {name for name, value in row.items() if value is None}
-    assert empty == {"valid_labels", "mask", "mask_dtype", *MASK_COLUMNS,
-                     *(f"{name}_existence" for name in MASK_COLUMNS)}
+    assert empty == {
+        "valid_labels",
+        "mask",
+        "mask_dtype",
+        *MASK_COLUMNS,
+        *(f"{name}_existence" for name in MASK_COLUMNS),
+    }
 
 
 def test_a_second_run_leaves_the_workbook_alone(indexed):
@@ -148,13 +208,24 @@ def test_two_workers_write_the_same_workbook(indexed):
 
 def test_runs_from_another_directory(root, tmp_path):
     done = subprocess.run(
-        [sys.executable, trees.REPOSITORY / trees.INDEX,
-         "--root_dir", os.path.relpath(root / "grouped", tmp_path),
-         "--output_manifest_file", "new ü/index.xlsx"],
-        cwd=tmp_path, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            trees.REPOSITORY / trees.INDEX,
+            "--root_dir",
+            os.path.relpath(root / "grouped", tmp_path),
+            "--output_manifest_file",
+            "new ü/index.xlsx",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
-    assert all((root / "grouped" / row["volume"]).is_file()
-               for row in rows_of(tmp_path / "new ü/index.xlsx").values())
+    assert all(
+        (root / "grouped" / row["volume"]).is_file()
+        for row in rows_of(tmp_path / "new ü/index.xlsx").values()
+    )
 
 
 # --- corrected by hand, and other worksheets ----------------------------------------------------
@@ -187,7 +258,7 @@ def test_split_sheets_are_kept_and_named_when_out_of_date(indexed):
     shutil.rmtree(trees.sample_dir(indexed, "amos_0201"))
     result = index(indexed)
     assert result.exit_code == 0
-    line, = trees.complaints(result, "WARNING")
+    (line,) = trees.complaints(result, "WARNING")
     assert line.startswith("WARNING split01_standard:") and "older" in line
     book = openpyxl.load_workbook(workbook(indexed))
     assert book.sheetnames == ["Manifest", "split01_standard"]
@@ -212,7 +283,7 @@ def test_foreign_images_are_named_and_ignored(root):
     (folder / "notes.txt").write_bytes(b"x")
     result = index(root)
     assert result.exit_code == 0
-    line, = trees.complaints(result, "WARNING")
+    (line,) = trees.complaints(result, "WARNING")
     assert line.startswith("WARNING amos_0001:") and str(folder) in line
     assert "amos_0001_mask_1_x.nii, my_segmentation.nii.gz" in line and "notes" not in line
     assert len(rows_of(workbook(root))) == 8
@@ -245,9 +316,16 @@ def test_masks_of_another_shape(root):
     refused(root, "amos_0004", path.name, "(7, 8, 10) differs from its volume's (7, 8, 9)")
 
 
-@pytest.mark.parametrize(("mm", "options", "status"), [
-    (0.0005, (), 0), (0.0015, (), 1), (0.0015, ("--tolerance_mm", 0.002), 0),
-    (0.0005, ("--tolerance_mm", 0.0004), 1), (2.0, ("--tolerance_mm", 3), 0)])
+@pytest.mark.parametrize(
+    ("mm", "options", "status"),
+    [
+        (0.0005, (), 0),
+        (0.0015, (), 1),
+        (0.0015, ("--tolerance_mm", 0.002), 0),
+        (0.0005, ("--tolerance_mm", 0.0004), 1),
+        (2.0, ("--tolerance_mm", 3), 0),
+    ],
+)
 def test_origin_and_affine_within_the_tolerance(root, mm, options, status):
     """A float32 origin of this size has steps of 3e-5 mm, which the shifts stay clear of."""
     path = trees.mask_path(root, "amos_0004")
@@ -273,14 +351,14 @@ def test_a_rotation_that_keeps_spacing_and_origin(root):
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(1e-3), -np.sin(1e-3)], [np.sin(1e-3), np.cos(1e-3)]]
     save(path, affine=np.column_stack([(turn @ affine)[:, :3], affine[:, 3]]))
-    line, = refused(root, "amos_0004", "affine differs")
+    (line,) = refused(root, "amos_0004", "affine differs")
     assert path.name in line
 
 
 def test_masks_of_different_data_types(root):
     path = trees.binary_masks(root, "amos_0004")[5]
     save(path, trees.voxels(path).astype(np.int16))
-    line, = refused(root, "amos_0004", "masks of different data types: int16")
+    (line,) = refused(root, "amos_0004", "masks of different data types: int16")
     assert path.name in line and "uint8" in line
 
 
@@ -298,8 +376,12 @@ def test_one_missing_binary_mask_of_a_label_present_or_not(root, label):
 
 def test_stale_binary_masks(root):
     trees.put_voxel(trees.mask_path(root, "amos_0004"), (0, 0, 0), 5)
-    lines = refused(root, "amos_0004", "amos_0004_mask_00_background.nii.gz",
-                    "amos_0004_mask_05_esophagus.nii.gz")
+    lines = refused(
+        root,
+        "amos_0004",
+        "amos_0004_mask_00_background.nii.gz",
+        "amos_0004_mask_05_esophagus.nii.gz",
+    )
     assert len(lines) == 2 and all("(stale); run routine 04" in line for line in lines)
 
 
@@ -318,13 +400,20 @@ def test_one_seq_in_two_folders_of_which_one_is_faulty_too(root):
     assert len(lines) == 2
 
 
-@pytest.mark.parametrize(("break_it", "told"), [
-    (lambda info: info.unlink(), "the info file is missing"),
-    (lambda info: info.write_text(info.read_text().replace("site:", "place:")), "site is missing")])
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (lambda info: info.unlink(), "the info file is missing"),
+        (
+            lambda info: info.write_text(info.read_text().replace("site:", "place:")),
+            "site is missing",
+        ),
+    ],
+)
 def test_a_faulty_info_file(root, break_it, told):
     info = trees.sample_dir(root, "amos_0004") / "amos_0004_info.yaml"
     break_it(info)
-    line, = refused(root, "amos_0004", told)
+    (line,) = refused(root, "amos_0004", told)
     assert str(info) in line
 
 
@@ -332,7 +421,7 @@ def test_a_faulty_info_file(root, break_it, told):
 def test_a_damaged_file(root, kind):
     path = trees.sample_dir(root, "amos_0004") / f"amos_0004_{kind}.nii.gz"
     path.write_bytes(path.read_bytes()[:-20])
-    line, = refused(root, "amos_0004", "damaged")
+    (line,) = refused(root, "amos_0004", "damaged")
     assert str(path) in line
 
 
@@ -350,8 +439,14 @@ def test_all_faults_of_all_samples_are_listed(root):
     result = index(root)
     assert result.exit_code == 1 and not workbook(root).exists()
     text = "\n".join(trees.complaints(result))
-    for told in ("amos_0004_info.yaml", "right_kidney", "esophagus", "postcava", "origin differs",
-                 "amos_0201_volume.nii.gz: the volume is missing"):
+    for told in (
+        "amos_0004_info.yaml",
+        "right_kidney",
+        "esophagus",
+        "postcava",
+        "origin differs",
+        "amos_0201_volume.nii.gz: the volume is missing",
+    ):
         assert told in text
     assert "6 done, 0 skipped as finished, 2 failed" in result.stdout
 

@@ -1,4 +1,5 @@
 """Routine 06 as a person runs it."""
+
 import runpy
 import subprocess
 import sys
@@ -17,8 +18,10 @@ MAIN = runpy.run_path(str(SCRIPT))["main"]
 @pytest.fixture
 def manifest_file(tmp_path):
     path = tmp_path / "dataset_manifest.xlsx"
-    rows = [{"ID": f"amos_{number:04d}", "subset": subset, "spx": 0.7 + number}
-            for number, subset in enumerate(["train", "train", "test", "val"])]
+    rows = [
+        {"ID": f"amos_{number:04d}", "subset": subset, "spx": 0.7 + number}
+        for number, subset in enumerate(["train", "train", "test", "val"])
+    ]
     manifest.write(path, {"Manifest": manifest.Table(["ID", "subset", "spx"], rows)})
     return path
 
@@ -85,20 +88,31 @@ def test_unknown_subset(manifest_file):
 
 
 def test_from_another_directory_without_image_libraries(manifest_file):
-    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
-            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-            "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'pandas', 'tqdm'} "
-            "& set(sys.modules)))")
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'pandas', 'tqdm'} "
+        "& set(sys.modules)))"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code, SCRIPT, "--manifest_file", manifest_file.name],
-        cwd=manifest_file.parent, env={"PYTHONPATH": str(SCRIPT.parent)},
-        capture_output=True, text=True, check=False)
+        cwd=manifest_file.parent,
+        env={"PYTHONPATH": str(SCRIPT.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("\n[]\n")
 
 
 def test_help_needs_no_openpyxl():
     code = "import runpy, sys; runpy.run_path(sys.argv[1]); print('openpyxl' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code, SCRIPT], capture_output=True, text=True,
-                            env={"PYTHONPATH": str(SCRIPT.parent)}, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code, SCRIPT],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(SCRIPT.parent)},
+        check=True,
+    )
     assert result.stdout == "False\n"

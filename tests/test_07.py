@@ -1,4 +1,5 @@
 """Routine 07 as a person runs it."""
+
 import runpy
 import subprocess
 import sys
@@ -19,8 +20,10 @@ SPLIT = "split01_standard"
 @pytest.fixture
 def manifest_file(tmp_path):
     path = tmp_path / "grouped ä" / "dataset_manifest.xlsx"
-    rows = [{"ID": f"amos_{number:04d}", "subset": subset}
-            for number, subset in enumerate(["train", "val", "train", "test"])]
+    rows = [
+        {"ID": f"amos_{number:04d}", "subset": subset}
+        for number, subset in enumerate(["train", "val", "train", "test"])
+    ]
     manifest.write(path, {"Manifest": manifest.Table(["ID", "subset"], rows)})
     splits.make_sheet(path, SPLIT, splits.published)
     return path
@@ -28,8 +31,14 @@ def manifest_file(tmp_path):
 
 def run(manifest_file, *groups, split_name=SPLIT):
     """Run the routine into the folder `splits` beside the manifest."""
-    words = ["--manifest_file", str(manifest_file), "--split_name", split_name,
-             "--output_index_manifest_dir", str(manifest_file.parent / "splits")]
+    words = [
+        "--manifest_file",
+        str(manifest_file),
+        "--split_name",
+        split_name,
+        "--output_index_manifest_dir",
+        str(manifest_file.parent / "splits"),
+    ]
     for group in groups:
         words += ["--subsets", *group]
     return click.testing.CliRunner().invoke(MAIN, words)
@@ -42,16 +51,25 @@ def test_files_of_the_tutorial(manifest_file):
     names = ["train_val", "train", "val", "test"]
     assert result.stdout.splitlines() == [
         f"{folder / f'{SPLIT}_{name}.xlsx'}: {count} samples"
-        for name, count in zip(names, [3, 2, 1, 1])]
+        for name, count in zip(names, [3, 2, 1, 1])
+    ]
     assert {path.name for path in folder.iterdir()} == {f"{SPLIT}_{name}.xlsx" for name in names}
     both = manifest.read_sheet(folder / f"{SPLIT}_train_val.xlsx", f"{SPLIT}_train_val")
     assert both.columns == ["ID", "subset", SPLIT]
     assert [row["ID"] for row in both.rows] == ["amos_0000", "amos_0001", "amos_0002"]
 
 
-@pytest.mark.parametrize("groups", [
-    [["train"], ["nothing"]], [["train"], ["val", "Test"]], [["train"], ["train"]],
-    [["train", "train"]], [["train"], []], []])
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [["train"], ["nothing"]],
+        [["train"], ["val", "Test"]],
+        [["train"], ["train"]],
+        [["train", "train"]],
+        [["train"], []],
+        [],
+    ],
+)
 def test_wrong_subsets_write_nothing(manifest_file, groups):
     result = run(manifest_file, *groups)
     assert (result.exit_code, result.stdout) == (2, "")
@@ -90,16 +108,36 @@ def test_output_folder_that_is_a_file(manifest_file):
 
 
 def test_from_another_directory_without_image_libraries(manifest_file):
-    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
-            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-            "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'pandas', 'tqdm'} "
-            "& set(sys.modules)))")
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'pandas', 'tqdm'} "
+        "& set(sys.modules)))"
+    )
     result = subprocess.run(
-        [sys.executable, "-c", code, SCRIPT, "--manifest_file", manifest_file.name,
-         "--split_name", SPLIT, "--output_index_manifest_dir", "out", "--subsets", "train", "val",
-         "--subsets", "test"],
-        cwd=manifest_file.parent, env={"PYTHONPATH": str(SCRIPT.parent)},
-        capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            "-c",
+            code,
+            SCRIPT,
+            "--manifest_file",
+            manifest_file.name,
+            "--split_name",
+            SPLIT,
+            "--output_index_manifest_dir",
+            "out",
+            "--subsets",
+            "train",
+            "val",
+            "--subsets",
+            "test",
+        ],
+        cwd=manifest_file.parent,
+        env={"PYTHONPATH": str(SCRIPT.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("\n[]\n")
     assert (manifest_file.parent / "out" / f"{SPLIT}_train_val.xlsx").is_file()

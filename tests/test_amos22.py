@@ -1,4 +1,5 @@
 """The facts of AMOS22, and the join of its metadata table."""
+
 import collections
 import csv
 from pathlib import Path
@@ -16,8 +17,13 @@ INGENIA_BY_PLAIN_JOIN = ("0508", "0510", "0514", "0518", "0522", "0530", "0532",
 
 def row(seq, scanner, **others):
     """A row of a metadata table as `read_metadata_table` returns it."""
-    return {"seq": seq, **dict.fromkeys(amos22.METADATA, "UND"), "sex": "F",
-            "manufacturer_model_name": scanner, **others}
+    return {
+        "seq": seq,
+        **dict.fromkeys(amos22.METADATA, "UND"),
+        "sex": "F",
+        "manufacturer_model_name": scanner,
+        **others,
+    }
 
 
 def scanners(metadata, *seqs):
@@ -40,32 +46,51 @@ def official_rows():
 @pytest.fixture(name="mended")
 def mended_rows(official):
     """The official table with the MRI ids put right."""
-    return [one | {"seq": f"{int(one['seq']) + 1:04d}"}
-            if one["manufacturer_model_name"] in amos22.MRI_SCANNERS else one for one in official]
+    return [
+        one | {"seq": f"{int(one['seq']) + 1:04d}"}
+        if one["manufacturer_model_name"] in amos22.MRI_SCANNERS
+        else one
+        for one in official
+    ]
 
 
 # --- names ---------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("path", "expected"), [
-    ("imagesTr/amos_0001.nii.gz", ("train", "0001", "v3d")),
-    ("imagesVa/amos_0002.nii.gz", ("val", "0002", "v3d")),
-    ("imagesTs/amos_0600.nii.gz", ("test", "0600", "v3d")),
-    ("labelsTr/amos_0001.nii.gz", ("train", "0001", "m3d")),
-    ("labelsVa/amos_0002.nii.gz", ("val", "0002", "m3d")),
-    ("labelsTs/amos_9999.nii.gz", ("test", "9999", "m3d")),
-    ("a b/größe/labelsTr/amos_0003.nii.gz", ("train", "0003", "m3d")),
-])
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("imagesTr/amos_0001.nii.gz", ("train", "0001", "v3d")),
+        ("imagesVa/amos_0002.nii.gz", ("val", "0002", "v3d")),
+        ("imagesTs/amos_0600.nii.gz", ("test", "0600", "v3d")),
+        ("labelsTr/amos_0001.nii.gz", ("train", "0001", "m3d")),
+        ("labelsVa/amos_0002.nii.gz", ("val", "0002", "m3d")),
+        ("labelsTs/amos_9999.nii.gz", ("test", "9999", "m3d")),
+        ("a b/größe/labelsTr/amos_0003.nii.gz", ("train", "0003", "m3d")),
+    ],
+)
 def test_archive_files_are_known_by_folder_and_name(path, expected):
     columns = amos22.classify(path)
     assert (columns["subset"], columns["seq"], columns["type"]) == expected
     assert amos22.sample_name(columns) == f"amos_{expected[1]}"
 
 
-@pytest.mark.parametrize("path", [
-    "amos_0001.nii.gz", "imagesTr/amos_001.nii.gz", "imagesTr/amos_00001.nii.gz",
-    "imagesTr/amos_0001.nii", "imagesTr/amos_0001.nii.gz.txt", "imagesTr/xamos_0001.nii.gz",
-    "imagesTr/amos_٠٠٠١.nii.gz", "imagesTr/deep/amos_0001.nii.gz", "imagestr/amos_0001.nii.gz",
-    "imagesTr/amos_0001.nii.gz\n", "imagesTr/._amos_0001.nii.gz"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "amos_0001.nii.gz",
+        "imagesTr/amos_001.nii.gz",
+        "imagesTr/amos_00001.nii.gz",
+        "imagesTr/amos_0001.nii",
+        "imagesTr/amos_0001.nii.gz.txt",
+        "imagesTr/xamos_0001.nii.gz",
+        "imagesTr/amos_٠٠٠١.nii.gz",
+        "imagesTr/deep/amos_0001.nii.gz",
+        "imagestr/amos_0001.nii.gz",
+        "imagesTr/amos_0001.nii.gz\n",
+        "imagesTr/._amos_0001.nii.gz",
+    ],
+)
 def test_other_files_are_not_classified(path):
     assert amos22.classify(path) is None
 
@@ -80,13 +105,23 @@ def test_columns_are_those_of_the_contract_in_order():
     assert " ".join(amos22.ARCHIVE_COLUMNS) == (
         "file_path subset seq type szx szy szz spx spy spz orientation_from orientation_to dtype "
         "transform diff_trans_f_norm birth_date sex age manufacturer_model_name manufacturer "
-        "acquisition_date site")
-    assert amos22.INFO_KEYS == ("subset", "seq", "birth_date", "sex", "age",
-                                "manufacturer_model_name", "manufacturer", "acquisition_date",
-                                "site")
+        "acquisition_date site"
+    )
+    assert amos22.INFO_KEYS == (
+        "subset",
+        "seq",
+        "birth_date",
+        "sex",
+        "age",
+        "manufacturer_model_name",
+        "manufacturer",
+        "acquisition_date",
+        "site",
+    )
 
 
 # --- reading the table ---------------------------------------------------------------------------
+
 
 def test_official_table_is_read_whole(official):
     assert len(official) == 600
@@ -96,12 +131,23 @@ def test_official_table_is_read_whole(official):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_cells_are_stripped_and_empty_ones_undefined(tmp_path, encoding):
-    path = write_table(tmp_path / "t.csv", [" 4", " 19510122 ", "F", "", "Prisma ", "Siemens é",
-                                            "  ", "people"], encoding=encoding)
-    assert amos22.read_metadata_table(path) == [{
-        "seq": "0004", "birth_date": "19510122", "sex": "F", "age": "UND",
-        "manufacturer_model_name": "Prisma", "manufacturer": "Siemens é",
-        "acquisition_date": "UND", "site": "people"}]
+    path = write_table(
+        tmp_path / "t.csv",
+        [" 4", " 19510122 ", "F", "", "Prisma ", "Siemens é", "  ", "people"],
+        encoding=encoding,
+    )
+    assert amos22.read_metadata_table(path) == [
+        {
+            "seq": "0004",
+            "birth_date": "19510122",
+            "sex": "F",
+            "age": "UND",
+            "manufacturer_model_name": "Prisma",
+            "manufacturer": "Siemens é",
+            "acquisition_date": "UND",
+            "site": "people",
+        }
+    ]
 
 
 @pytest.mark.parametrize("number", ["4", "0004", "4.0", "4.00", "00004", " 4 "])
@@ -120,10 +166,12 @@ def test_a_bad_id_is_refused_with_its_line(tmp_path, number):
 
 
 def test_columns_are_found_by_name_and_extra_ones_ignored(tmp_path):
-    path = write_table(tmp_path / "t.csv", ["note", *"gfedcba", "9"],
-                       header=["extra", *reversed(HEADER)])
-    assert amos22.read_metadata_table(path) == [dict(zip(("seq", *amos22.METADATA),
-                                                         ("0009", *"abcdefg")))]
+    path = write_table(
+        tmp_path / "t.csv", ["note", *"gfedcba", "9"], header=["extra", *reversed(HEADER)]
+    )
+    assert amos22.read_metadata_table(path) == [
+        dict(zip(("seq", *amos22.METADATA), ("0009", *"abcdefg")))
+    ]
 
 
 def test_blank_lines_and_trailing_commas_are_harmless(tmp_path):
@@ -132,12 +180,22 @@ def test_blank_lines_and_trailing_commas_are_harmless(tmp_path):
     assert [found["seq"] for found in amos22.read_metadata_table(path)] == ["0001"]
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\n\n", b"amos_id;Site\n1;x\n", ",".join(HEADER[:-1]).encode(),
-    ",".join([*HEADER, "Site"]).encode(), ",".join(HEADER).encode("utf-16"),
-    (",".join(HEADER) + "\n1,a,b\n").encode(), (",".join(HEADER) + "\n1" + ",x" * 9).encode(),
-    ",".join(HEADER).encode() + b"\n1,\xff,b,c,d,e,f,g\n",
-    ",".join(HEADER).encode() + b'\n1,"a,b,c,d,e,f,g\n', b"PK\x03\x04" + bytes(range(256))])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n\n",
+        b"amos_id;Site\n1;x\n",
+        ",".join(HEADER[:-1]).encode(),
+        ",".join([*HEADER, "Site"]).encode(),
+        ",".join(HEADER).encode("utf-16"),
+        (",".join(HEADER) + "\n1,a,b\n").encode(),
+        (",".join(HEADER) + "\n1" + ",x" * 9).encode(),
+        ",".join(HEADER).encode() + b"\n1,\xff,b,c,d,e,f,g\n",
+        ",".join(HEADER).encode() + b'\n1,"a,b,c,d,e,f,g\n',
+        b"PK\x03\x04" + bytes(range(256)),
+    ],
+)
 def test_what_is_no_metadata_table_is_refused_by_name(tmp_path, content):
     path = tmp_path / "t.csv"
     path.write_bytes(content)
@@ -168,12 +226,18 @@ def test_hostile_cells_stay_the_text_they_are(tmp_path):
 
 # --- the shifted ids -----------------------------------------------------------------------------
 
+
 def test_official_table_is_mended(official):
     metadata = amos22.Metadata(official)
     by_id = {(one["seq"], one["manufacturer_model_name"]): one for one in official}
-    expected = {"0507": ("0506", "Prisma", "M"), "0600": ("0599", "Prisma", "F"),
-                "0500": ("0500", "Optima CT540", "M"), "0501": ("0500", "Ingenia", "F"),
-                "0539": ("0538", "Ingenia", "M"), "0540": ("0539", "Achieva", "M")}
+    expected = {
+        "0507": ("0506", "Prisma", "M"),
+        "0600": ("0599", "Prisma", "F"),
+        "0500": ("0500", "Optima CT540", "M"),
+        "0501": ("0500", "Ingenia", "F"),
+        "0539": ("0538", "Ingenia", "M"),
+        "0540": ("0539", "Achieva", "M"),
+    }
     for seq, (source, scanner, sex) in expected.items():
         source_row = by_id[source, scanner]
         assert metadata.of(seq) == {key: source_row[key] for key in amos22.METADATA}
@@ -201,8 +265,9 @@ def test_the_shift_explains_the_scanners_of_the_published_training_files(officia
 
 def test_a_plain_join_would_be_wrong_where_the_contract_says(official):
     metadata = amos22.Metadata(official)
-    plain = {one["seq"]: one for one in official
-             if one["manufacturer_model_name"] in amos22.MRI_SCANNERS}
+    plain = {
+        one["seq"]: one for one in official if one["manufacturer_model_name"] in amos22.MRI_SCANNERS
+    }
     files = [f"{number:04d}" for number in range(501, 600)]
     for key, n_wrong in (("sex", 50), ("manufacturer_model_name", 28)):
         assert sum(metadata.of(seq)[key] != plain[seq][key] for seq in files) == n_wrong
@@ -210,8 +275,9 @@ def test_a_plain_join_would_be_wrong_where_the_contract_says(official):
 
 @pytest.mark.parametrize("deleted", ["Optima CT540", "Ingenia"])
 def test_a_table_without_one_of_the_doubled_rows_is_still_mended(official, deleted):
-    rows = [one for one in official
-            if (one["seq"], one["manufacturer_model_name"]) != ("0500", deleted)]
+    rows = [
+        one for one in official if (one["seq"], one["manufacturer_model_name"]) != ("0500", deleted)
+    ]
     metadata = amos22.Metadata(rows)
     assert len(rows) == 599
     assert scanners(metadata, "0507", "0540", "0600") == ["Prisma", "Achieva", "Prisma"]
@@ -243,30 +309,46 @@ def test_shifted_and_mended_at_once_leaves_the_mri_files_undefined(official, men
 
 
 def test_an_unclear_mri_row_concerns_its_id_and_the_next():
-    rows = [row("0500", "Prisma"), row("0540", "Achieva"),  # shifted by one sign, mended by another
-            row("0541", "Optima CT540"), row("0300", "Prisma"), row("0301", "Prisma Fit"),
-            row("0500", "SOMATOM Force"), row("0400", "Brilliance16")]
+    rows = [
+        row("0500", "Prisma"),
+        row("0540", "Achieva"),  # shifted by one sign, mended by another
+        row("0541", "Optima CT540"),
+        row("0300", "Prisma"),
+        row("0301", "Prisma Fit"),
+        row("0500", "SOMATOM Force"),
+        row("0400", "Brilliance16"),
+    ]
     metadata = amos22.Metadata(rows)
-    assert scanners(metadata, "0500", "0541", "0400") == ["SOMATOM Force", "Optima CT540",
-                                                          "Brilliance16"]
+    assert scanners(metadata, "0500", "0541", "0400") == [
+        "SOMATOM Force",
+        "Optima CT540",
+        "Brilliance16",
+    ]
     assert scanners(metadata, "0501", "0540", "0300", "0301") == ["UND"] * 4
     assert metadata.missing(["0300", "0301", "0501", "0540", "0302"]) == ["0302"]
     assert len(metadata.faults) == 1
 
 
 def test_contradicting_ct_rows_do_not_settle_an_unclear_id():
-    rows = [row("0500", "Prisma"), row("0600", "Prisma"), row("0501", "Aquilion ONE"),
-            row("0501", "Aquilion ONE", sex="M")]
+    rows = [
+        row("0500", "Prisma"),
+        row("0600", "Prisma"),
+        row("0501", "Aquilion ONE"),
+        row("0501", "Aquilion ONE", sex="M"),
+    ]
     metadata = amos22.Metadata(rows)
     assert scanners(metadata, "0501") == ["UND"]
     assert [name for name, _ in metadata.faults] == ["metadata table", "amos_0501"]
 
 
-@pytest.mark.parametrize("rows", [
-    [row("0007", "Aquilion ONE"), row("0007", "Prisma")],
-    [row("0500", "Ingenia")],
-    [row("0539", "Achieva"), row("0540", "Prisma")],
-])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row("0007", "Aquilion ONE"), row("0007", "Prisma")],
+        [row("0500", "Ingenia")],
+        [row("0539", "Achieva"), row("0540", "Prisma")],
+    ],
+)
 def test_each_sign_of_the_shift_is_enough(rows):
     metadata = amos22.Metadata(rows)
     assert "one too low" in metadata.notes[0]
@@ -276,10 +358,13 @@ def test_each_sign_of_the_shift_is_enough(rows):
         assert scanners(metadata, seq) == [one["manufacturer_model_name"]]
 
 
-@pytest.mark.parametrize("rows", [
-    [row("0600", "Prisma"), row("0507", "SIGNA HDe")],
-    [row("0540", "Achieva"), row("0539", "Ingenia")],
-])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row("0600", "Prisma"), row("0507", "SIGNA HDe")],
+        [row("0540", "Achieva"), row("0539", "Ingenia")],
+    ],
+)
 def test_each_sign_of_mending_is_enough(rows):
     metadata = amos22.Metadata(rows)
     assert (metadata.notes, metadata.faults) == ([], [])
@@ -287,11 +372,14 @@ def test_each_sign_of_mending_is_enough(rows):
         assert scanners(metadata, one["seq"]) == [one["manufacturer_model_name"]]
 
 
-@pytest.mark.parametrize("rows", [
-    [row("0507", "Prisma")],
-    [row("0539", "Achieva"), row("0541", "Achieva")],
-    [row("0007", "Aquilion ONE"), row("0510", "Ingenia")],
-])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row("0507", "Prisma")],
+        [row("0539", "Achieva"), row("0541", "Achieva")],
+        [row("0007", "Aquilion ONE"), row("0510", "Ingenia")],
+    ],
+)
 def test_a_table_too_small_to_judge_is_joined_as_it_is_and_says_so(rows):
     metadata = amos22.Metadata(rows)
     (note,) = metadata.notes
@@ -307,8 +395,13 @@ def test_a_table_without_mri_rows_is_joined_in_silence():
 
 
 def test_two_different_rows_of_an_id_are_reported_and_undefined():
-    metadata = amos22.Metadata([row("0001", "Aquilion ONE", age="060Y"),
-                                row("0001", "Aquilion ONE", age="061Y"), row("0002", "Prisma Fit")])
+    metadata = amos22.Metadata(
+        [
+            row("0001", "Aquilion ONE", age="060Y"),
+            row("0001", "Aquilion ONE", age="061Y"),
+            row("0002", "Prisma Fit"),
+        ]
+    )
     ((name, error),) = metadata.faults
     assert name == "amos_0001"
     assert "age 060Y or 061Y" in str(error)

@@ -1,4 +1,5 @@
 """The made-up archive: deterministic, anatomically right, as messy as promised."""
+
 import csv
 import dataclasses
 import hashlib
@@ -27,20 +28,41 @@ OFFICIAL = ROOT.parent / "shared" / "data" / "labeled_data_meta_0000_0599.csv"
 MIDDLE_SHAPE = (64, 52, 40)  # large enough for every organ
 IN_3D, IN_SLICE = np.ones((3, 3, 3)), np.ones((3, 3))
 # Plausible sizes (ml) of an adult's organs, by label.
-PLAUSIBLE_ML = {1: (90, 300), 2: (90, 220), 3: (90, 220), 4: (8, 40), 5: (6, 30), 6: (900, 1700),
-                7: (150, 450), 8: (45, 130), 9: (45, 130), 10: (30, 100), 11: (1, 6), 12: (1, 6),
-                13: (40, 110), 14: (70, 250), 15: (15, 90)}
+PLAUSIBLE_ML = {
+    1: (90, 300),
+    2: (90, 220),
+    3: (90, 220),
+    4: (8, 40),
+    5: (6, 30),
+    6: (900, 1700),
+    7: (150, 450),
+    8: (45, 130),
+    9: (45, 130),
+    10: (30, 100),
+    11: (1, 6),
+    12: (1, 6),
+    13: (40, 110),
+    14: (70, 250),
+    15: (15, 90),
+}
 
 
 def contents(root_dir):
-    return {path.relative_to(root_dir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root_dir.rglob("*"))
-            if path.is_file() and path.name != provenance.FILE_NAME}
+    return {
+        path.relative_to(root_dir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root_dir.rglob("*"))
+        if path.is_file() and path.name != provenance.FILE_NAME
+    }
 
 
 def run(*words, cwd):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], cwd=cwd,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def true_mask(made):
@@ -52,8 +74,11 @@ def centre_mm(mask, value, affine):
 
 
 def n_regions(mask, structure):
-    return sum(ndi.label(mask[box] == value, structure)[1]
-               for value, box in enumerate(ndi.find_objects(mask), 1) if box)
+    return sum(
+        ndi.label(mask[box] == value, structure)[1]
+        for value, box in enumerate(ndi.find_objects(mask), 1)
+        if box
+    )
 
 
 def n_single_regions_in_slices(mask):
@@ -69,8 +94,9 @@ def n_single_regions_in_slices(mask):
 @pytest.fixture(scope="module")
 def scans():
     """Half of the default plan at the default shape; made once, as it takes seconds."""
-    return [abdomen.scan(sample, amos22_archive.DEFAULT_SHAPE)
-            for sample in amos22_archive.plan()[::2]]
+    return [
+        abdomen.scan(sample, amos22_archive.DEFAULT_SHAPE) for sample in amos22_archive.plan()[::2]
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +247,11 @@ def test_intensities(scans):
         else:
             assert volume.min() >= 0 and 100 < liver.mean() < 260 and air.mean() < 40
             # The bias field makes one organ's intensity differ from place to place.
-            parts = [part[part > 0].mean() for part in np.array_split(
-                np.where(mask == 6, volume, 0), 4, axis=2) if (part > 0).sum() > 500]
+            parts = [
+                part[part > 0].mean()
+                for part in np.array_split(np.where(mask == 6, volume, 0), 4, axis=2)
+                if (part > 0).sum() > 500
+            ]
             assert np.ptp(parts) > 2
 
 
@@ -340,8 +369,7 @@ def test_scaled_file_holds_the_same_intensities(tmp_path):
     sample = next(sample for sample in amos22_archive.plan() if sample.scaling)
     made = abdomen.scan(sample, (20, 16, 10))
     header = scan_files.header((20, 16, 10), "int16", made.affine, "both", sample.scaling)
-    scan_files.write(tmp_path / "scaled.nii.gz", header,
-                               abdomen.volume_slices(made))
+    scan_files.write(tmp_path / "scaled.nii.gz", header, abdomen.volume_slices(made))
     expected = np.stack(list(abdomen.volume_slices(made)), axis=2)
     assert (nib.load(tmp_path / "scaled.nii.gz").get_fdata() == expected).all()
 
@@ -372,8 +400,13 @@ def test_plan_covers_what_users_meet():
     samples = amos22_archive.plan()
     assert len(samples) == 11
     ct, mri = ([s for s in samples if s.modality == kind] for kind in ("CT", "MRI"))
-    assert {s.scanner for s in ct} == {"Aquilion ONE", "Brilliance16", "SOMATOM Force",
-                                       "Optima CT660", "Optima CT540"}
+    assert {s.scanner for s in ct} == {
+        "Aquilion ONE",
+        "Brilliance16",
+        "SOMATOM Force",
+        "Optima CT660",
+        "Optima CT540",
+    }
     assert {s.scanner for s in mri} == {"Prisma", "Ingenia", "SIGNA HDe", "Achieva"}
     assert [s.seq for s in mri if s.scanner == "Achieva"] == ["0540"]
     for part in (ct, mri, ct[:4], mri[:4]):
@@ -405,13 +438,21 @@ def test_metadata_ids_are_shifted_like_the_official_ones():
     assert ids.count(500) == 2 and 600 not in ids
     models = {int(row["amos_id"]): row["Manufacturer's Model Name"] for row in rows}
     assert [number for number, model in models.items() if model == "Achieva"] == [539]
-    by_id = {(int(row["amos_id"]), row["Manufacturer's Model Name"] in amos22_archive._MRI_MODELS
-              or row["Manufacturer's Model Name"] == "Achieva"): row for row in rows}
+    by_id = {
+        (
+            int(row["amos_id"]),
+            row["Manufacturer's Model Name"] in amos22_archive._MRI_MODELS
+            or row["Manufacturer's Model Name"] == "Achieva",
+        ): row
+        for row in rows
+    }
     for sample in amos22_archive.plan():
         is_mri = sample.modality == "MRI"
         row = by_id[int(sample.seq) - is_mri, is_mri]
         assert (row["Patient's Sex"], row["Manufacturer's Model Name"]) == (
-            sample.sex, sample.scanner)
+            sample.sex,
+            sample.scanner,
+        )
         plain = by_id.get((int(sample.seq), True))
         if is_mri and plain:  # joining by the plain id gives the wrong sex
             assert plain["Patient's Sex"] != sample.sex
@@ -428,8 +469,10 @@ def test_metadata_is_written_like_the_official_table():
         assert (row["Manufacturer's Model Name"], row["Manufacturer"]) in makers
         age = row["Patient's Age"]
         assert age == "" or (len(age) == 4 and age.endswith("Y") and 18 <= int(age[:3]) <= 86)
-        assert all(len(row[name]) == 8 and row[name].isdigit() for name in (
-            "Patient's Birth Date", "Acquisition Date"))
+        assert all(
+            len(row[name]) == 8 and row[name].isdigit()
+            for name in ("Patient's Birth Date", "Acquisition Date")
+        )
 
 
 def test_dataset_json_lists_what_is_there(archive):
@@ -437,10 +480,13 @@ def test_dataset_json_lists_what_is_there(archive):
     content = json.loads((root_dir / "archive/amos22/dataset.json").read_text("utf-8"))
     assert content["labels"]["8"] == "arota" and content["labels"]["15"] == "prostate/uterus"
     assert list(content["labels"]) == [str(value) for value in range(16)]
-    listed = {entry["image"] for name in ("training", "validation", "test")
-              for entry in content[name]}
-    on_disk = {"./" + image_path(root_dir, sample).relative_to(
-        root_dir / "archive/amos22").as_posix() for sample in samples.values()}
+    listed = {
+        entry["image"] for name in ("training", "validation", "test") for entry in content[name]
+    }
+    on_disk = {
+        "./" + image_path(root_dir, sample).relative_to(root_dir / "archive/amos22").as_posix()
+        for sample in samples.values()
+    }
     assert listed == on_disk
     assert content["numTraining"] == len(content["training"]) == 6
     assert all("label" not in entry for entry in content["test"])
@@ -463,8 +509,7 @@ def test_finished_samples_are_kept_and_lost_files_come_back(tmp_path):
     samples = phantoms.build_archive(tmp_path)
     before = contents(tmp_path)
     settings = amos22_archive.Settings(phantoms.SHAPE, 4, 4, 0, phantoms.SPACING_MM)
-    again = [amos22_archive.write_sample(sample, tmp_path, settings)
-             for sample in samples.values()]
+    again = [amos22_archive.write_sample(sample, tmp_path, settings) for sample in samples.values()]
     assert all(isinstance(result, runner.Finished) for result in again)
     image_path(tmp_path, samples["0001"], "labels").unlink()
     leftover = tmp_path / "archive" / "amos22" / "imagesTr" / ".part~other~1~1~0"
@@ -533,8 +578,13 @@ def test_script_refuses(tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert str(tmp_path / "archive") in done.stderr
     assert contents(tmp_path) == {}
-    for words in (("--shape", 7, 8, 900), ("--shape", 1, 8, 9), ("--samples", 501, 0),
-                  ("--seed", -1), ("--shape", 7, 8)):
+    for words in (
+        ("--shape", 7, 8, 900),
+        ("--shape", 1, 8, 9),
+        ("--samples", 501, 0),
+        ("--seed", -1),
+        ("--shape", 7, 8),
+    ):
         done = run("--root_dir", tmp_path / "new", *words, cwd=tmp_path)
         assert done.returncode == 2, words
     assert not (tmp_path / "new").exists()
@@ -548,11 +598,17 @@ def test_script_names_a_folder_it_cannot_write_to(tmp_path):
 
 
 def test_help_needs_no_image_library(tmp_path):
-    done = subprocess.run([sys.executable, "-X", "importtime", str(SCRIPT), "--help"], cwd=tmp_path,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(SCRIPT), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0
     for option in ("--root_dir", "--samples", "--shape", "--seed", "--workers", "--overwrite"):
         assert option in done.stdout
-    imported = {line.rpartition("|")[2].strip().partition(".")[0]
-                for line in done.stderr.splitlines()}
+    imported = {
+        line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()
+    }
     assert not imported & {"nibabel", "scipy", "cc3d", "openpyxl"}

@@ -1,4 +1,5 @@
 """What is found in an archive, and what its headers say."""
+
 import gzip
 import json
 import os
@@ -36,7 +37,7 @@ def touch(path, content=b"x"):
 def patched(path, offset, content):
     """Overwrite bytes of the uncompressed file, so that the gzip around them stays sound."""
     raw = bytearray(gzip.decompress(path.read_bytes()))
-    raw[offset:offset + len(content)] = content
+    raw[offset : offset + len(content)] = content
     path.write_bytes(gzip.compress(bytes(raw), mtime=0))
     return path
 
@@ -62,18 +63,30 @@ def warned(file):
 
 # --- finding files -------------------------------------------------------------------------------
 
+
 def test_files_come_by_sample_and_volume_before_mask(tmp_path):
-    for name in ("z/labelsTr/amos_0002", "imagesVa/amos_0001", "a b/größe/imagesTr/amos_0002",
-                 "labelsVa/amos_0001", "imagesTs/amos_0010"):
+    for name in (
+        "z/labelsTr/amos_0002",
+        "imagesVa/amos_0001",
+        "a b/größe/imagesTr/amos_0002",
+        "labelsVa/amos_0001",
+        "imagesTs/amos_0010",
+    ):
         touch(tmp_path / f"{name}.nii.gz")
     contents = archive.find(tmp_path, amos22)
     assert [file.relative_path for file in contents.files] == [
-        "imagesVa/amos_0001.nii.gz", "labelsVa/amos_0001.nii.gz",
-        "a b/größe/imagesTr/amos_0002.nii.gz", "z/labelsTr/amos_0002.nii.gz",
-        "imagesTs/amos_0010.nii.gz"]
+        "imagesVa/amos_0001.nii.gz",
+        "labelsVa/amos_0001.nii.gz",
+        "a b/größe/imagesTr/amos_0002.nii.gz",
+        "z/labelsTr/amos_0002.nii.gz",
+        "imagesTs/amos_0010.nii.gz",
+    ]
     first = contents.files[0]
-    assert (first.sample, first.type, str(first)) == ("amos_0001", "v3d",
-                                                      "imagesVa/amos_0001.nii.gz")
+    assert (first.sample, first.type, str(first)) == (
+        "amos_0001",
+        "v3d",
+        "imagesVa/amos_0001.nii.gz",
+    )
     assert first.subset == "val"
     assert first.columns == {"subset": "val", "seq": "0001", "type": "v3d"}
     assert (contents.failures, contents.ignored, contents.n_clutter) == ([], [], 0)
@@ -81,9 +94,16 @@ def test_files_come_by_sample_and_volume_before_mask(tmp_path):
 
 def test_clutter_is_counted_and_nothing_else_happens(tmp_path):
     touch(tmp_path / "imagesTr/amos_0001.nii.gz")
-    for name in (".DS_Store", "imagesTr/.DS_Store", "imagesTr/._amos_0001.nii.gz", "._imagesTr",
-                 "__MACOSX/imagesTr/amos_0001.nii.gz", "__MACOSX/dataset.json",
-                 "imagesTr/.part~host~1~2~3", "._x/imagesTr/amos_0001.nii.gz"):
+    for name in (
+        ".DS_Store",
+        "imagesTr/.DS_Store",
+        "imagesTr/._amos_0001.nii.gz",
+        "._imagesTr",
+        "__MACOSX/imagesTr/amos_0001.nii.gz",
+        "__MACOSX/dataset.json",
+        "imagesTr/.part~host~1~2~3",
+        "._x/imagesTr/amos_0001.nii.gz",
+    ):
         touch(tmp_path / name)
     contents = archive.find(tmp_path, amos22)
     assert [str(file) for file in contents.files] == ["imagesTr/amos_0001.nii.gz"]
@@ -98,24 +118,41 @@ def test_clutter_above_the_root_does_not_count(tmp_path):
 
 
 def test_foreign_images_are_ignored_by_name_and_other_files_kept_apart(tmp_path):
-    for name in ("imagesTr/amos_1.nii.gz", "imagesTr/amos_0001.nii", "amos_0002.nii.gz", "x.NII.GZ",
-                 "dataset.json", "sub/labeled_data_meta_0000_0599.csv", "readme.md"):
+    for name in (
+        "imagesTr/amos_1.nii.gz",
+        "imagesTr/amos_0001.nii",
+        "amos_0002.nii.gz",
+        "x.NII.GZ",
+        "dataset.json",
+        "sub/labeled_data_meta_0000_0599.csv",
+        "readme.md",
+    ):
         touch(tmp_path / name)
     contents = archive.find(tmp_path, amos22)
     assert contents.files == []
-    assert contents.ignored == ["amos_0002.nii.gz", "imagesTr/amos_0001.nii",
-                                "imagesTr/amos_1.nii.gz", "x.NII.GZ"]
+    assert contents.ignored == [
+        "amos_0002.nii.gz",
+        "imagesTr/amos_0001.nii",
+        "imagesTr/amos_1.nii.gz",
+        "x.NII.GZ",
+    ]
     assert contents.matching("dataset.json") == ["dataset.json"]
     assert contents.matching("labeled_data_meta_*.csv") == ["sub/labeled_data_meta_0000_0599.csv"]
 
 
 def test_the_same_seq_and_type_twice_is_left_out_and_both_are_named(tmp_path):
-    for name in ("one/imagesTr/amos_0001", "two/imagesVa/amos_0001", "one/labelsTr/amos_0001",
-                 "one/imagesTr/amos_0002"):
+    for name in (
+        "one/imagesTr/amos_0001",
+        "two/imagesVa/amos_0001",
+        "one/labelsTr/amos_0001",
+        "one/imagesTr/amos_0002",
+    ):
         touch(tmp_path / f"{name}.nii.gz")
     contents = archive.find(tmp_path, amos22)
-    assert [str(file) for file in contents.files] == ["one/labelsTr/amos_0001.nii.gz",
-                                                      "one/imagesTr/amos_0002.nii.gz"]
+    assert [str(file) for file in contents.files] == [
+        "one/labelsTr/amos_0001.nii.gz",
+        "one/imagesTr/amos_0002.nii.gz",
+    ]
     ((name, error),) = contents.failures
     assert (name, error.code) == ("amos_0001", "double")
     for path in ("one/imagesTr/amos_0001.nii.gz", "two/imagesVa/amos_0001.nii.gz"):
@@ -133,8 +170,10 @@ def test_folder_links_are_followed_but_every_folder_is_looked_at_once(tmp_path):
     (root / "zz/self").symlink_to(root / "zz")
     (tmp_path / "elsewhere/back").symlink_to(root)
     contents = archive.find(root, amos22)
-    assert [str(file) for file in contents.files] == ["again/imagesTr/amos_0001.nii.gz",
-                                                      "zz/imagesTr/amos_0002.nii.gz"]
+    assert [str(file) for file in contents.files] == [
+        "again/imagesTr/amos_0001.nii.gz",
+        "zz/imagesTr/amos_0002.nii.gz",
+    ]
     assert contents.failures == []
 
 
@@ -187,7 +226,7 @@ def test_paths_that_no_table_can_hold_are_left_out_and_shown_escaped(tmp_path, f
     assert contents.files == []
     ((name, error),) = contents.failures
     assert error.code == "name"
-    assert f"{name}\n{error}\n{error.file}".encode("utf-8").isascii()
+    assert f"{name}\n{error}\n{error.file}".encode().isascii()
     assert "\n" not in name + str(error)
 
 
@@ -200,17 +239,30 @@ def test_listed_names_stop_at_ten():
 
 # --- headers -------------------------------------------------------------------------------------
 
+
 def test_a_row_says_what_the_header_says(tmp_path):
     put(tmp_path / "x/imagesTr/amos_0001.nii.gz")
     ((_, description),) = described(tmp_path)
     row = dict(description.row)
     matrix = row.pop("transform")
     assert row == {
-        "file_path": "x/imagesTr/amos_0001.nii.gz", "subset": "train", "seq": "0001",
-        "type": "v3d", "szx": 7, "szy": 8, "szz": 9, "spx": 1.5, "spy": 2.0, "spz": 5.0,
-        "orientation_from": "RPI", "orientation_to": "LAS", "dtype": "int16"}
-    assert matrix == ("[[-1.5 0.0 0.0 10.0]\n [0.0 2.0 0.0 -20.0]\n [0.0 0.0 5.0 30.0]\n "
-                      "[0.0 0.0 0.0 1.0]]")
+        "file_path": "x/imagesTr/amos_0001.nii.gz",
+        "subset": "train",
+        "seq": "0001",
+        "type": "v3d",
+        "szx": 7,
+        "szy": 8,
+        "szz": 9,
+        "spx": 1.5,
+        "spy": 2.0,
+        "spz": 5.0,
+        "orientation_from": "RPI",
+        "orientation_to": "LAS",
+        "dtype": "int16",
+    }
+    assert matrix == (
+        "[[-1.5 0.0 0.0 10.0]\n [0.0 2.0 0.0 -20.0]\n [0.0 0.0 5.0 30.0]\n [0.0 0.0 0.0 1.0]]"
+    )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64", ">i2"])
@@ -234,8 +286,10 @@ def test_scaling_does_not_change_the_dtype_on_disk(tmp_path):
 def test_an_oblique_grid_and_a_qform_alone(tmp_path):
     angle = np.radians(10)
     turned = AFFINE.copy()
-    turned[1:3, 1:3] = [[2 * np.cos(angle), -5 * np.sin(angle)],
-                        [2 * np.sin(angle), 5 * np.cos(angle)]]
+    turned[1:3, 1:3] = [
+        [2 * np.cos(angle), -5 * np.sin(angle)],
+        [2 * np.sin(angle), 5 * np.cos(angle)],
+    ]
     image = nib.Nifti1Image(np.zeros(SHAPE, np.uint16), turned)
     image.set_qform(turned, 1)
     image.set_sform(None, 0)
@@ -244,8 +298,9 @@ def test_an_oblique_grid_and_a_qform_alone(tmp_path):
     ((_, description),) = described(tmp_path)
     assert description.row["orientation_to"] == "Oblique(closest to LAS)"
     assert description.row["orientation_from"] == "Oblique(closest to RPI)"
-    np.testing.assert_allclose([description.row[key] for key in ("spx", "spy", "spz")],
-                               [1.5, 2, 5], atol=1e-5)
+    np.testing.assert_allclose(
+        [description.row[key] for key in ("spx", "spy", "spz")], [1.5, 2, 5], atol=1e-5
+    )
     np.testing.assert_allclose(description.affine, turned, atol=1e-4)
 
 
@@ -320,10 +375,24 @@ def damage_by_a_dead_link(path):
     path.symlink_to("nowhere.nii.gz")
 
 
-@pytest.mark.parametrize("damage", [
-    damage_by_cutting, damage_the_trailer, damage_the_magic, damage_by_emptying, damage_by_text,
-    damage_by_a_header_alone, damage_by_frames, damage_by_a_claim, damage_by_negative_size,
-    damage_the_affine, damage_by_a_flat_affine, damage_by_a_pipe, damage_by_a_dead_link])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_by_cutting,
+        damage_the_trailer,
+        damage_the_magic,
+        damage_by_emptying,
+        damage_by_text,
+        damage_by_a_header_alone,
+        damage_by_frames,
+        damage_by_a_claim,
+        damage_by_negative_size,
+        damage_the_affine,
+        damage_by_a_flat_affine,
+        damage_by_a_pipe,
+        damage_by_a_dead_link,
+    ],
+)
 def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
     path = put(tmp_path / "imagesTr/amos_0001.nii.gz")
     damage(path)
@@ -331,8 +400,9 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
     with pytest.raises(errors.DamagedFileError, match="amos_0001.nii.gz") as caught:
         archive.describe(file)
     assert "\n" not in str(caught.value)
-    assert archive.size_bytes(file) == (0 if stat.S_ISFIFO(os.lstat(path).st_mode)
-                                        or path.is_symlink() else path.stat().st_size)
+    assert archive.size_bytes(file) == (
+        0 if stat.S_ISFIFO(os.lstat(path).st_mode) or path.is_symlink() else path.stat().st_size
+    )
 
 
 def test_check_content_finds_a_flipped_bit_that_the_header_does_not_show(tmp_path):
@@ -357,6 +427,7 @@ def test_several_gzip_members_are_legal(tmp_path):
 
 # --- pairs ---------------------------------------------------------------------------------------
 
+
 def test_masks_alone_carry_the_norm_of_the_difference(tmp_path):
     moved = AFFINE.copy()
     moved[0, 3] += 3
@@ -369,8 +440,13 @@ def test_masks_alone_carry_the_norm_of_the_difference(tmp_path):
     put(tmp_path / "labelsVa/amos_0004.nii.gz", dtype=np.uint16)
     rows, messages = archive.compare_pairs(described(tmp_path))
     assert [(row["seq"], row["type"], row["diff_trans_f_norm"]) for row in rows] == [
-        ("0001", "v3d", None), ("0001", "m3d", 5.0), ("0002", "v3d", None), ("0002", "m3d", 0.0),
-        ("0003", "v3d", None), ("0004", "m3d", None)]
+        ("0001", "v3d", None),
+        ("0001", "m3d", 5.0),
+        ("0002", "v3d", None),
+        ("0002", "m3d", 0.0),
+        ("0003", "v3d", None),
+        ("0004", "m3d", None),
+    ]
     assert messages == []
 
 
@@ -388,6 +464,7 @@ def test_a_pair_of_unequal_size_or_subset_is_warned_about(tmp_path):
 
 # --- dataset.json and tables ---------------------------------------------------------------------
 
+
 def check_json(root):
     return archive.check_dataset_json(root, archive.find(root, amos22), amos22)
 
@@ -395,20 +472,34 @@ def check_json(root):
 def test_a_dataset_json_that_fits_says_nothing(tmp_path):
     for name in ("imagesTr/amos_0001", "labelsTr/amos_0001", "imagesTs/amos_0002"):
         touch(tmp_path / f"release/{name}.nii.gz")
-    touch(tmp_path / "release/dataset.json", json.dumps({
-        "labels": {"8": "arota"}, "numTraining": 1,
-        "training": [{"image": "./imagesTr/amos_0001.nii.gz",
-                      "label": "./labelsTr/amos_0001.nii.gz"}],
-        "test": ["imagesTs/amos_0002.nii.gz"]}).encode("utf-8-sig"))
+    touch(
+        tmp_path / "release/dataset.json",
+        json.dumps(
+            {
+                "labels": {"8": "arota"},
+                "numTraining": 1,
+                "training": [
+                    {"image": "./imagesTr/amos_0001.nii.gz", "label": "./labelsTr/amos_0001.nii.gz"}
+                ],
+                "test": ["imagesTs/amos_0002.nii.gz"],
+            }
+        ).encode("utf-8-sig"),
+    )
     assert check_json(tmp_path) == []
 
 
 def test_another_split_in_dataset_json_is_named_and_the_folder_stays(tmp_path):
     touch(tmp_path / "imagesVa/amos_0001.nii.gz")
     touch(tmp_path / "imagesTr/amos_0002.nii.gz")
-    touch(tmp_path / "dataset.json", json.dumps({
-        "training": [{"image": "./imagesVa/amos_0001.nii.gz"}],
-        "validation": [{"image": "./imagesVa/amos_0002.nii.gz"}]}).encode())
+    touch(
+        tmp_path / "dataset.json",
+        json.dumps(
+            {
+                "training": [{"image": "./imagesVa/amos_0001.nii.gz"}],
+                "validation": [{"image": "./imagesVa/amos_0002.nii.gz"}],
+            }
+        ).encode(),
+    )
     ((name, text),) = check_json(tmp_path)
     assert name == "dataset.json"
     assert "2 files in another subset" in text
@@ -427,9 +518,19 @@ def test_files_of_dataset_json_that_are_not_on_disk_are_counted_and_named(tmp_pa
     assert text.endswith("./imagesTr/amos_0011.nii.gz and 3 more")
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"3", b"[" * 100_000,
-                                     b'{"training": 7}', b'{"training": [[], {"image": 4}]}',
-                                     b'{"test": {"image": ["x"]}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b"[" * 100_000,
+        b'{"training": 7}',
+        b'{"training": [[], {"image": 4}]}',
+        b'{"test": {"image": ["x"]}}',
+    ],
+)
 def test_a_dataset_json_that_makes_no_sense_is_a_warning(tmp_path, content):
     touch(tmp_path / "imagesTr/amos_0001.nii.gz")
     touch(tmp_path / "dataset.json", content)
@@ -476,5 +577,8 @@ def test_summary_counts_everything(tmp_path):
     contents = archive.find(tmp_path, amos22)
     results = [(file, archive.describe(file)) for file in contents.files]
     assert archive.summary(contents, results, amos22.SUBSETS) == [
-        "train: 1 volumes, 0 masks", "val: 1 volumes, 0 masks", "test: 0 volumes, 0 masks",
-        "left out: 2 files; ignored: 1 other NIfTI files, 1 files of clutter"]
+        "train: 1 volumes, 0 masks",
+        "val: 1 volumes, 0 masks",
+        "test: 0 volumes, 0 masks",
+        "left out: 2 files; ignored: 1 other NIfTI files, 1 files of clutter",
+    ]

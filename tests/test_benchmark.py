@@ -1,4 +1,5 @@
 """The benchmark runs, and its numbers add up; how fast anything is, is not tested."""
+
 import json
 
 import benchmark
@@ -9,13 +10,16 @@ import pytest
 def test_small_run_reports_what_it_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "EXCEL_SAMPLES", 9)
     output = tmp_path / "figures.json"
-    result = click.testing.CliRunner().invoke(benchmark.main, [
-        "--shape", "20", "18", "16", "--samples", "4", "--stages", "02", "03", "denoise",
-        "--repeats", "1", "--root_dir", str(tmp_path / "scans"), "--output", str(output)])
+    words = "--shape 20 18 16 --samples 4 --stages 02 03 denoise --repeats 1".split()
+    places = ["--root_dir", str(tmp_path / "scans"), "--output", str(output)]
+    result = click.testing.CliRunner().invoke(benchmark.main, [*words, *places])
     assert result.exit_code == 0, result.output
     found = json.loads(output.read_text())
     assert [(row["stage"], row["items"]) for row in found["stages"]] == [
-        ("02", 4), ("03", 3), ("denoise", 3)]
+        ("02", 4),
+        ("03", 3),
+        ("denoise", 3),
+    ]
     for row in found["stages"]:
         assert 0 < row["floor_wall"] < row["ours_wall"] and row["plain_wall"] > 0
         assert row["floor_cpu"] < row["ours_cpu"] and row["parallel_wall"] > 0
@@ -26,8 +30,13 @@ def test_small_run_reports_what_it_measured(tmp_path, monkeypatch):
     shown = next(line for line in lines if line.startswith("denoise")).split()
     assert float(shown[2]) == pytest.approx(row["ours_wall"] / 3, abs=1e-3)
     assert float(shown[4]) == pytest.approx(row["plain_wall"] / row["ours_wall"], abs=0.06)
-    estimate = sum(row["ours_wall"] / row["items"] * {"02": 600}.get(row["stage"], 360)
-                   for row in found["stages"]) / 60
+    estimate = (
+        sum(
+            row["ours_wall"] / row["items"] * {"02": 600}.get(row["stage"], 360)
+            for row in found["stages"]
+        )
+        / 60
+    )
     assert f"{estimate:.1f} min" in next(line for line in lines if line.startswith("600 scans"))
 
 

@@ -1,4 +1,5 @@
 """Binary masks and what they say of their multi-label mask, below the command line."""
+
 import gzip
 
 import nibabel as nib
@@ -37,8 +38,10 @@ def test_write_says_finished_the_second_time(sample):
     assert binary_masks.write(sample, NAMES) == runner.Finished(0)
     assert binary_masks.write(sample, NAMES, overwrite=True) == 3
     assert [path.name for path in paths_of(sample).values()] == [
-        "amos_0001_mask_00_background.nii.gz", "amos_0001_mask_01_right_kidney.nii.gz",
-        "amos_0001_mask_07_liver.nii.gz"]
+        "amos_0001_mask_00_background.nii.gz",
+        "amos_0001_mask_01_right_kidney.nii.gz",
+        "amos_0001_mask_07_liver.nii.gz",
+    ]
 
 
 def test_a_file_of_other_compression_is_the_same_file(sample):
@@ -90,8 +93,9 @@ def test_a_label_without_its_binary_mask_is_named(sample):
     paths_of(sample)[7].unlink()
     with pytest.raises(errors.DatasetError, match="none for label 7.*routine 04"):
         consistency(sample)
-    assert binary_masks.unnamed_labels(nifti.read_mask(sample.mask_path),
-                                       sample.binary_mask_paths()) == [7]
+    assert binary_masks.unnamed_labels(
+        nifti.read_mask(sample.mask_path), sample.binary_mask_paths()
+    ) == [7]
 
 
 def test_leftovers_go_only_with_overwrite_and_only_after_the_rest_is_written(sample):
@@ -105,9 +109,15 @@ def test_leftovers_go_only_with_overwrite_and_only_after_the_rest_is_written(sam
 
 
 def test_other_files_of_the_folder_are_none_of_its_business(sample):
-    others = [sample.directory / name for name in (
-        "amos_0002_mask_01_x.nii.gz", "amos_0001_mask_1_x.nii.gz", "amos_0001_mask_01_x.nii",
-        "my_amos_0001_mask_01_x.nii.gz")]
+    others = [
+        sample.directory / name
+        for name in (
+            "amos_0002_mask_01_x.nii.gz",
+            "amos_0001_mask_1_x.nii.gz",
+            "amos_0001_mask_01_x.nii",
+            "my_amos_0001_mask_01_x.nii.gz",
+        )
+    ]
     for path in others:
         path.write_bytes(b"x")
     assert binary_masks.write(sample, NAMES, overwrite=True) == 3

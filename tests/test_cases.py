@@ -1,4 +1,5 @@
 """Samples of a manifest as training takes them, and files that tell whether they were changed."""
+
 import json
 import os
 
@@ -9,14 +10,28 @@ from utils.exports import cases
 from utils.facts import amos22
 from utils.storage import manifest
 
-COLUMNS = ["ID", "subset", "volume", "mask", "mask_00_background", "mask_01_two_existence",
-           "mask_00_background_existence", "mask_01_two_existence_existence", "mask_02_lone"]
+COLUMNS = [
+    "ID",
+    "subset",
+    "volume",
+    "mask",
+    "mask_00_background",
+    "mask_01_two_existence",
+    "mask_00_background_existence",
+    "mask_01_two_existence_existence",
+    "mask_02_lone",
+]
 
 
 def write(path, sheet="Manifest", columns=(), **cells):
     """A manifest of one sample."""
-    row = {"ID": "amos_0001", "subset": "train", "volume": "only_here_v.nii.gz",
-           "mask": "only_here_m.nii.gz", **cells}
+    row = {
+        "ID": "amos_0001",
+        "subset": "train",
+        "volume": "only_here_v.nii.gz",
+        "mask": "only_here_m.nii.gz",
+        **cells,
+    }
     manifest.write(path, {sheet: manifest.Table([*COLUMNS, *columns], [row])})
     return path
 
@@ -38,7 +53,7 @@ def test_no_such_subset(tmp_path):
 
 
 def test_files_are_looked_for_when_asked(tmp_path):
-    case, = cases.read(write(tmp_path / "m.xlsx", mask="")).cases
+    (case,) = cases.read(write(tmp_path / "m.xlsx", mask="")).cases
     assert case.mask_path is None
     with pytest.raises(errors.DatasetError, match="no file .only_here_v.nii.gz."):
         case.volume_path
@@ -62,12 +77,19 @@ def test_relative_paths(tmp_path):
     assert cases.relative(tmp_path / "a/x", tmp_path / "link/d") == f"{tmp_path.as_posix()}/a/x"
 
 
-@pytest.mark.parametrize("scanners, expected", [
-    (["Prisma", "Achieva"], "MRI"), (["Aquilion ONE"], "CT"),
-    (["Prisma", "Aquilion ONE"], "CT_or_MRI")])
+@pytest.mark.parametrize(
+    "scanners, expected",
+    [
+        (["Prisma", "Achieva"], "MRI"),
+        (["Aquilion ONE"], "CT"),
+        (["Prisma", "Aquilion ONE"], "CT_or_MRI"),
+    ],
+)
 def test_modality(scanners, expected):
-    chosen = [cases.Case(str(number), "train", {"manufacturer_model_name": name}, None)
-              for number, name in enumerate(scanners)]
+    chosen = [
+        cases.Case(str(number), "train", {"manufacturer_model_name": name}, None)
+        for number, name in enumerate(scanners)
+    ]
     assert cases.modality(chosen, amos22) == expected
 
 

@@ -1,4 +1,5 @@
 """What all scripts share on the command line."""
+
 import fcntl
 import json
 import os
@@ -28,9 +29,12 @@ def work(number, factor=1):
     if number == 1:
         warnings.warn("is odd", errors.DataWarning, stacklevel=1)
     if number == 2:
-        raise errors.CasesError([
-            errors.DatasetError("f: shape", file="f", code="shape", expected=(1, 2), found=3),
-            errors.DamagedFileError("größe: damaged", file="größe")])
+        raise errors.CasesError(
+            [
+                errors.DatasetError("f: shape", file="f", code="shape", expected=(1, 2), found=3),
+                errors.DamagedFileError("größe: damaged", file="größe"),
+            ]
+        )
     return runner.Finished() if number == 3 else factor * number
 
 
@@ -43,9 +47,11 @@ def command(body, *options, images=True):
 
 def over(*numbers):
     """A routine that works on these samples."""
+
     def main(overwrite):
         outcome = cli.for_each_sample(work, numbers, 10)
         cli.finish(outcome, f"results {[value for _, value in outcome.results]}", f"{overwrite}")
+
     return command(main)
 
 
@@ -60,11 +66,19 @@ def in_process(tmp_path, body, *words, **options):
     """Run a script whose main holds these lines."""
     script = tmp_path / "script.py"
     lines = "".join(f"    {line}\n" for line in body.splitlines())
-    script.write_text('"""Help of the script."""\nimport warnings\n'
-                      'from utils import errors\nfrom utils.running import cli\n'
-                      f"@cli.routine(__doc__)\ndef main():\n{lines}main()\n")
-    return subprocess.run([sys.executable, script, *words], text=True, capture_output=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, **options)
+    script.write_text(
+        '"""Help of the script."""\nimport warnings\n'
+        "from utils import errors\nfrom utils.running import cli\n"
+        f"@cli.routine(__doc__)\ndef main():\n{lines}main()\n"
+    )
+    return subprocess.run(
+        [sys.executable, script, *words],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+        **options,
+    )
 
 
 # ---- outcome
@@ -73,8 +87,7 @@ def in_process(tmp_path, body, *words, **options):
 def test_all_done():
     result = run(over(0, 3, 4))
     assert result.exit_code == 0 and result.stderr == ""
-    assert result.stdout.splitlines() == [
-        "results [0, None, 40]", "False", SUMMARY.format(2, 1, 0)]
+    assert result.stdout.splitlines() == ["results [0, None, 40]", "False", SUMMARY.format(2, 1, 0)]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -82,7 +95,10 @@ def test_failures_are_named_and_counted(workers):
     result = run(over(*range(5)), "--workers", workers)
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
-        "WARNING 1: is odd", "FAILED 2: f: shape", "FAILED 2: größe: damaged"]
+        "WARNING 1: is odd",
+        "FAILED 2: f: shape",
+        "FAILED 2: größe: damaged",
+    ]
     assert result.stdout.splitlines()[-1] == SUMMARY.format(3, 1, 1)
 
 
@@ -101,10 +117,22 @@ def test_failures_file(tmp_path):
     path = tmp_path / "new folder" / "failures.jsonl"
     assert run(over(*range(5)), "--failures_file", path).exit_code == 1
     first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    assert first == {"sample": "2", "file": "f", "code": "shape", "expected": "(1, 2)",
-                     "found": "3", "reason": "f: shape"}
-    assert second == {"sample": "2", "file": "größe", "code": "damaged", "expected": None,
-                      "found": None, "reason": "größe: damaged"}
+    assert first == {
+        "sample": "2",
+        "file": "f",
+        "code": "shape",
+        "expected": "(1, 2)",
+        "found": "3",
+        "reason": "f: shape",
+    }
+    assert second == {
+        "sample": "2",
+        "file": "größe",
+        "code": "damaged",
+        "expected": None,
+        "found": None,
+        "reason": "größe: damaged",
+    }
     assert run(over(0), "--failures_file", path).exit_code == 0
     assert path.read_bytes() == b"", "no failures of an earlier run"
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -126,7 +154,8 @@ def test_failures_file_does_not_replace_another_file_of_the_command(tmp_path):
 
     target = tmp_path / "manifest.xlsx"
     result = click.testing.CliRunner().invoke(
-        main, ["--output_manifest_file", str(target), "--failures_file", str(target)])
+        main, ["--output_manifest_file", str(target), "--failures_file", str(target)]
+    )
     assert result.exit_code == 2 and "would replace --output_manifest_file" in result.stderr
     assert not target.exists()
 
@@ -145,12 +174,14 @@ def test_output_folder_that_is_a_link_to_nothing(tmp_path):
 def test_other_noun():
     def main():
         cli.finish(runner.Outcome(done=2), noun="file")
+
     assert run(command(main)).stdout == "files: 2 done, 0 skipped as finished, 0 failed\n"
 
 
 def test_without_the_options_of_a_run():
     def main():
         cli.finish(cli.for_each_sample(work, [0]))
+
     result = run(command(main, images=False))
     assert result.exit_code == 0 and result.stdout.startswith("samples: 1 done")
     assert run(command(main, images=False), "--workers", "1").exit_code == 2
@@ -159,9 +190,19 @@ def test_without_the_options_of_a_run():
 # ---- usage and data faults outside the loop
 
 
-@pytest.mark.parametrize("words", [
-    ["--workers", "0"], ["--workers", "-1"], ["--workers", "x"], ["--workers"], ["--unknown"],
-    ["--failures_file"], ["extra"], ["--quiet=1"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--workers", "0"],
+        ["--workers", "-1"],
+        ["--workers", "x"],
+        ["--workers"],
+        ["--unknown"],
+        ["--failures_file"],
+        ["extra"],
+        ["--quiet=1"],
+    ],
+)
 def test_wrong_usage(words):
     result = run(over(0), *words)
     assert (result.exit_code, result.stdout) == (2, "") and "Error" in result.stderr
@@ -171,8 +212,16 @@ def test_wrong_usage(words):
 def test_help(flag):
     result = run(over(0), flag)
     assert result.exit_code == 0
-    for text in ("Do something.", "python 09_x.py --a b", "--workers N", "[default: (all cores)",
-                 "--overwrite", "--quiet", "--failures_file PATH", "[default: (none)]"):
+    for text in (
+        "Do something.",
+        "python 09_x.py --a b",
+        "--workers N",
+        "[default: (all cores)",
+        "--overwrite",
+        "--quiet",
+        "--failures_file PATH",
+        "[default: (none)]",
+    ):
         assert text in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
 
@@ -180,6 +229,7 @@ def test_help(flag):
 def test_data_fault_is_a_line_for_each_case():
     def main():
         raise errors.CasesError([errors.DatasetError("one"), errors.DatasetError("two")])
+
     result = run(command(main))
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "Error: one\nError: two\n"
@@ -195,8 +245,9 @@ def test_stopped(tmp_path):
     line = "Stopped; no file is half written. The same command continues.\n"
     result = in_process(tmp_path, "raise KeyboardInterrupt")
     assert (result.returncode, result.stderr) == (130, line)
-    result = in_process(tmp_path, "import os, signal, time\n"
-                                  "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)")
+    result = in_process(
+        tmp_path, "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)"
+    )
     assert (result.returncode, result.stderr) == (143, line)
 
 
@@ -207,9 +258,10 @@ def test_handlers_are_put_back():
 
 
 def test_warnings_outside_the_loop_are_one_line(tmp_path):
-    result = in_process(tmp_path, "for _ in range(2):\n"
-                                  "    warnings.warn('ids are shifted', errors.DataWarning)\n"
-                                  "print('on')")
+    result = in_process(
+        tmp_path,
+        "for _ in range(2):\n    warnings.warn('ids are shifted', errors.DataWarning)\nprint('on')",
+    )
     assert (result.returncode, result.stdout) == (0, "on\n")
     assert result.stderr == "WARNING: ids are shifted\n" * 2
 
@@ -221,10 +273,18 @@ def test_reader_that_goes_away(tmp_path):
     script = "import click\nfor _ in range(10**4):\n    click.echo('x' * 100)"
     (tmp_path / "script.py").write_text(
         '"""Help."""\nfrom utils.running import cli\n@cli.routine(__doc__)\ndef main():\n    '
-        + script.replace("\n", "\n    ") + "\nmain()\n")
-    result = subprocess.run([sys.executable, tmp_path / "script.py"], stdout=writing, text=True,
-                            stderr=subprocess.PIPE, check=False, timeout=60,
-                            env={**os.environ, "PYTHONPATH": str(ROOT)})
+        + script.replace("\n", "\n    ")
+        + "\nmain()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        stdout=writing,
+        text=True,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     os.close(writing)
     assert result.returncode == 1 and "Traceback" not in result.stderr
 
@@ -242,30 +302,39 @@ def small_tree(tmp_path):
 def taking(kind):
     def main(path):
         click.echo(f"{type(path).__mro__[-2].__name__} {path}")
+
     return command(main, click.option("--path", type=kind), images=False)
 
 
 def test_existing_paths_are_given_as_paths(tree):
-    for kind, path in ((cli.FILE, tree / "grouped/label_map.yaml"), (cli.DIRECTORY, tree),
-                       (cli.OUTPUT_FILE, tree / "new/x"), (cli.OUTPUT_DIR, tree / "new"),
-                       (cli.OUTPUT_WORKBOOK, tree / "new/x.xlsx")):
+    for kind, path in (
+        (cli.FILE, tree / "grouped/label_map.yaml"),
+        (cli.DIRECTORY, tree),
+        (cli.OUTPUT_FILE, tree / "new/x"),
+        (cli.OUTPUT_DIR, tree / "new"),
+        (cli.OUTPUT_WORKBOOK, tree / "new/x.xlsx"),
+    ):
         assert run(taking(kind), "--path", path).stdout == f"PurePath {path}\n"
 
 
-@pytest.mark.parametrize(("kind", "wrong", "words"), [
-    (cli.FILE, "grouped/label_map.yml", "nearest that exists: {}/grouped/label_map.yaml"),
-    (cli.FILE, "label_map.yaml", "nearest that exists: {}/grouped/label_map.yaml"),
-    (cli.FILE, "grouped", "{}/grouped is not a file"),
-    (cli.DIRECTORY, "groupd", "nearest that exists: {}/grouped"),
-    (cli.DIRECTORY, "grouped/label_map.yaml", "is not a directory"),
-    (cli.DIRECTORY, "n" * 300, "nearest that exists: {}"),
-    (cli.FILE, "n" * 300, "nearest that exists: {}"),
-    (cli.OUTPUT_FILE, "n" * 300, None),
-    (cli.FILE, "grouped/label_map.yaml/x", "nearest that exists: {}"),
-    (cli.OUTPUT_FILE, "grouped", "{}/grouped is a folder"),
-    (cli.OUTPUT_DIR, "grouped/label_map.yaml", "is not a directory"),
-    (cli.OUTPUT_WORKBOOK, "x.csv", "should end in .xlsx"),
-    (cli.OUTPUT_WORKBOOK, "x.xlsx/", None)])
+@pytest.mark.parametrize(
+    ("kind", "wrong", "words"),
+    [
+        (cli.FILE, "grouped/label_map.yml", "nearest that exists: {}/grouped/label_map.yaml"),
+        (cli.FILE, "label_map.yaml", "nearest that exists: {}/grouped/label_map.yaml"),
+        (cli.FILE, "grouped", "{}/grouped is not a file"),
+        (cli.DIRECTORY, "groupd", "nearest that exists: {}/grouped"),
+        (cli.DIRECTORY, "grouped/label_map.yaml", "is not a directory"),
+        (cli.DIRECTORY, "n" * 300, "nearest that exists: {}"),
+        (cli.FILE, "n" * 300, "nearest that exists: {}"),
+        (cli.OUTPUT_FILE, "n" * 300, None),
+        (cli.FILE, "grouped/label_map.yaml/x", "nearest that exists: {}"),
+        (cli.OUTPUT_FILE, "grouped", "{}/grouped is a folder"),
+        (cli.OUTPUT_DIR, "grouped/label_map.yaml", "is not a directory"),
+        (cli.OUTPUT_WORKBOOK, "x.csv", "should end in .xlsx"),
+        (cli.OUTPUT_WORKBOOK, "x.xlsx/", None),
+    ],
+)
 def test_wrong_paths(tree, kind, wrong, words):
     result = run(taking(kind), "--path", f"{tree}/{wrong}")
     if words is None:
@@ -275,8 +344,9 @@ def test_wrong_paths(tree, kind, wrong, words):
     assert words.format(tree) in result.stderr and wrong.rstrip("/") in result.stderr
 
 
-@pytest.mark.parametrize("kind", [cli.FILE, cli.DIRECTORY, cli.OUTPUT_FILE, cli.OUTPUT_DIR,
-                                  cli.OUTPUT_WORKBOOK])
+@pytest.mark.parametrize(
+    "kind", [cli.FILE, cli.DIRECTORY, cli.OUTPUT_FILE, cli.OUTPUT_DIR, cli.OUTPUT_WORKBOOK]
+)
 def test_unset_shell_variable_is_not_the_current_folder(kind):
     result = run(taking(kind), "--path", "")
     assert (result.exit_code, result.stdout) == (2, "") and "empty" in result.stderr
@@ -299,6 +369,7 @@ def test_path_that_may_not_be_looked_at(tree, monkeypatch):
 def test_root_dir_option(tree):
     def main(root_dir):
         click.echo(root_dir)
+
     main = command(main, cli.root_dir_option)
     assert run(main, "--root_dir", tree).stdout == f"{tree}\n"
     assert run(main).exit_code == 2
@@ -308,6 +379,7 @@ def test_root_dir_option(tree):
 def test_pair_options(tree):
     def main(output_dir, archive_manifest):
         click.echo(f"{output_dir} {archive_manifest}")
+
     file = tree / "grouped/label_map.yaml"
     words = ["--output_dir", tree / "new", "--archive_manifest", file]
     result = run(command(main, cli.pair_options), *words)
@@ -317,28 +389,34 @@ def test_pair_options(tree):
 # ---- groups of values
 
 
-@pytest.mark.parametrize(("words", "groups"), [
-    ([], ()),
-    (["--subsets", "train"], (("train",),)),
-    (["--subsets", "train", "val"], (("train", "val"),)),
-    (["--subsets", "train", "val", "--subsets", "test"], (("train", "val"), ("test",))),
-    (["--subsets=train", "val"], (("train", "val"),)),
-    (["--subsets", "a=b", "c d", "ä"], (("a=b", "c d", "ä"),)),
-    (["--subsets", "train", "--quiet", "--subsets", "val"], (("train",), ("val",))),
-    (["--subsets", "", "x"], (("", "x"),)),
-])
+@pytest.mark.parametrize(
+    ("words", "groups"),
+    [
+        ([], ()),
+        (["--subsets", "train"], (("train",),)),
+        (["--subsets", "train", "val"], (("train", "val"),)),
+        (["--subsets", "train", "val", "--subsets", "test"], (("train", "val"), ("test",))),
+        (["--subsets=train", "val"], (("train", "val"),)),
+        (["--subsets", "a=b", "c d", "ä"], (("a=b", "c d", "ä"),)),
+        (["--subsets", "train", "--quiet", "--subsets", "val"], (("train",), ("val",))),
+        (["--subsets", "", "x"], (("", "x"),)),
+    ],
+)
 def test_groups(words, groups):
     seen = []
-    main = command(lambda subsets: seen.append(subsets),
-                   click.option("--subsets", cls=cli.GroupOption))
+    main = command(
+        lambda subsets: seen.append(subsets), click.option("--subsets", cls=cli.GroupOption)
+    )
     assert run(main, *words).exit_code == 0
     assert seen == [groups]
 
 
 def test_group_has_its_default():
     seen = []
-    main = command(lambda size: seen.append(size),
-                   click.option("--size", cls=cli.GroupOption, default=[("5", "5")]))
+    main = command(
+        lambda size: seen.append(size),
+        click.option("--size", cls=cli.GroupOption, default=[("5", "5")]),
+    )
     assert run(main).exit_code == 0 and seen == [(("5", "5"),)]
 
 
@@ -362,9 +440,15 @@ def on_a_terminal(tmp_path, *words):
         "def work(number):\n"
         "    if number == 1: raise errors.DatasetError('bad')\n"
         "@cli.routine(__doc__)\ndef main():\n"
-        "    cli.finish(cli.for_each_sample(work, range(3)))\nmain()\n")
-    with subprocess.Popen([sys.executable, script, *words], stdout=subprocess.PIPE, stderr=theirs,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True) as process:
+        "    cli.finish(cli.for_each_sample(work, range(3)))\nmain()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script, *words],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    ) as process:
         os.close(theirs)
         shown = b""
         try:
@@ -400,7 +484,8 @@ def test_help_imports_nothing_heavy(run_python):
         "main = cli.routine('x')(lambda: None)\n"
         "main(['--help'], standalone_mode=False)\n"
         "heavy = {'nibabel', 'scipy', 'openpyxl', 'cc3d', 'tqdm', 'yaml', 'numpy', 'pandas'}\n"
-        "print('imported', sorted(heavy & set(sys.modules)))")
+        "print('imported', sorted(heavy & set(sys.modules)))"
+    )
     assert result.stdout.splitlines()[-1] == "imported []", result.stderr
 
 

@@ -1,4 +1,5 @@
 """The option --scheduler: a Dask scheduler and plain workers on the loopback interface."""
+
 import contextlib
 import json
 import os
@@ -23,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SLOW_S = 60  # the machine may be busy
 needs_distributed = pytest.mark.skipif(
     shutil.which("dask", path=Path(sys.executable).parent) is None,
-    reason="distributed is not installed (requirements-cluster.txt)")
+    reason="distributed is not installed (requirements-cluster.txt)",
+)
 NAMES = ["a", "b", "c", "d", "e", "f"]
 
 
@@ -55,18 +57,40 @@ class Cluster:
         env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
         with open(self.folder / f"{kind}-{len(self.processes)}.log", "wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dask", kind, "--host", "127.0.0.1", "--no-dashboard",
-                 *map(str, words)], cwd=self.folder, env=env, stdout=log, stderr=log)
+                [
+                    sys.executable,
+                    "-m",
+                    "dask",
+                    kind,
+                    "--host",
+                    "127.0.0.1",
+                    "--no-dashboard",
+                    *map(str, words),
+                ],
+                cwd=self.folder,
+                env=env,
+                stdout=log,
+                stderr=log,
+            )
         self.processes.append(process)
         return process
 
     def add_worker(self, *words, **variables):
         """Start a worker and wait until it is there."""
         import distributed
+
         with distributed.Client(self.address, set_as_default=False) as client:
             n_workers = len(client.nthreads())
-            self._start("worker", self.address, "--local-directory", self.folder,
-                        "--death-timeout", "60", *words, **variables)
+            self._start(
+                "worker",
+                self.address,
+                "--local-directory",
+                self.folder,
+                "--death-timeout",
+                "60",
+                *words,
+                **variables,
+            )
             wait_for(lambda: len(client.nthreads()) > n_workers)
 
     def stop(self):
@@ -113,7 +137,7 @@ def test_results_warnings_and_failures_are_as_without_a_cluster(two_workers, tmp
     assert there.results == here.results and len(here.results) == len(NAMES) + 1
     assert (there.done, there.skipped, there.failed) == (len(NAMES), 1, 1)
     assert there.warnings == here.warnings and len(here.warnings) == len(paths)
-    (name, error), = there.failures
+    ((name, error),) = there.failures
     assert (name, error.code, error.found) == (str(tmp_path / "bad"), "bad", "3")
 
 
@@ -135,9 +159,17 @@ def test_no_samples(two_workers):
 def test_killed_worker_has_its_sample_done_by_another_and_largest_go_first(two_workers, tmp_path):
     paths = [tmp_path / name for name in NAMES]
     outcomes, steps = [], []
-    thread = threading.Thread(target=lambda: outcomes.append(
-        run(cluster_functions.wait, paths, two_workers, step=steps.append,
-            size=lambda path: NAMES.index(path.name))))
+    thread = threading.Thread(
+        target=lambda: outcomes.append(
+            run(
+                cluster_functions.wait,
+                paths,
+                two_workers,
+                step=steps.append,
+                size=lambda path: NAMES.index(path.name),
+            )
+        )
+    )
     thread.start()
     begun = wait_for(lambda: (found := sorted(tmp_path.iterdir()))[1:] and found)
     assert [path.name for path in begun] == ["e", "f"]  # one each, though they have two threads
@@ -155,7 +187,7 @@ def test_sample_that_kills_every_worker_fails_alone(two_workers, tmp_path):
     paths = [tmp_path / name for name in ["bad", *NAMES]]
     outcome = run(cluster_functions.die_if_bad, paths, two_workers)
     assert values(outcome) == NAMES
-    (name, error), = outcome.failures
+    ((name, error),) = outcome.failures
     assert name == str(paths[0]) and error.code == "worker" and "again and again" in str(error)
 
 
@@ -195,12 +227,19 @@ def program_copy(tmp_path):
 @needs_distributed
 def test_changed_program_is_loaded_anew_by_running_workers(two_workers, tmp_path):
     copy = program_copy(tmp_path)
-    code = ("import sys; from pathlib import Path; import probe; from utils.running import runner; "
-            "print(runner.run(probe.probe, [Path('a')], scheduler=sys.argv[1]).results)")
+    code = (
+        "import sys; from pathlib import Path; import probe; from utils.running import runner; "
+        "print(runner.run(probe.probe, [Path('a')], scheduler=sys.argv[1]).results)"
+    )
     for number in (1, 2):
         (copy / "probe.py").write_text(f"def probe(path):\n    return {number}00\n")
-        done = subprocess.run([sys.executable, "-c", code, two_workers], cwd=copy, timeout=SLOW_S,
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, two_workers],
+            cwd=copy,
+            timeout=SLOW_S,
+            capture_output=True,
+            text=True,
+        )
         assert f", {number}00)]" in done.stdout, done.stderr
     outcome = run(cluster_functions.name, [tmp_path / "a"], two_workers)
     assert values(outcome) == ["a"]  # this program again
@@ -213,8 +252,10 @@ def test_worker_that_compresses_otherwise_is_not_used(own_cluster, tmp_path):
     (blocker / "__init__.py").write_text("raise ImportError('no isal here')\n")
     own_cluster.add_worker(PYTHONPATH=str(blocker.parent))
     paths = [tmp_path / name for name in NAMES]
-    with pytest.warns(errors.DataWarning, match="is not used: it compresses to other bytes"), \
-            pytest.raises(errors.DatasetError, match="no usable worker: it compresses"):
+    with (
+        pytest.warns(errors.DataWarning, match="is not used: it compresses to other bytes"),
+        pytest.raises(errors.DatasetError, match="no usable worker: it compresses"),
+    ):
         run(cluster_functions.name, paths, own_cluster.address)
     own_cluster.add_worker()
     with pytest.warns(errors.DataWarning, match="is not used: it compresses to other bytes"):
@@ -225,18 +266,26 @@ def test_worker_that_compresses_otherwise_is_not_used(own_cluster, tmp_path):
 @needs_distributed
 def test_worker_that_does_not_see_the_program_is_not_used(two_workers, tmp_path):
     copy = program_copy(tmp_path)
-    code = ("import os, sys; from pathlib import Path; from utils.running import cluster, runner; "
-            "os.rename('utils', 'gone')\n"
-            "runner.run(runner.Finished, [Path('a')], scheduler=sys.argv[1])")
-    done = subprocess.run([sys.executable, "-c", code, two_workers], cwd=copy, timeout=SLOW_S,
-                          capture_output=True, text=True)
+    code = (
+        "import os, sys; from pathlib import Path; from utils.running import cluster, runner; "
+        "os.rename('utils', 'gone')\n"
+        "runner.run(runner.Finished, [Path('a')], scheduler=sys.argv[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, two_workers],
+        cwd=copy,
+        timeout=SLOW_S,
+        capture_output=True,
+        text=True,
+    )
     assert f"is not used: it does not see {copy}/utils" in done.stderr
     assert "has no usable worker: it does not see" in done.stderr.splitlines()[-1]
 
 
 @needs_distributed
 def test_cluster_without_workers_is_waited_for_and_a_lost_one_fails_the_rest(
-        own_cluster, tmp_path, monkeypatch):
+    own_cluster, tmp_path, monkeypatch
+):
     monkeypatch.setattr(cluster, "_PATIENCE_S", 0)
     paths = [tmp_path / name for name in NAMES]
     outcomes, caught = [], []
@@ -262,16 +311,20 @@ def test_cluster_without_workers_is_waited_for_and_a_lost_one_fails_the_rest(
 
 @needs_distributed
 def test_ctrl_c_leaves_at_once(two_workers, tmp_path):
-    code = ("import sys; from pathlib import Path; sys.path[:0] = sys.argv[1:3]; "
-            "sys.argv[1:] = sys.argv[3:]\n"
-            "import cluster_functions\nfrom utils.running import cli\n"
-            "def main():\n"
-            "    paths = [Path(sys.argv[-1]).absolute() / str(n) for n in range(9)]\n"
-            "    cli.finish(cli.for_each_sample(cluster_functions.wait, paths))\n"
-            "cli.routine('Wait.')(cli.click.argument('folder')(lambda folder: main()))()\n")
+    code = (
+        "import sys; from pathlib import Path; sys.path[:0] = sys.argv[1:3]; "
+        "sys.argv[1:] = sys.argv[3:]\n"
+        "import cluster_functions\nfrom utils.running import cli\n"
+        "def main():\n"
+        "    paths = [Path(sys.argv[-1]).absolute() / str(n) for n in range(9)]\n"
+        "    cli.finish(cli.for_each_sample(cluster_functions.wait, paths))\n"
+        "cli.routine('Wait.')(cli.click.argument('folder')(lambda folder: main()))()\n"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, ROOT, ROOT / "tests", "--scheduler", two_workers, tmp_path],
-        stderr=subprocess.PIPE, text=True)
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_for((tmp_path / "1").exists)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -323,15 +376,30 @@ def test_scripts_give_the_same_files_with_a_worker_killed_on_the_way(two_workers
         (root / "descriptor").mkdir(parents=True)
         shutil.copy(trees.LABEL_MAP, root / "descriptor")
         (root / "archive").symlink_to(made / "archive")
-        for script in (trees.SCAN, trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT,
-                       trees.DENOISE, trees.DETECT, trees.INDEX):
+        for script in (
+            trees.SCAN,
+            trees.PAIR_CT,
+            trees.PAIR_MRI,
+            trees.SPLIT_LABEL,
+            trees.EXTRACT,
+            trees.DENOISE,
+            trees.DETECT,
+            trees.INDEX,
+        ):
             words = trees.words(script, Path("."), *more)  # relative paths, as people type them
-            process = subprocess.Popen([sys.executable, ROOT / script, *words], cwd=root,
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            process = subprocess.Popen(
+                [sys.executable, ROOT / script, *words],
+                cwd=root,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
             if kind == "there" and script == trees.EXTRACT:
                 wait_for(lambda: list(root.rglob("*_mask_00_*")))
-                os.kill(values(run(cluster_functions.process_id, [tmp_path], two_workers))[0],
-                        signal.SIGKILL)
+                os.kill(
+                    values(run(cluster_functions.process_id, [tmp_path], two_workers))[0],
+                    signal.SIGKILL,
+                )
             told, _ = process.communicate(timeout=SLOW_S)
             assert process.returncode == 0, told
     there = trees.contents(roots["there"] / "grouped")

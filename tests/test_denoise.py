@@ -1,4 +1,5 @@
 """Denoising: drawn slices, the literal formula as the oracle, and laws that always hold."""
+
 from pathlib import Path
 
 import nibabel as nib
@@ -10,8 +11,12 @@ from utils import errors
 from utils.arrays import denoise
 
 REAL_ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "real_archive"
-REAL_MASKS = ("labelsTr/amos_0004", "labelsTr/amos_0005", "labelsTr/amos_0507",
-              "labelsVa/amos_0008")
+REAL_MASKS = (
+    "labelsTr/amos_0004",
+    "labelsTr/amos_0005",
+    "labelsTr/amos_0507",
+    "labelsVa/amos_0008",
+)
 ONE_MM = np.ones(3, dtype=np.float32)
 
 
@@ -22,7 +27,8 @@ def draw(*rows):
 
 def assert_equals_literal(mask, zooms, n_labels=None, **parameters):
     expected = oracles.open_close_small_regions_literal(
-        mask, zooms, **parameters, n_labels=n_labels or int(mask.max()) + 1)
+        mask, zooms, **parameters, n_labels=n_labels or int(mask.max()) + 1
+    )
     found = denoise.open_close_small_regions(mask, zooms, **parameters)
     np.testing.assert_array_equal(found, expected, err_msg=f"{zooms} {parameters}")
     return int((found != mask).sum())
@@ -48,21 +54,56 @@ def random_cases(seed, count):
         yield rng, oracles.random_mask(rng, shape, n_labels), *random_parameters(rng), n_labels
 
 
-@pytest.mark.parametrize("mask, expected", [
-    pytest.param(draw("1111111", "1111111", "1112111", "1111211", "1111111", "1111111", "1111111"),
-                 draw(*["1111111"] * 7), id="island of two pixels that touch by a corner"),
-    pytest.param(draw("1111111", "1111111", "1110011", "1111011", "1111111", "1111111", "1111111"),
-                 draw(*["1111111"] * 7), id="hole of background"),
-    pytest.param(draw("1111222", "1111222", "1113222", "1113222", "1111222", "1111222", "1111222"),
-                 draw(*["1111222"] * 7), id="island between two labels: the nearest majority"),
-    pytest.param(draw("555522222", "555522222", "555522222", "555522222", "555572222", "555552222",
-                      "555552222", "555552222", "555552222"),
-                 draw("555522222", "555522222", "555522222", "555522222", "555522222", "555552222",
-                      "555552222", "555552222", "555552222"), id="tie goes to the lowest label"),
-    pytest.param(draw("1111111", "1111111", "1122211", "1123211", "1122211", "1111111", "1111111"),
-                 draw("1111111", "1111111", "1122211", "1122211", "1122211", "1111111", "1111111"),
-                 id="dot in a ring that is not small"),
-])
+@pytest.mark.parametrize(
+    "mask, expected",
+    [
+        pytest.param(
+            draw("1111111", "1111111", "1112111", "1111211", "1111111", "1111111", "1111111"),
+            draw(*["1111111"] * 7),
+            id="island of two pixels that touch by a corner",
+        ),
+        pytest.param(
+            draw("1111111", "1111111", "1110011", "1111011", "1111111", "1111111", "1111111"),
+            draw(*["1111111"] * 7),
+            id="hole of background",
+        ),
+        pytest.param(
+            draw("1111222", "1111222", "1113222", "1113222", "1111222", "1111222", "1111222"),
+            draw(*["1111222"] * 7),
+            id="island between two labels: the nearest majority",
+        ),
+        pytest.param(
+            draw(
+                "555522222",
+                "555522222",
+                "555522222",
+                "555522222",
+                "555572222",
+                "555552222",
+                "555552222",
+                "555552222",
+                "555552222",
+            ),
+            draw(
+                "555522222",
+                "555522222",
+                "555522222",
+                "555522222",
+                "555522222",
+                "555552222",
+                "555552222",
+                "555552222",
+                "555552222",
+            ),
+            id="tie goes to the lowest label",
+        ),
+        pytest.param(
+            draw("1111111", "1111111", "1122211", "1123211", "1122211", "1111111", "1111111"),
+            draw("1111111", "1111111", "1122211", "1122211", "1122211", "1111111", "1111111"),
+            id="dot in a ring that is not small",
+        ),
+    ],
+)
 def test_drawn_slices(mask, expected):
     found = denoise.open_close_small_regions(mask, ONE_MM, (3, 3), 3, 8.0)
     np.testing.assert_array_equal(found, expected)
@@ -103,8 +144,7 @@ def test_kernel_runs_along_the_first_axis_first():
     assert (denoise.open_close_small_regions(mask, ONE_MM, (1, 3), 1, 10.0) == mask).all()
 
 
-@pytest.mark.parametrize("threshold, changes", [
-    ("below", False), ("at", False), ("above", True)])
+@pytest.mark.parametrize("threshold, changes", [("below", False), ("at", False), ("above", True)])
 def test_area_is_strictly_below_the_threshold_in_double_precision(threshold, changes):
     zooms = np.array([0.7, 1.1, 5.0], dtype=np.float32)
     area = 4 * float(zooms[0]) * float(zooms[1])
@@ -115,8 +155,10 @@ def test_area_is_strictly_below_the_threshold_in_double_precision(threshold, cha
 
 
 def test_random_masks_equal_the_literal_formula():
-    changed = [assert_equals_literal(mask, zooms, **parameters)
-               for _, mask, zooms, parameters, _ in random_cases(1, 1500)]
+    changed = [
+        assert_equals_literal(mask, zooms, **parameters)
+        for _, mask, zooms, parameters, _ in random_cases(1, 1500)
+    ]
     assert np.count_nonzero(changed) > 700  # most cases ask something of the code
 
 
@@ -150,16 +192,24 @@ def test_labels_that_are_absent_do_not_matter():
 
 
 @pytest.mark.parametrize("name", REAL_MASKS)
-@pytest.mark.parametrize("every, kernel_size, halfedge, threshold", [
-    (1, (5, 5), 3, 10.0), (3, (5, 5), 3, 100.0), (4, (3, 7), 1, 400.0)])
+@pytest.mark.parametrize(
+    "every, kernel_size, halfedge, threshold",
+    [(1, (5, 5), 3, 10.0), (3, (5, 5), 3, 100.0), (4, (3, 7), 1, 400.0)],
+)
 def test_real_masks_equal_the_literal_formula(name, every, kernel_size, halfedge, threshold):
     path = REAL_ARCHIVE / f"{name}.nii.gz"
     if not path.exists():
         pytest.skip(f"{path} is not there")
     image = nib.load(path)
     mask = np.asarray(image.dataobj).astype(np.uint8)[:, :, ::every]
-    assert_equals_literal(mask, image.header.get_zooms(), n_labels=17, kernel_size=kernel_size,
-                          filter_halfedge=halfedge, region_area_thresh=threshold)
+    assert_equals_literal(
+        mask,
+        image.header.get_zooms(),
+        n_labels=17,
+        kernel_size=kernel_size,
+        filter_halfedge=halfedge,
+        region_area_thresh=threshold,
+    )
 
 
 def test_threshold_zero_changes_nothing():
@@ -198,7 +248,7 @@ def test_a_slice_alone_equals_the_slice_in_its_volume():
         zooms, parameters = random_parameters(rng)
         together = denoise.open_close_small_regions(mask, zooms, **parameters)
         for z in range(mask.shape[2]):
-            alone = denoise.open_close_small_regions(mask[:, :, z:z + 1], zooms, **parameters)
+            alone = denoise.open_close_small_regions(mask[:, :, z : z + 1], zooms, **parameters)
             np.testing.assert_array_equal(alone[:, :, 0], together[:, :, z])
 
 
@@ -210,7 +260,8 @@ def test_only_pixels_of_small_regions_change_and_only_to_labels_of_their_slice()
             small = np.zeros(before.shape, dtype=bool)
             for label in range(n_labels):
                 small |= oracles.small_components_literal(
-                    before == label, zooms, parameters["region_area_thresh"])
+                    before == label, zooms, parameters["region_area_thresh"]
+                )
             assert not ((before != after) & ~small).any()
             assert set(np.unique(after)) <= set(np.unique(before)) | {0}
 
@@ -248,19 +299,22 @@ def test_mask_without_voxels(shape):
     assert denoise.open_close_small_regions(mask, ONE_MM).shape == shape
 
 
-@pytest.mark.parametrize("parameters, named", [
-    ({"kernel_size": (4, 5)}, "(4, 5)"),
-    ({"kernel_size": (5, 0)}, "(5, 0)"),
-    ({"kernel_size": (-3, 5)}, "(-3, 5)"),
-    ({"kernel_size": (2.5, 5)}, "(2.5, 5)"),
-    ({"kernel_size": (5,)}, "(5,)"),
-    ({"filter_halfedge": -1}, "-1"),
-    ({"filter_halfedge": 1.5}, "1.5"),
-    ({"region_area_thresh": -0.5}, "-0.5"),
-    ({"region_area_thresh": float("nan")}, "nan"),
-    ({"zooms": np.array([1, 0, 1], dtype=np.float32)}, "0.0"),
-    ({"zooms": np.array([np.nan, 1, 1], dtype=np.float32)}, "nan"),
-])
+@pytest.mark.parametrize(
+    "parameters, named",
+    [
+        ({"kernel_size": (4, 5)}, "(4, 5)"),
+        ({"kernel_size": (5, 0)}, "(5, 0)"),
+        ({"kernel_size": (-3, 5)}, "(-3, 5)"),
+        ({"kernel_size": (2.5, 5)}, "(2.5, 5)"),
+        ({"kernel_size": (5,)}, "(5,)"),
+        ({"filter_halfedge": -1}, "-1"),
+        ({"filter_halfedge": 1.5}, "1.5"),
+        ({"region_area_thresh": -0.5}, "-0.5"),
+        ({"region_area_thresh": float("nan")}, "nan"),
+        ({"zooms": np.array([1, 0, 1], dtype=np.float32)}, "0.0"),
+        ({"zooms": np.array([np.nan, 1, 1], dtype=np.float32)}, "nan"),
+    ],
+)
 def test_impossible_parameters_are_refused(parameters, named):
     with pytest.raises(errors.DatasetError) as caught:
         denoise.find_changes(draw("010"), **{"zooms": ONE_MM, **parameters})

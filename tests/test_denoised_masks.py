@@ -1,4 +1,5 @@
 """Denoising on disk: finished, edited, interrupted; below the command line."""
+
 import itertools
 
 import numpy as np
@@ -84,7 +85,8 @@ def test_masks_and_mark_are_those_of_the_formula(sample, output):
     np.testing.assert_array_equal(mask.header.affine, AFFINE)
     assert mask.header.descrip == (
         f"src=12345678; openclose=3x3,2,4.0; in={nifti.voxel_crc(noisy())}; "
-        f"crc={nifti.voxel_crc(expected)}")
+        f"crc={nifti.voxel_crc(expected)}"
+    )
     for (value, _), path in target.binary_mask_paths().items():
         binary = nifti.read_mask(path)
         np.testing.assert_array_equal(binary.data, expected == value)
@@ -106,8 +108,11 @@ def test_only_changed_binary_masks_are_rewritten(sample):
     write(sample)
     after = stamps(sample)
     assert {name for name in after if after[name] != before[name]} == {
-        "amos_0001_mask.nii.gz", "amos_0001_mask_00_background.nii.gz",
-        "amos_0001_mask_01_spleen.nii.gz", "amos_0001_mask_02_right_kidney.nii.gz"}
+        "amos_0001_mask.nii.gz",
+        "amos_0001_mask_00_background.nii.gz",
+        "amos_0001_mask_01_spleen.nii.gz",
+        "amos_0001_mask_02_right_kidney.nii.gz",
+    }
 
 
 def test_without_binary_masks_only_the_multi_label_mask_is_denoised(sample):
@@ -122,9 +127,14 @@ def test_without_binary_masks_only_the_multi_label_mask_is_denoised(sample):
 
 
 @pytest.mark.parametrize("output", ["in", "out"])
-@pytest.mark.parametrize("parameters", [
-    denoised_masks.Parameters((5, 3), 2, 4.0), denoised_masks.Parameters((3, 3), 3, 4.0),
-    denoised_masks.Parameters((3, 3), 2, 4.5)])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        denoised_masks.Parameters((5, 3), 2, 4.0),
+        denoised_masks.Parameters((3, 3), 3, 4.0),
+        denoised_masks.Parameters((3, 3), 2, 4.5),
+    ],
+)
 def test_other_parameters_fail_unless_overwritten(sample, output, parameters):
     write(sample, output)
     before = contents(at(sample, output))
@@ -145,8 +155,10 @@ def test_a_mask_edited_since_counts_as_not_processed(sample):
     other = denoised_masks.Parameters((3, 3), 1, 4.0)
     assert write(sample, parameters=other) > 0
     mask = nifti.read_mask(sample.mask_path)
-    np.testing.assert_array_equal(mask.data, oracles.open_close_small_regions_literal(
-        edited, (1.0, 1.25, 3.0), (3, 3), 1, 4.0, 4))
+    np.testing.assert_array_equal(
+        mask.data,
+        oracles.open_close_small_regions_literal(edited, (1.0, 1.25, 3.0), (3, 3), 1, 4.0, 4),
+    )
     assert marks.read(mask.header.descrip)["in"] == nifti.voxel_crc(edited)
 
 
@@ -195,12 +207,14 @@ def test_every_interruption_between_the_renames_is_completed(sample, tmp_path, m
     for n_renamed in itertools.count():
         half = put_sample(tmp_path / f"kill{n_renamed}/train/amos_0001_F")
         with monkeypatch.context() as patched:
-            patched.setattr(files, "commit",
-                            lambda pending: [file.rename() for file in pending[:n_renamed]])
+            patched.setattr(
+                files, "commit", lambda pending: [file.rename() for file in pending[:n_renamed]]
+            )
             write(half, f"kill{n_renamed}")
         is_complete = contents(half) == whole
-        assert write(half, f"kill{n_renamed}") == (runner.Finished(0) if is_complete else
-                               np.count_nonzero(denoised(noisy()) != noisy()))
+        assert write(half, f"kill{n_renamed}") == (
+            runner.Finished(0) if is_complete else np.count_nonzero(denoised(noisy()) != noisy())
+        )
         assert contents(half) == whole
         if is_complete:
             break
@@ -223,8 +237,9 @@ def test_an_edited_binary_mask_is_noticed_in_an_interrupted_sample_too(sample, m
 def test_an_interrupted_output_elsewhere_is_completed(sample, monkeypatch, n_renamed):
     write(sample, "whole")
     with monkeypatch.context() as patched:
-        patched.setattr(files, "commit",
-                        lambda pending: [file.rename() for file in pending[:n_renamed]])
+        patched.setattr(
+            files, "commit", lambda pending: [file.rename() for file in pending[:n_renamed]]
+        )
         write(sample, "out")
     write(sample, "out")
     assert contents(at(sample, "out")) == contents(at(sample, "whole"))
@@ -272,16 +287,20 @@ def test_a_missing_or_spare_binary_mask_of_an_output_elsewhere(sample):
     target.binary_mask_path(2, "right_kidney").unlink()
     write(sample, "out")
     assert contents(target) == whole
-    nifti.write_mask(target.binary_mask_path(1, "milz"),
-                     nifti.read_mask(target.binary_mask_path(1, "spleen")).data, AFFINE)
+    nifti.write_mask(
+        target.binary_mask_path(1, "milz"),
+        nifti.read_mask(target.binary_mask_path(1, "spleen")).data,
+        AFFINE,
+    )
     assert write(sample, "out") == runner.Finished(0)
 
 
 def test_a_denoised_source_is_copied_to_an_output_elsewhere(sample):
     write(sample)
     assert write(sample, "out") == 0
-    np.testing.assert_array_equal(nifti.read_mask(at(sample, "out").mask_path).data,
-                                  denoised(noisy()))
+    np.testing.assert_array_equal(
+        nifti.read_mask(at(sample, "out").mask_path).data, denoised(noisy())
+    )
     assert write(sample, "out") == runner.Finished(0)
 
 
@@ -291,8 +310,9 @@ def test_parameters_as_long_as_the_header_holds_and_longer(sample):
     assert marks.read(nifti.read_header(sample.mask_path).descrip)["openclose"] == str(long)
     before = contents(sample)
     with pytest.raises(errors.DatasetError, match="does not fit"):
-        write(sample, parameters=denoised_masks.Parameters((1001, 1001), 100, 10 / 3),
-              overwrite=True)
+        write(
+            sample, parameters=denoised_masks.Parameters((1001, 1001), 100, 10 / 3), overwrite=True
+        )
     assert contents(sample) == before
 
 

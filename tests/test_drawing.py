@@ -1,9 +1,11 @@
 """Pictures: proportions, the place with most changes, and bytes that do not depend on the user."""
+
 import io
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import image
+
 from utils.qc import drawing, slices
 
 VIEW = slices.views(np.eye(4))["axial"]
@@ -11,8 +13,9 @@ VIEW = slices.views(np.eye(4))["axial"]
 
 def _panel(shape, spacing, labels=None):
     values = np.zeros(shape, np.float32)
-    return drawing.Panel(VIEW, "axial 1/9", values,
-                             np.zeros(shape, np.uint8) if labels is None else labels, spacing)
+    return drawing.Panel(
+        VIEW, "axial 1/9", values, np.zeros(shape, np.uint8) if labels is None else labels, spacing
+    )
 
 
 def test_a_thumbnail_has_the_proportions_of_the_patient():
@@ -43,8 +46,7 @@ def test_the_users_own_settings_do_not_show(monkeypatch):
     labels[10:30, 10:40] = 6
 
     def draw():
-        return drawing.montage("t", [[_panel((40, 50), (3.0, 3.0), labels)]], (0, 1),
-                                   {6: "liver"})
+        return drawing.montage("t", [[_panel((40, 50), (3.0, 3.0), labels)]], (0, 1), {6: "liver"})
 
     first = draw()
     monkeypatch.setitem(mpl.rcParams, "font.size", 30)

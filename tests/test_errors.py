@@ -1,4 +1,5 @@
 """Errors keep what they carry when they cross process borders."""
+
 import concurrent.futures
 import multiprocessing
 import pickle
@@ -8,15 +9,23 @@ import pytest
 
 from utils import errors
 
-ONE = errors.DatasetError("a.nii.gz: shape (1, 2)", file=Path("a.nii.gz"), code="shape",
-                          expected=(1, 2, 3), found=(1, 2))
+ONE = errors.DatasetError(
+    "a.nii.gz: shape (1, 2)", file=Path("a.nii.gz"), code="shape", expected=(1, 2, 3), found=(1, 2)
+)
 DAMAGED = errors.DamagedFileError("b.nii.gz: damaged: cut off", file="b.nii.gz")
 SEVERAL = errors.CasesError([ONE, DAMAGED])
 
 
 def content(error):
-    return (type(error), str(error), error.file, error.code, error.expected, error.found,
-            [str(case) for case in error.cases])
+    return (
+        type(error),
+        str(error),
+        error.file,
+        error.code,
+        error.expected,
+        error.found,
+        [str(case) for case in error.cases],
+    )
 
 
 def fail_with(error):

@@ -1,4 +1,5 @@
 """The MONAI data list as a person makes it; MONAI itself reads it in test_frameworks.py."""
+
 import json
 import os
 import shutil
@@ -10,8 +11,11 @@ import trees
 
 from utils.exports import datalist
 
-LISTS = {"training": ["amos_0001", "amos_0004", "amos_0507", "amos_0540"],
-         "validation": ["amos_0008", "amos_0554"], "testing": ["amos_0201", "amos_0539"]}
+LISTS = {
+    "training": ["amos_0001", "amos_0004", "amos_0507", "amos_0540"],
+    "validation": ["amos_0008", "amos_0554"],
+    "testing": ["amos_0201", "amos_0539"],
+}
 
 
 @pytest.fixture(scope="module", name="made")
@@ -59,8 +63,19 @@ def test_lists_and_their_files(made):
 
 def test_properties(made):
     _, content = export(made)
-    assert list(content) == ["name", "description", "reference", "licence", "tensorImageSize",
-                             "modality", "labels", "numTraining", "numTest", *LISTS, "sha256"]
+    assert list(content) == [
+        "name",
+        "description",
+        "reference",
+        "licence",
+        "tensorImageSize",
+        "modality",
+        "labels",
+        "numTraining",
+        "numTest",
+        *LISTS,
+        "sha256",
+    ]
     assert content["modality"] == {"0": "CT_or_MRI"}
     assert (content["labels"]["0"], content["labels"]["16"]) == ("background", "uterus")
     assert (len(content["labels"]), content["numTraining"], content["numTest"]) == (17, 4, 2)
@@ -75,15 +90,22 @@ def test_modality_of_the_sub_data_sets(made, which):
 def test_plain_strings_are_paths_only(made):
     # MONAI would make a path of "train" where there is a folder of that name.
     _, content = export(made)
-    plain = {key for items in (content[name] for name in LISTS) for item in items
-             for key, value in item.items() if isinstance(value, str)}
+    plain = {
+        key
+        for items in (content[name] for name in LISTS)
+        for item in items
+        for key, value in item.items()
+        if isinstance(value, str)
+    }
     assert plain == {"image", "label"}
     first = content["training"][0]["metadata"]
     assert (first["subset"], first["sex"], first["seq"]) == ("train", "F", "0001")
 
 
-@pytest.mark.parametrize("folds, expected", [
-    (0, [None] * 4), (1, [None] * 4), (2, [0, 1, 0, 1]), (3, [0, 1, 2, 0]), (5, [0, 1, 2, 3])])
+@pytest.mark.parametrize(
+    "folds, expected",
+    [(0, [None] * 4), (1, [None] * 4), (2, [0, 1, 0, 1]), (3, [0, 1, 2, 0]), (5, [0, 1, 2, 3])],
+)
 def test_folds_are_continuous_from_0(made, folds, expected):
     _, content = export(made, "--folds", folds)
     assert [item.get("fold") for item in content["training"]] == expected
@@ -103,9 +125,15 @@ def test_another_split_replaces_the_file(root):
     assert ids(content["training"]) == ["amos_0001", "amos_0004"] != ids(whole["training"])
 
 
-@pytest.mark.parametrize("change", [
-    lambda text: text.replace('"fold": 1', '"fold": 2'), lambda text: "[1, 2]",
-    lambda text: "no JSON", lambda text: "{}"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"fold": 1', '"fold": 2'),
+        lambda text: "[1, 2]",
+        lambda text: "no JSON",
+        lambda text: "{}",
+    ],
+)
 def test_hand_made_changes_are_refused(root, change):
     path, _ = export(root)
     before = path.read_text()
@@ -130,8 +158,9 @@ def test_missing_file_is_named_and_the_earlier_list_stays(root):
 
 def test_nothing_to_train_on(root):
     manifest = root / "grouped/dataset_manifest.xlsx"
-    trees.edit_cells(manifest, {(finished.SPLIT, name): "test" for name in LISTS["training"]},
-                     finished.SPLIT)
+    trees.edit_cells(
+        manifest, {(finished.SPLIT, name): "test" for name in LISTS["training"]}, finished.SPLIT
+    )
     result = finished.run(finished.DATALIST, *words(root))
     assert result.exit_code == 2
     assert "no training sample" in result.stderr
@@ -148,12 +177,22 @@ def test_output_behind_a_symbolic_link(root, tmp_path):
 
 
 def test_from_another_directory_without_image_libraries(root, run_python):
-    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
-            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-            "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'tqdm'} & set(sys.modules)))")
-    done = run_python(code, trees.REPOSITORY / finished.DATALIST, "--manifest_file",
-                      "dataset_manifest.xlsx", "--split_name", finished.SPLIT, "--output_file",
-                      "list.json", cwd=root / "grouped")
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'tqdm'} & set(sys.modules)))"
+    )
+    done = run_python(
+        code,
+        trees.REPOSITORY / finished.DATALIST,
+        "--manifest_file",
+        "dataset_manifest.xlsx",
+        "--split_name",
+        finished.SPLIT,
+        "--output_file",
+        "list.json",
+        cwd=root / "grouped",
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("\n[]\n")
     content = json.loads((root / "grouped/list.json").read_bytes())

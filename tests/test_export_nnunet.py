@@ -1,4 +1,5 @@
 """The nnU-Net export as a person runs it; nnU-Net itself is asked in test_frameworks.py."""
+
 import json
 import os
 import shutil
@@ -27,8 +28,16 @@ def copy_of_it(made, tmp_path):
 
 
 def words(root, *more, which="whole"):
-    return (*finished.source(root, which), "--output_dir", root / "nnUNet_raw", "--dataset_id",
-            218, "--workers", 1, *more)
+    return (
+        *finished.source(root, which),
+        "--output_dir",
+        root / "nnUNet_raw",
+        "--dataset_id",
+        218,
+        "--workers",
+        1,
+        *more,
+    )
 
 
 def export(root, *more, which="whole"):
@@ -48,9 +57,13 @@ def refused(root, *more, status=2, which="whole"):
 
 def tree(folder):
     """Relative path -> target of a link, or bytes."""
-    return {path.relative_to(folder).as_posix():
-            os.readlink(path) if path.is_symlink() else path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): os.readlink(path)
+        if path.is_symlink()
+        else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
 
 
 def test_reference_copies_nothing(root):
@@ -58,7 +71,7 @@ def test_reference_copies_nothing(root):
     assert set(content["dataset"]) == TRAIN | VAL
     for name, entry in content["dataset"].items():
         sample = trees.sample_dir(root, name)
-        image, = entry["images"]
+        (image,) = entry["images"]
         assert (directory / image).samefile(sample / f"{name}_volume.nii.gz")
         assert (directory / entry["label"]).samefile(sample / f"{name}_mask.nii.gz")
         assert not os.path.isabs(image)
@@ -66,18 +79,31 @@ def test_reference_copies_nothing(root):
     assert set(links) == {f"{name}_0000.nii.gz" for name in TEST}
     assert all(path.is_symlink() and path.is_file() for path in links.values())
     assert {path.name for path in directory.iterdir()} == {
-        "dataset.json", "splits_final.json", "exported_files.json", "imagesTs"}
+        "dataset.json",
+        "splits_final.json",
+        "exported_files.json",
+        "imagesTs",
+    }
 
 
 def test_dataset_json(root):
     directory, content = export(root)
-    assert list(content) == ["name", "description", "reference", "licence", "channel_names",
-                             "labels", "numTraining", "file_ending", "dataset"]
+    assert list(content) == [
+        "name",
+        "description",
+        "reference",
+        "licence",
+        "channel_names",
+        "labels",
+        "numTraining",
+        "file_ending",
+        "dataset",
+    ]
     assert content["numTraining"] == 6
     assert content["file_ending"] == ".nii.gz"
     assert list(content["labels"].values()) == list(range(17))
     assert list(content["labels"])[:3] == ["background", "spleen", "right_kidney"]
-    fold, = json.loads((directory / "splits_final.json").read_bytes())
+    (fold,) = json.loads((directory / "splits_final.json").read_bytes())
     assert (set(fold["train"]), set(fold["val"])) == (TRAIN, VAL)
 
 
@@ -92,9 +118,10 @@ def test_link_and_copy(root, mode):
     directory, content = export(root, "--mode", mode)
     assert "dataset" not in content
     for folder, names, suffix, kind in [
-            ("imagesTr", TRAIN | VAL, "_0000.nii.gz", "volume"),
-            ("labelsTr", TRAIN | VAL, ".nii.gz", "mask"),
-            ("imagesTs", TEST, "_0000.nii.gz", "volume")]:
+        ("imagesTr", TRAIN | VAL, "_0000.nii.gz", "volume"),
+        ("labelsTr", TRAIN | VAL, ".nii.gz", "mask"),
+        ("imagesTs", TEST, "_0000.nii.gz", "volume"),
+    ]:
         found = {path.name: path for path in (directory / folder).iterdir()}
         assert set(found) == {name + suffix for name in names}
         for name in names:
@@ -122,8 +149,9 @@ def test_output_behind_a_symbolic_link(root, tmp_path):
         assert os.path.isfile(os.path.abspath(os.path.join(directory, entry["images"][0])))
 
 
-@pytest.mark.parametrize("more", [[], ["--mode", "link"], ["--mode", "copy"],
-                                  ["--ignore_labels", 14, 15, 16]])
+@pytest.mark.parametrize(
+    "more", [[], ["--mode", "link"], ["--mode", "copy"], ["--ignore_labels", 14, 15, 16]]
+)
 def test_second_run_changes_nothing(root, more):
     directory, _ = export(root, *more)
     before = trees.identities(directory)
@@ -138,7 +166,8 @@ def test_overwrite_writes_the_same_again(root):
     export(root, "--mode", "copy", "--overwrite")
     assert tree(directory) == before
     assert trees.rewritten(old, trees.identities(directory)) == {
-        name for name in before if not name.endswith(".json")}
+        name for name in before if not name.endswith(".json")
+    }
 
 
 @pytest.mark.parametrize("mode", ["reference", "link", "copy"])
@@ -191,8 +220,10 @@ def test_a_corrected_mask_renews_its_label_file_alone(root):
     assert changed == {"labelsTr/amos_0004.nii.gz"}
 
 
-@pytest.mark.parametrize("first, second", [
-    ("link", "reference"), ("copy", "reference"), ("link", "copy"), ("copy", "link")])
+@pytest.mark.parametrize(
+    "first, second",
+    [("link", "reference"), ("copy", "reference"), ("link", "copy"), ("copy", "link")],
+)
 def test_another_mode_leaves_nothing_of_the_earlier_one(root, first, second):
     masks = trees.contents(root / "grouped")
     directory, _ = export(root, "--mode", first)
@@ -217,7 +248,10 @@ def test_samples_that_left_the_split_are_removed_and_named(root):
     result = finished.call(finished.NNUNET, *words(root, "--mode", "link", which="CT"))
     assert "Removed, of an earlier export: " in result.stdout
     assert {path.name[:9] for path in (directory / "imagesTr").iterdir()} == {
-        "amos_0001", "amos_0004", "amos_0008"}
+        "amos_0001",
+        "amos_0004",
+        "amos_0008",
+    }
 
 
 @pytest.mark.parametrize("name", ["imagesTr/mine_0000.nii.gz", "imagesTs/amos_0201_0000.nii.gz"])
@@ -262,7 +296,9 @@ def test_missing_files_are_all_named_and_nothing_is_written(root):
     (trees.sample_dir(root, "amos_0201") / "amos_0201_volume.nii.gz").unlink()
     stderr = refused(root, "--mode", "copy", status=1)
     assert [line.split(":")[0] for line in stderr.splitlines()] == [
-        "FAILED amos_0001", "FAILED amos_0201"]
+        "FAILED amos_0001",
+        "FAILED amos_0201",
+    ]
 
 
 def test_damaged_mask_leaves_no_dataset_json(root):
@@ -317,12 +353,16 @@ def test_split_that_is_out_of_date_is_warned_about(root):
     assert result.stderr.startswith(f"WARNING {finished.SPLIT}: ")
 
 
-@pytest.mark.parametrize("change, message", [
-    ({("ID", "amos_0001"): "amos_0004"}, "IDs in several rows: amos_0004"),
-    ({("ID", "amos_0001"): "../amos_0001"}, "cannot be names of files: '../amos_0001'"),
-    ({(finished.SPLIT, "amos_0001"): "Train"}, "amos_0001 'Train'"),
-    ({("manufacturer_model_name", "amos_0001"): "Toaster"}, "neither CT nor MRI"),
-    ({("volume", "amos_0001"): "../../etc/passwd"}, "FAILED amos_0001")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({("ID", "amos_0001"): "amos_0004"}, "IDs in several rows: amos_0004"),
+        ({("ID", "amos_0001"): "../amos_0001"}, "cannot be names of files: '../amos_0001'"),
+        ({(finished.SPLIT, "amos_0001"): "Train"}, "amos_0001 'Train'"),
+        ({("manufacturer_model_name", "amos_0001"): "Toaster"}, "neither CT nor MRI"),
+        ({("volume", "amos_0001"): "../../etc/passwd"}, "FAILED amos_0001"),
+    ],
+)
 def test_hand_made_faults_of_the_manifest(root, change, message):
     trees.edit_cells(root / "grouped/dataset_manifest.xlsx", change, finished.SPLIT)
     assert message in refused(root, status=1 if "FAILED" in message else 2)
@@ -347,8 +387,16 @@ def test_root_dir_says_what_the_paths_are_relative_to(root, tmp_path):
     manifest = tmp_path / "away/manifest.xlsx"
     manifest.parent.mkdir()
     shutil.copy(root / "grouped/dataset_manifest.xlsx", manifest)
-    words_ = ("--manifest_file", manifest, "--split_name", finished.SPLIT, "--output_dir",
-              tmp_path / "raw", "--dataset_id", 3)
+    words_ = (
+        "--manifest_file",
+        manifest,
+        "--split_name",
+        finished.SPLIT,
+        "--output_dir",
+        tmp_path / "raw",
+        "--dataset_id",
+        3,
+    )
     assert finished.run(finished.NNUNET, *words_).exit_code == 1
     finished.call(finished.NNUNET, *words_, "--root_dir", root / "grouped")
 
@@ -393,17 +441,20 @@ def test_killed_at_any_rename(root, run_python, limit):
     assert done.returncode == -9
     if (directory / "dataset.json").exists():
         left = json.loads((directory / "dataset.json").read_bytes())
-        assert left["labels"] == content["labels"] \
-            or all(path.is_symlink() for path in directory.glob("*T*/*.nii.gz"))
+        assert left["labels"] == content["labels"] or all(
+            path.is_symlink() for path in directory.glob("*T*/*.nii.gz")
+        )
     export(root, *more)
     assert tree(directory) == tree(expected)
     assert not trees.leftovers(root)
 
 
 def test_without_image_libraries(root, run_python):
-    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
-            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-            "finally: print(sorted({'nibabel', 'scipy', 'cc3d'} & set(sys.modules)))")
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(sorted({'nibabel', 'scipy', 'cc3d'} & set(sys.modules)))"
+    )
     done = run_python(code, trees.REPOSITORY / finished.NNUNET, *words(root), cwd=root)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("\n[]\n")

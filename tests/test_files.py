@@ -1,4 +1,5 @@
 """Files appear whole or not at all; leftovers of the dead are swept, those of the living stay."""
+
 import builtins
 import errno
 import os
@@ -133,6 +134,7 @@ def test_failing_system_call(old, monkeypatch, call):
 
 def test_file_size_limit(tmp_path, run_python):
     """The kernel refuses bytes in the flush, where a full disk shows as well."""
+
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
@@ -141,7 +143,10 @@ def test_file_size_limit(tmp_path, run_python):
         "from utils import errors\nfrom utils.storage import files\n"
         "try:\n"
         "    with files.whole(sys.argv[1]) as handle: handle.write(bytes(5000))\n"
-        "except errors.DatasetError as error: print(error)\n", tmp_path / "x", preexec_fn=limit)
+        "except errors.DatasetError as error: print(error)\n",
+        tmp_path / "x",
+        preexec_fn=limit,
+    )
     assert "x: cannot be written: File too large" in result.stdout
     assert result.stderr == "" and names(tmp_path) == []
 
@@ -150,8 +155,14 @@ def test_full_tmpfs(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     try:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk],
-                                 capture_output=True, check=False).returncode == 0
+        mounted = (
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk],
+                capture_output=True,
+                check=False,
+            ).returncode
+            == 0
+        )
     except FileNotFoundError:
         mounted = False
     if not mounted:
@@ -168,6 +179,7 @@ def test_full_tmpfs(tmp_path):
 
 def test_folder_without_permission(old, monkeypatch):
     """Root may write anywhere, so the refusal is made up."""
+
     def refuse(path, *args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
@@ -207,12 +219,17 @@ def test_discard(tmp_path):
 
 
 def test_kill_at_any_moment_leaves_old_or_new(tmp_path):
-    code = ("import sys\nfrom utils.storage import files\nprint('go', flush=True)\n"
-            "for n in range(10**6):\n"
-            "    with files.whole(sys.argv[1]) as handle: handle.write(b'%09d' % n * 20_000)\n")
+    code = (
+        "import sys\nfrom utils.storage import files\nprint('go', flush=True)\n"
+        "for n in range(10**6):\n"
+        "    with files.whole(sys.argv[1]) as handle: handle.write(b'%09d' % n * 20_000)\n"
+    )
     for wait in (0.0, 0.003, 0.011, 0.05):
-        process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "x"],
-                                   cwd=Path(files.__file__).parents[2], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "x"],
+            cwd=Path(files.__file__).parents[2],
+            stdout=subprocess.PIPE,
+        )
         process.stdout.readline()
         time.sleep(wait)
         process.kill()
@@ -276,11 +293,16 @@ def leave(folder, pid, started="1", host=None, age_s=0):
 
 
 def test_leftover_of_a_killed_process(tmp_path):
-    code = ("import os, sys\nfrom utils.storage import files\n"
-            "pending = files.Pending(sys.argv[1])\nprint('go', flush=True)\ninput()\n")
+    code = (
+        "import os, sys\nfrom utils.storage import files\n"
+        "pending = files.Pending(sys.argv[1])\nprint('go', flush=True)\ninput()\n"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "x"], cwd=Path(files.__file__).parents[2],
-        stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+        [sys.executable, "-c", code, tmp_path / "x"],
+        cwd=Path(files.__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+    )
     process.stdout.readline()
     assert len(names(tmp_path)) == 1
     assert files.sweep(tmp_path) == 0, "its writer lives"
@@ -320,9 +342,20 @@ def test_other_hosts_have_a_day(tmp_path, dead, age_s, removed):
     assert files.sweep(tmp_path) == removed
 
 
-@pytest.mark.parametrize("name", [
-    "x.nii.gz", ".part", ".part~", ".part~host", ".part~h~x~1~0", ".part~h~1~1", "part~h~1~1~0",
-    ".part~h~1~1~0.nii.gz", ".DS_Store"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x.nii.gz",
+        ".part",
+        ".part~",
+        ".part~host",
+        ".part~h~x~1~0",
+        ".part~h~1~1",
+        "part~h~1~1~0",
+        ".part~h~1~1~0.nii.gz",
+        ".DS_Store",
+    ],
+)
 def test_foreign_names_stay(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     os.utime(tmp_path / name, (0, 0))
@@ -361,8 +394,12 @@ def test_process_with_a_nasty_name(tmp_path):
     nasty.symlink_to("/bin/sleep")
     process = subprocess.Popen([nasty, "30"])
     try:
-        wait_for(lambda: files.process_started(process.pid) is not None
-                 and b"sleep" not in Path(f"/proc/{process.pid}/comm").read_bytes())
+        wait_for(
+            lambda: (
+                files.process_started(process.pid) is not None
+                and b"sleep" not in Path(f"/proc/{process.pid}/comm").read_bytes()
+            )
+        )
         assert files.process_started(process.pid).isdigit()
     finally:
         process.send_signal(signal.SIGKILL)
@@ -372,21 +409,24 @@ def test_process_with_a_nasty_name(tmp_path):
 # ---- what a wrong path may have meant
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [
-    ("root/descriptor/label_map.yml", "root/descriptor/label_map.yaml"),
-    ("root/Descriptor/label_map.yaml", "root/descriptor/label_map.yaml"),
-    ("root/label_map.yaml", "root/descriptor/label_map.yaml"),
-    ("label_map.yaml", "root/descriptor/label_map.yaml"),
-    ("root/descriptor/a/b/label_map.yaml", "root/descriptor/label_map.yaml"),
-    ("root/descriptor/descriptor", "root/descriptor"),
-    ("rot", "root"),
-    ("root/nothing like it", "root"),
-    ("nothing/like/it", "."),
-    ("root/[x]*.yaml", "root"),
-    ("root/descriptor/w[1].xlsx/", "root/descriptor/w[1].xls"),
-    ("root/" + "n" * 300, "root"),
-    ("root/descriptor/label_map.yaml/x", "root/descriptor/label_map.yaml"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("root/descriptor/label_map.yml", "root/descriptor/label_map.yaml"),
+        ("root/Descriptor/label_map.yaml", "root/descriptor/label_map.yaml"),
+        ("root/label_map.yaml", "root/descriptor/label_map.yaml"),
+        ("label_map.yaml", "root/descriptor/label_map.yaml"),
+        ("root/descriptor/a/b/label_map.yaml", "root/descriptor/label_map.yaml"),
+        ("root/descriptor/descriptor", "root/descriptor"),
+        ("rot", "root"),
+        ("root/nothing like it", "root"),
+        ("nothing/like/it", "."),
+        ("root/[x]*.yaml", "root"),
+        ("root/descriptor/w[1].xlsx/", "root/descriptor/w[1].xls"),
+        ("root/" + "n" * 300, "root"),
+        ("root/descriptor/label_map.yaml/x", "root/descriptor/label_map.yaml"),
+    ],
+)
 def test_nearest_existing(tmp_path, wrong, meant):
     (tmp_path / "root/descriptor").mkdir(parents=True)
     (tmp_path / "root/descriptor/label_map.yaml").write_bytes(b"")

@@ -2,6 +2,7 @@
 
 Each test is skipped where its framework is not installed.
 """
+
 import importlib.util
 import json
 import os
@@ -20,16 +21,25 @@ import trees
 from utils.reader import AMOS22
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
-EXPORTS = {301: ("whole", "--mode", "reference"), 302: ("CT", "--mode", "link"),
-           303: ("MRI", "--mode", "copy"),
-           304: ("MRI", "--mode", "reference", "--ignore_labels", 14, 15, 16)}
-NORMALIZATION = {301: "ZScoreNormalization", 302: "CTNormalization", 303: "ZScoreNormalization",
-                 304: "ZScoreNormalization"}
+EXPORTS = {
+    301: ("whole", "--mode", "reference"),
+    302: ("CT", "--mode", "link"),
+    303: ("MRI", "--mode", "copy"),
+    304: ("MRI", "--mode", "reference", "--ignore_labels", 14, 15, 16),
+}
+NORMALIZATION = {
+    301: "ZScoreNormalization",
+    302: "CTNormalization",
+    303: "ZScoreNormalization",
+    304: "ZScoreNormalization",
+}
 
 
 def needs(package):
-    return pytest.mark.skipif(importlib.util.find_spec(package) is None,
-                              reason=f"{package} is not installed (requirements-frameworks.txt)")
+    return pytest.mark.skipif(
+        importlib.util.find_spec(package) is None,
+        reason=f"{package} is not installed (requirements-frameworks.txt)",
+    )
 
 
 @pytest.fixture(scope="module", params=["sample archive", "real archive"])
@@ -70,17 +80,34 @@ if __name__ == "__main__":
 def test_nnunet_verifies_fingerprints_and_plans(root, tmp_path):
     raw, preprocessed = root / "nnUNet_raw", tmp_path / "preprocessed"
     for number, (which, *more) in EXPORTS.items():
-        finished.call(finished.NNUNET, *finished.source(root, which), "--output_dir", raw,
-                      "--dataset_id", number, *more)
-    environment = {**os.environ, "nnUNet_raw": str(raw), "nnUNet_results": str(tmp_path),
-                   "nnUNet_preprocessed": str(preprocessed), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", NNUNET, *map(str, EXPORTS)], env=environment,
-                          text=True, capture_output=True, check=False)
+        finished.call(
+            finished.NNUNET,
+            *finished.source(root, which),
+            "--output_dir",
+            raw,
+            "--dataset_id",
+            number,
+            *more,
+        )
+    environment = {
+        **os.environ,
+        "nnUNet_raw": str(raw),
+        "nnUNet_results": str(tmp_path),
+        "nnUNet_preprocessed": str(preprocessed),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", NNUNET, *map(str, EXPORTS)],
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("verify_dataset_integrity Done.") == len(EXPORTS)
     assert "mismatch" not in done.stdout
     for number, expected in NORMALIZATION.items():
-        planned, = preprocessed.glob(f"Dataset{number}_*")
+        (planned,) = preprocessed.glob(f"Dataset{number}_*")
         plans = json.loads((planned / "nnUNetPlans.json").read_text())
         assert plans["configurations"]["3d_fullres"]["normalization_schemes"] == [expected]
         splits = raw / planned.name / "splits_final.json"
@@ -91,6 +118,7 @@ def test_nnunet_verifies_fingerprints_and_plans(root, tmp_path):
 def test_monai_loads_the_data_list(root):
     from monai import data as monai_data
     from monai import transforms
+
     path = root / "lists/datalist.json"
     finished.call(finished.DATALIST, *finished.source(root), "--output_file", path)
     dataset = AMOS22(root / "grouped")
@@ -114,13 +142,16 @@ def test_monai_loads_the_data_list(root):
 @needs("torchio")
 def test_torchio_takes_the_data_list(root):
     import torchio
+
     path = root / "lists/torchio.json"
     finished.call(finished.DATALIST, *finished.source(root), "--output_file", path)
     content, dataset = json.loads(path.read_bytes()), AMOS22(root / "grouped")
     for item in content["training"] + content["validation"]:
-        subject = torchio.Subject(image=torchio.ScalarImage(path.parent / item["image"]),
-                                  label=torchio.LabelMap(path.parent / item["label"]),
-                                  **item["metadata"])
+        subject = torchio.Subject(
+            image=torchio.ScalarImage(path.parent / item["image"]),
+            label=torchio.LabelMap(path.parent / item["label"]),
+            **item["metadata"],
+        )
         subject.check_consistent_space()
         sample = subject["ID"]
         assert np.array_equal(subject["label"].numpy()[0], dataset.mask(sample))
@@ -133,10 +164,18 @@ def test_torchio_takes_the_data_list(root):
 @pytest.mark.parametrize("framework", ["monai", "torchio"])
 def test_examples_of_the_readme(root, framework, tmp_path):
     text = (trees.REPOSITORY / "README.md").read_text(encoding="utf-8")
-    code, = (block for block in re.findall(r"```python\n(.*?)```", text, re.S)
-             if f"import {framework}" in block or f"from {framework}" in block)
+    (code,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", text, re.S)
+        if f"import {framework}" in block or f"from {framework}" in block
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code.replace("root_dir", str(root))], cwd=tmp_path, text=True,
-        capture_output=True, env={**os.environ, "PYTHONPATH": str(trees.REPOSITORY)}, check=False)
+        [sys.executable, "-c", code.replace("root_dir", str(root))],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(trees.REPOSITORY)},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout

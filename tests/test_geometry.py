@@ -1,4 +1,5 @@
 """Affines: spacing, orientation, obliquity, comparison, repair."""
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -48,12 +49,18 @@ SEEDS = st.integers(0, 2**31)
 # ---- refusing
 
 
-@pytest.mark.parametrize("change", [
-    lambda a: a.__setitem__((0, 0), np.nan), lambda a: a.__setitem__((1, 3), np.inf),
-    lambda a: a.__setitem__((slice(None), 0), 0), lambda a: a.__setitem__((slice(3), 1), a[:3, 0]),
-    lambda a: a.__setitem__((slice(3), slice(3)), 0),
-    lambda a: a.__setitem__((slice(3), 2), a[:3, 0] + a[:3, 1]),
-    lambda a: a.__imul__(1e200)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.__setitem__((0, 0), np.nan),
+        lambda a: a.__setitem__((1, 3), np.inf),
+        lambda a: a.__setitem__((slice(None), 0), 0),
+        lambda a: a.__setitem__((slice(3), 1), a[:3, 0]),
+        lambda a: a.__setitem__((slice(3), slice(3)), 0),
+        lambda a: a.__setitem__((slice(3), 2), a[:3, 0] + a[:3, 1]),
+        lambda a: a.__imul__(1e200),
+    ],
+)
 @pytest.mark.filterwarnings("error")
 def test_no_voxel_grid(change):
     affine = affine_of(np.eye(3))
@@ -79,26 +86,44 @@ def test_spacing():
     assert geometry.spacing(np.eye(4, dtype=np.float32)).dtype == np.float64
 
 
-@pytest.mark.parametrize(("axes", "to", "origin"), [
-    (np.diag([1, 1, 1]), "RAS", "LPI"),
-    (np.diag([-1, 1, 1]), "LAS", "RPI"),
-    (np.diag([-1, -1, 1]), "LPS", "RAI"),
-    (np.diag([-1, -1, -1]), "LPI", "RAS"),
-    ([[0, 0, 1], [1, 0, 0], [0, 1, 0]], "ASR", "PIL"),
-    ([[0, 1, 0], [0, 0, -1], [-1, 0, 0]], "IRP", "SLA"),
-])
+@pytest.mark.parametrize(
+    ("axes", "to", "origin"),
+    [
+        (np.diag([1, 1, 1]), "RAS", "LPI"),
+        (np.diag([-1, 1, 1]), "LAS", "RPI"),
+        (np.diag([-1, -1, 1]), "LPS", "RAI"),
+        (np.diag([-1, -1, -1]), "LPI", "RAS"),
+        ([[0, 0, 1], [1, 0, 0], [0, 1, 0]], "ASR", "PIL"),
+        ([[0, 1, 0], [0, 0, -1], [-1, 0, 0]], "IRP", "SLA"),
+    ],
+)
 def test_orientation_codes(axes, to, origin):
     assert geometry.orientation_codes(affine_of(axes)) == (origin, to)
-    oblique = affine_of(transform.Rotation.from_euler("xyz", [5, 4, 3], degrees=True).as_matrix()
-                        @ axes)
-    assert geometry.orientation_codes(oblique) == (f"Oblique(closest to {origin})",
-                                                   f"Oblique(closest to {to})")
+    oblique = affine_of(
+        transform.Rotation.from_euler("xyz", [5, 4, 3], degrees=True).as_matrix() @ axes
+    )
+    assert geometry.orientation_codes(oblique) == (
+        f"Oblique(closest to {origin})",
+        f"Oblique(closest to {to})",
+    )
 
 
 @pytest.mark.parametrize("about", "xyz")
-@pytest.mark.parametrize(("degrees", "oblique"), [
-    (0, False), (1e-15, False), (0.0099, False), (-0.0099, False), (0.0101, True),
-    (-0.0101, True), (90, False), (90.0101, True), (180.0099, False), (45.001, True)])
+@pytest.mark.parametrize(
+    ("degrees", "oblique"),
+    [
+        (0, False),
+        (1e-15, False),
+        (0.0099, False),
+        (-0.0099, False),
+        (0.0101, True),
+        (-0.0101, True),
+        (90, False),
+        (90.0101, True),
+        (180.0099, False),
+        (45.001, True),
+    ],
+)
 def test_oblique_above_a_hundredth_of_a_degree(degrees, about, oblique):
     codes = geometry.orientation_codes(turned(degrees, about))
     assert [code.startswith("Oblique") for code in codes] == [oblique, oblique]
@@ -134,7 +159,8 @@ def test_text_gives_the_same_doubles(values):
 
 def test_text_as_shown_in_tables():
     assert geometry.affine_text(np.diag([0.1, 2, -3, 1])) == (
-        "[[0.1 0.0 0.0 0.0]\n [0.0 2.0 0.0 0.0]\n [0.0 0.0 -3.0 0.0]\n [0.0 0.0 0.0 1.0]]")
+        "[[0.1 0.0 0.0 0.0]\n [0.0 2.0 0.0 0.0]\n [0.0 0.0 -3.0 0.0]\n [0.0 0.0 0.0 1.0]]"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[[1 0]\n [0 1]]", "[[a b c d]]", "1 " * 17, "UND"])
@@ -173,14 +199,17 @@ def test_no_voxel_is_further_off_than_a_corner(seed):
     voxels = np.stack(np.meshgrid(*map(np.arange, (3, 4, 5)), indexing="ij"), -1).reshape(-1, 3)
     apart = nib.affines.apply_affine(one, voxels) - nib.affines.apply_affine(other, voxels)
     assert geometry.corner_displacement_mm(one, other, (3, 4, 5)) == pytest.approx(
-        np.linalg.norm(apart, axis=1).max())
+        np.linalg.norm(apart, axis=1).max()
+    )
 
 
 # ---- orthonormal
 
 
-@pytest.mark.parametrize(("shear", "is_taken"), [
-    (0, True), (0.5e-4, True), (0.9e-4, True), (1.1e-4, False), (2e-4, False), (1e-3, False)])
+@pytest.mark.parametrize(
+    ("shear", "is_taken"),
+    [(0, True), (0.5e-4, True), (0.9e-4, True), (1.1e-4, False), (2e-4, False), (1e-3, False)],
+)
 def test_orthonormal_to_the_tolerance_of_itk(shear, is_taken):
     for axes in (None, np.diag([-1.0, 1, 1]), turned(30)[:3, :3] / SPACING):
         assert geometry.is_orthonormal(sheared(shear, axes)) == is_taken
@@ -201,11 +230,16 @@ def test_nearest_orthonormal(seed, shear):
     assert geometry.is_orthonormal(mended)
     assert np.allclose(geometry.spacing(mended), geometry.spacing(affine), rtol=1e-12)
     centre = [(n - 1) / 2 for n in SHAPE]
-    assert np.allclose(nib.affines.apply_affine(mended, centre),
-                       nib.affines.apply_affine(affine, centre), atol=1e-10)
+    assert np.allclose(
+        nib.affines.apply_affine(mended, centre),
+        nib.affines.apply_affine(affine, centre),
+        atol=1e-10,
+    )
     assert np.sign(np.linalg.det(mended)) == np.sign(np.linalg.det(affine))
-    assert geometry.corner_displacement_mm(
-        mended, geometry.nearest_orthonormal(mended, SHAPE), SHAPE) < 1e-10
+    assert (
+        geometry.corner_displacement_mm(mended, geometry.nearest_orthonormal(mended, SHAPE), SHAPE)
+        < 1e-10
+    )
 
 
 def test_nearest_to_a_shear_turns_both_axes_by_half():

@@ -1,25 +1,50 @@
 """Flags: each fault beside a group, thresholds on both sides, and groups too small to judge."""
+
 import numpy as np
 import pytest
+
 from utils.qc import judging
 
-_PLACES = {"liver": (60, 0, 50), "spleen": (-80, 0, 40), "right_kidney": (60, -40, 0),
-           "left_kidney": (-60, -40, 5), "aorta": (0, -30, 20)}
+_PLACES = {
+    "liver": (60, 0, 50),
+    "spleen": (-80, 0, 40),
+    "right_kidney": (60, -40, 0),
+    "left_kidney": (-60, -40, 5),
+    "aorta": (0, -30, 20),
+}
 
 
 def _organ(value, volume_ml, centre, **more):
-    return {"value": value, "volume_ml": volume_ml, "centre": list(map(float, centre)),
-            "at_edge": False, "pieces": [], "cuts": [], **more}
+    return {
+        "value": value,
+        "volume_ml": volume_ml,
+        "centre": list(map(float, centre)),
+        "at_edge": False,
+        "pieces": [],
+        "cuts": [],
+        **more,
+    }
 
 
 def _finding(sex="M", seed=0, modality="CT", **more):
     rng = np.random.default_rng(seed)
     offset = rng.normal(0, 100, 3)  # where the scanner put its origin
-    organs = {name: _organ(value, 1000 * np.exp(rng.normal(0, 0.05)),
-                           offset + place + rng.normal(0, 3, 3))
-              for value, (name, place) in enumerate(_PLACES.items(), 1)}
-    return judging.Findings(**{"modality": modality, "sex": sex, "spacing": (0.8, 0.8, 5.0),
-                                "orientation": "LAS", "organs": organs, **more})
+    organs = {
+        name: _organ(
+            value, 1000 * np.exp(rng.normal(0, 0.05)), offset + place + rng.normal(0, 3, 3)
+        )
+        for value, (name, place) in enumerate(_PLACES.items(), 1)
+    }
+    return judging.Findings(
+        **{
+            "modality": modality,
+            "sex": sex,
+            "spacing": (0.8, 0.8, 5.0),
+            "orientation": "LAS",
+            "organs": organs,
+            **more,
+        }
+    )
 
 
 def _group(n, **more):
@@ -35,8 +60,9 @@ def test_a_group_without_faults_has_no_flag():
     assert _kinds(_group(12)) == [[]] * 12
 
 
-@pytest.mark.parametrize("factor, kinds", [(0.4, ["volume"]), (0.6, []), (1.6, []),
-                                           (2.5, ["volume"])])
+@pytest.mark.parametrize(
+    "factor, kinds", [(0.4, ["volume"]), (0.6, []), (1.6, []), (2.5, ["volume"])]
+)
 def test_a_volume_far_from_the_others(factor, kinds):
     findings = _group(10)
     findings[3].organs["liver"]["volume_ml"] = 1000 * factor
@@ -70,8 +96,7 @@ def test_a_misplaced_organ_is_flagged_and_the_others_are_not(off_mm, kinds):
     findings = _group(10)
     findings[5].organs["aorta"]["centre"][2] += off_mm
     assert _kinds(findings)[5] == kinds
-    assert all("aorta" in flag.reason and "further up" in flag.reason
-               for flag in findings[5].flags)
+    assert all("aorta" in flag.reason and "further up" in flag.reason for flag in findings[5].flags)
 
 
 def test_swapped_twins_need_no_group():
@@ -81,9 +106,16 @@ def test_swapped_twins_need_no_group():
     assert _kinds([one]) == [["left/right"]]
 
 
-@pytest.mark.parametrize("sex, name, kinds", [
-    ("M", "uterus", ["sex"]), ("F", "prostate", ["sex"]), ("M", "prostate", []),
-    ("F", "uterus", []), ("UND", "uterus", [])])
+@pytest.mark.parametrize(
+    "sex, name, kinds",
+    [
+        ("M", "uterus", ["sex"]),
+        ("F", "prostate", ["sex"]),
+        ("M", "prostate", []),
+        ("F", "uterus", []),
+        ("UND", "uterus", []),
+    ],
+)
 def test_an_organ_of_the_other_sex(sex, name, kinds):
     one = _finding(sex=sex)
     one.organs[name] = _organ(16, 30, (0, 0, -200))
@@ -103,9 +135,15 @@ def test_an_empty_mask_is_flagged_and_no_mask_is_not():
     assert _kinds([_finding(organs={}), _finding(organs=None)]) == [["organ missing"], []]
 
 
-@pytest.mark.parametrize("name, gap_mm, at_edge, kinds", [
-    ("liver", 2.0, False, ["pieces"]), ("liver", 2.0, True, []),
-    ("aorta", 29.0, False, []), ("aorta", 30.0, False, ["pieces"])])
+@pytest.mark.parametrize(
+    "name, gap_mm, at_edge, kinds",
+    [
+        ("liver", 2.0, False, ["pieces"]),
+        ("liver", 2.0, True, []),
+        ("aorta", 29.0, False, []),
+        ("aorta", 30.0, False, ["pieces"]),
+    ],
+)
 def test_several_large_pieces(name, gap_mm, at_edge, kinds):
     one = _finding()
     one.organs[name].update(pieces=[{"share": 0.3, "gap_mm": gap_mm}], at_edge=at_edge)

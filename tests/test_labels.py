@@ -1,4 +1,5 @@
 """Label map file, label names in file names, prostate and uterus."""
+
 import os
 
 import numpy as np
@@ -17,6 +18,7 @@ def map_writer(tmp_path):
         path = tmp_path / "label_map.yaml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
+
     return write
 
 
@@ -34,32 +36,35 @@ def test_short_form(write):
         labels.read_label_map(write(MAP), short_form=True)
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (b"", "is missing"),
-    ("- 1\n- 2\n", "is missing"),
-    ("full_form_index_map:\n", "is missing"),
-    ("full_form_index_map: {}\n", "is missing"),
-    ("full_form_index_map: [a, b]\n", "is missing"),
-    ("full_form_index_map: {0: a", "YAML"),
-    (b"\xff\xfe\x00", "YAML"),
-    ("a: !!python/object/apply:os.system ['true']\n", "YAML"),
-    ("full_form_index_map: {1: spleen}\n", "label 0"),
-    ("full_form_index_map: {0: a, -1: b}\n", "label -1"),
-    ("full_form_index_map: {0: a, 256: b}\n", "label 256"),
-    ("full_form_index_map: {0: a, 1.5: b}\n", "label 1.5"),
-    ("full_form_index_map: {0: a, true: b}\n", "label True"),
-    ("full_form_index_map: {0: a, '1': b}\n", "label '1'"),
-    ("full_form_index_map: {0: a, 1: 5}\n", "name 5"),
-    ("full_form_index_map: {0: a, 1: null}\n", "name None"),
-    ("full_form_index_map: {0: a, 1: ''}\n", "name ''"),
-    ("full_form_index_map: {0: a, 1: ../x}\n", "file name"),
-    ("full_form_index_map: {0: a, 1: x/y}\n", "file name"),
-    ("full_form_index_map: {0: a, 1: .x}\n", "file name"),
-    ('full_form_index_map: {0: a, 1: "x\\ny"}\n', "file name"),
-    ("full_form_index_map: {0: a, 1: leber ö}\n", "file name"),
-    ("full_form_index_map: {0: a, 1: right kidney, 2: right_kidney}\n", "right_kidney"),
-    ("full_form_index_map: {0: a, 1: Liver, 2: liver}\n", "liver"),
-])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is missing"),
+        ("- 1\n- 2\n", "is missing"),
+        ("full_form_index_map:\n", "is missing"),
+        ("full_form_index_map: {}\n", "is missing"),
+        ("full_form_index_map: [a, b]\n", "is missing"),
+        ("full_form_index_map: {0: a", "YAML"),
+        (b"\xff\xfe\x00", "YAML"),
+        ("a: !!python/object/apply:os.system ['true']\n", "YAML"),
+        ("full_form_index_map: {1: spleen}\n", "label 0"),
+        ("full_form_index_map: {0: a, -1: b}\n", "label -1"),
+        ("full_form_index_map: {0: a, 256: b}\n", "label 256"),
+        ("full_form_index_map: {0: a, 1.5: b}\n", "label 1.5"),
+        ("full_form_index_map: {0: a, true: b}\n", "label True"),
+        ("full_form_index_map: {0: a, '1': b}\n", "label '1'"),
+        ("full_form_index_map: {0: a, 1: 5}\n", "name 5"),
+        ("full_form_index_map: {0: a, 1: null}\n", "name None"),
+        ("full_form_index_map: {0: a, 1: ''}\n", "name ''"),
+        ("full_form_index_map: {0: a, 1: ../x}\n", "file name"),
+        ("full_form_index_map: {0: a, 1: x/y}\n", "file name"),
+        ("full_form_index_map: {0: a, 1: .x}\n", "file name"),
+        ('full_form_index_map: {0: a, 1: "x\\ny"}\n', "file name"),
+        ("full_form_index_map: {0: a, 1: leber ö}\n", "file name"),
+        ("full_form_index_map: {0: a, 1: right kidney, 2: right_kidney}\n", "right_kidney"),
+        ("full_form_index_map: {0: a, 1: Liver, 2: liver}\n", "liver"),
+    ],
+)
 def test_refused(write, content, reason):
     path = write(content)
     with pytest.raises(errors.DatasetError) as caught:

@@ -1,4 +1,5 @@
 """The structure of the repository, read from its source: see the tables below."""
+
 import ast
 import collections
 import importlib.metadata
@@ -33,10 +34,24 @@ WINGS = {
 # What takes and returns arrays knows nothing of files and users.
 ARRAY_MODULES = ("sample_data.grids", "sample_data.noise")
 # Made-up images have headers that nifti would never write.
-ONLY_IN = {"nibabel": {"nifti", "geometry", "scan_files"}, "gzip": {"nifti"},
-           "isal": {"nifti"}, "openpyxl": {"manifest"}, "distributed": {"cluster"}}
-HEAVY = {"nibabel", "scipy", "openpyxl", "cc3d", "yaml", "tqdm", "distributed", "pandas",
-         "matplotlib"}
+ONLY_IN = {
+    "nibabel": {"nifti", "geometry", "scan_files"},
+    "gzip": {"nifti"},
+    "isal": {"nifti"},
+    "openpyxl": {"manifest"},
+    "distributed": {"cluster"},
+}
+HEAVY = {
+    "nibabel",
+    "scipy",
+    "openpyxl",
+    "cc3d",
+    "yaml",
+    "tqdm",
+    "distributed",
+    "pandas",
+    "matplotlib",
+}
 # A worker of a cluster that somebody else started gets the repository's path from here.
 PATH_MAKERS = ("cluster",)
 PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
@@ -46,14 +61,19 @@ CATCHERS = ("runner", "cli", "pairs", "dataset")
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.Match)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-SCRIPTS = [path for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "utils/*.py")
-           for path in sorted(REPOSITORY.glob(pattern))
-           if path.read_text(encoding="utf-8").endswith('\n    main()\n')]
+SCRIPTS = [
+    path
+    for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "utils/*.py")
+    for path in sorted(REPOSITORY.glob(pattern))
+    if path.read_text(encoding="utf-8").endswith("\n    main()\n")
+]
 UTILS = REPOSITORY / "utils"
 # Name below utils ("storage.files") -> path.
-MODULES = {".".join(path.relative_to(UTILS).with_suffix("").parts): path
-           for path in sorted(UTILS.rglob("*.py"))
-           if path not in SCRIPTS and path.stem != "__init__"}
+MODULES = {
+    ".".join(path.relative_to(UTILS).with_suffix("").parts): path
+    for path in sorted(UTILS.rglob("*.py"))
+    if path not in SCRIPTS and path.stem != "__init__"
+}
 PACKAGES = sorted(UTILS.rglob("__init__.py"))
 TESTS = sorted((REPOSITORY / "tests").glob("*.py"))
 SOURCES = [*PACKAGES, *MODULES.values(), *SCRIPTS, *TESTS]
@@ -75,14 +95,20 @@ def imported(tree):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             is_package = node.module.partition(".")[0] == "utils"
-            yield from ([f"{node.module}.{alias.name}" for alias in node.names] if is_package
-                        else [node.module])
+            yield from (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if is_package
+                else [node.module]
+            )
 
 
 def own_imports(path):
     """Names below utils of what a file imports from there."""
-    return {name.partition(".")[2] for name in imported(TREES[path])
-            if name.partition(".")[0] == "utils"}
+    return {
+        name.partition(".")[2]
+        for name in imported(TREES[path])
+        if name.partition(".")[0] == "utils"
+    }
 
 
 def functions(tree):
@@ -111,8 +137,12 @@ def nesting(node, depth=0):
         for child in value if isinstance(value, list) else [value]:
             if not isinstance(child, ast.AST):
                 continue
-            is_elif = (isinstance(node, ast.If) and name == "orelse" and isinstance(child, ast.If)
-                       and len(value) == 1)
+            is_elif = (
+                isinstance(node, ast.If)
+                and name == "orelse"
+                and isinstance(child, ast.If)
+                and len(value) == 1
+            )
             step = isinstance(child, BLOCKS) and not is_elif
             deepest = max(deepest, nesting(child, depth + step))
     return deepest
@@ -133,10 +163,14 @@ def test_the_folder_shows_wings_doors_reader_and_errors_alone():
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_wing_imports_just_the_wings_below_it_that_the_table_names(wing):
     listed = list(WINGS)
-    used = {wing_of(target) for name, path in MODULES.items() if wing_of(name) == wing
-            for target in own_imports(path)} - {wing}
+    used = {
+        wing_of(target)
+        for name, path in MODULES.items()
+        if wing_of(name) == wing
+        for target in own_imports(path)
+    } - {wing}
     assert used == set(WINGS[wing].split())
-    assert used <= {*listed[:listed.index(wing)]}
+    assert used <= {*listed[: listed.index(wing)]}
 
 
 @parametrized(SOURCES)
@@ -148,40 +182,61 @@ def test_no_source_imports_a_script_and_utils_no_functions(path):
     assert not own_imports(path) - {*MODULES, *of_reader}
 
 
-@parametrized(path for name, path in MODULES.items()
-              if wing_of(name) == "arrays" and name != "arrays.labels" or name in ARRAY_MODULES)
+@parametrized(
+    path
+    for name, path in MODULES.items()
+    if wing_of(name) == "arrays" and name != "arrays.labels" or name in ARRAY_MODULES
+)
 def test_array_modules_know_no_paths_no_printing_no_click(path):
     tree = TREES[path]
     assert not {name.partition(".")[0] for name in imported(tree)} & {
-        "click", "glob", "io", "logging", "os", "pathlib", "shutil", "sys"}
-    called = {node.func.id for node in ast.walk(tree)
-              if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        "click",
+        "glob",
+        "io",
+        "logging",
+        "os",
+        "pathlib",
+        "shutil",
+        "sys",
+    }
+    called = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
     assert not called & {"print", "open", "input"}
 
 
 @pytest.mark.parametrize("library, allowed", ONLY_IN.items())
 def test_library_is_used_in_its_module_alone(library, allowed):
-    users = {path.stem for path in (*MODULES.values(), *SCRIPTS)
-             if library in {name.partition(".")[0] for name in imported(TREES[path])}}
+    users = {
+        path.stem
+        for path in (*MODULES.values(), *SCRIPTS)
+        if library in {name.partition(".")[0] for name in imported(TREES[path])}
+    }
     assert users <= allowed
 
 
 @parametrized([*MODULES.values(), *SCRIPTS])
 def test_heavy_libraries_are_imported_inside_functions(path):
-    top_level = ast.Module([node for node in TREES[path].body
-                            if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+    top_level = ast.Module(
+        [node for node in TREES[path].body if isinstance(node, (ast.Import, ast.ImportFrom))], []
+    )
     assert not {name.partition(".")[0] for name in imported(top_level)} & HEAVY
 
 
 @parametrized(SCRIPTS)
 def test_help_and_import_are_light(path):
-    program = ("import runpy, sys\n"
-               "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-               "except SystemExit as stop: assert not stop.code\n"
-               "print(sorted({name.partition('.')[0] for name in sys.modules}))")
+    program = (
+        "import runpy, sys\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
     program = program.replace("\n", f"\nsys.argv = [{str(path)!r}, '--help']\n", 1)
-    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, text=True,
-                          capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, text=True, capture_output=True, check=True
+    )
     loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
     assert "click" in loaded
     assert loaded & HEAVY == set()
@@ -198,8 +253,11 @@ def test_script_is_short_and_begins_with_its_help(path):
 
 @parametrized(SOURCES)
 def test_only_scripts_below_the_top_touch_the_path(path):
-    found = [line for line in path.read_text(encoding="utf-8").splitlines()
-             if re.search(r"\bsys\.path(\.(insert|append|extend)\(|(\[.*\])? \+?= )", line)]
+    found = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\bsys\.path(\.(insert|append|extend)\(|(\[.*\])? \+?= )", line)
+    ]
     if path in SCRIPTS:
         assert found == [PATH_LINE] * (path.parent != REPOSITORY)
     elif path.stem not in (*PATH_MAKERS, "conftest") and path not in TESTS:
@@ -217,17 +275,28 @@ def test_no_error_is_swallowed(path):
 
 @parametrized([*MODULES.values(), *SCRIPTS])
 def test_dataset_errors_are_caught_where_it_is_planned(path):
-    caught = {name.attr for node in ast.walk(TREES[path]) if isinstance(node, ast.ExceptHandler)
-              for name in ast.walk(node.type) if isinstance(name, ast.Attribute)}
+    caught = {
+        name.attr
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.ExceptHandler)
+        for name in ast.walk(node.type)
+        if isinstance(name, ast.Attribute)
+    }
     assert "DatasetError" not in caught or path.stem in CATCHERS
 
 
 @parametrized(SOURCES)
 def test_functions_fit_on_a_screen(path):
-    long = {function.name: lines_of(function) for function in functions(TREES[path])
-            if lines_of(function) > MAX_FUNCTION_LINES}
-    deep = {function.name: nesting(function) for function in functions(TREES[path])
-            if nesting(function) > MAX_NESTING}
+    long = {
+        function.name: lines_of(function)
+        for function in functions(TREES[path])
+        if lines_of(function) > MAX_FUNCTION_LINES
+    }
+    deep = {
+        function.name: nesting(function)
+        for function in functions(TREES[path])
+        if nesting(function) > MAX_NESTING
+    }
     assert (long, deep) == ({}, {})
 
 
@@ -263,8 +332,11 @@ def public(tree):
         if isinstance(node, (*FUNCTIONS, ast.ClassDef)) and not node.name.startswith("_"):
             yield node
             if isinstance(node, ast.ClassDef):
-                yield from (method for method in node.body
-                            if isinstance(method, FUNCTIONS) and not method.name.startswith("_"))
+                yield from (
+                    method
+                    for method in node.body
+                    if isinstance(method, FUNCTIONS) and not method.name.startswith("_")
+                )
 
 
 @parametrized([*PACKAGES, *MODULES.values()])
@@ -274,15 +346,20 @@ def test_public_names_have_docstrings_and_types(path):
 
 
 def test_module_names_shadow_nothing():
-    installed = {name.replace("-", "_").lower() for name in (
-        *importlib.metadata.packages_distributions(), *sys.stdlib_module_names)}
+    installed = {
+        name.replace("-", "_").lower()
+        for name in (*importlib.metadata.packages_distributions(), *sys.stdlib_module_names)
+    }
     assert not {path.stem for path in UTILS.rglob("[a-z]*.py")} & installed
 
 
 def test_every_module_of_utils_has_tests():
     tested = set().union(*map(own_imports, TESTS))
-    assert [name for name in MODULES
-            if not any(f"{target}.".startswith(f"{name}.") for target in tested)] == []
+    assert [
+        name
+        for name in MODULES
+        if not any(f"{target}.".startswith(f"{name}.") for target in tested)
+    ] == []
 
 
 # Distribution -> name to import.
@@ -290,12 +367,18 @@ IMPORTED_AS = {"connected-components-3d": "cc3d", "PyYAML": "yaml"}
 
 
 def test_every_requirement_is_imported_and_every_import_required():
-    lines = [line for name in ("requirements.txt", "requirements-cluster.txt")
-             for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
-             if line and line[0] != "#"]
+    lines = [
+        line
+        for name in ("requirements.txt", "requirements-cluster.txt")
+        for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+        if line and line[0] != "#"
+    ]
     assert [line for line in lines if not re.search(r">=[\d.]+,<\d", line)] == []
     names = [re.match(r"[\w-]+", line)[0] for line in lines]
-    used = set(itertools.chain.from_iterable(
-        imported(TREES[path]) for path in (*MODULES.values(), *SCRIPTS)))
+    used = set(
+        itertools.chain.from_iterable(
+            imported(TREES[path]) for path in (*MODULES.values(), *SCRIPTS)
+        )
+    )
     third_party = {name.partition(".")[0] for name in used} - {"utils", *sys.stdlib_module_names}
     assert {IMPORTED_AS.get(name, name) for name in names} == third_party

@@ -1,4 +1,5 @@
 """Excel tables: text stays text, hand changes are noticed, files are whole."""
+
 import datetime
 import io
 import time
@@ -15,8 +16,25 @@ from openpyxl.worksheet.formula import ArrayFormula
 from utils import errors
 from utils.storage import files, manifest
 
-TRICKY = ["0001", "19490101", "NA", "None", "=1+1", "'x", "#N/A", "TRUE", "1e5", "-0", " blank ",
-          "[[1 0]\n [0 1]]", "<&>\"'", "Zürich 肝臓 🫀", "2020-01-01", "a\tb", "0,1,2"]
+TRICKY = [
+    "0001",
+    "19490101",
+    "NA",
+    "None",
+    "=1+1",
+    "'x",
+    "#N/A",
+    "TRUE",
+    "1e5",
+    "-0",
+    " blank ",
+    "[[1 0]\n [0 1]]",
+    "<&>\"'",
+    "Zürich 肝臓 🫀",
+    "2020-01-01",
+    "a\tb",
+    "0,1,2",
+]
 
 
 def table(**columns):
@@ -32,8 +50,17 @@ def path(tmp_path):
 
 @pytest.fixture
 def written(path):
-    manifest.write(path, {"Manifest": table(ID=["amos_0001", "amos_0004"], szx=[512, 7],
-                                            spx=[0.78125, 1 / 3], age=["062Y", "UND"])})
+    manifest.write(
+        path,
+        {
+            "Manifest": table(
+                ID=["amos_0001", "amos_0004"],
+                szx=[512, 7],
+                spx=[0.78125, 1 / 3],
+                age=["062Y", "UND"],
+            )
+        },
+    )
     return path
 
 
@@ -59,10 +86,20 @@ def test_text_stays_text_for_us_openpyxl_and_pandas(path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(
-    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"),
-            min_size=1, max_size=20),
-    st.integers(-2**53, 2**53), st.floats(-1e300, 1e300)), max_size=8))
+@given(
+    st.lists(
+        st.one_of(
+            st.text(
+                st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"),
+                min_size=1,
+                max_size=20,
+            ),
+            st.integers(-(2**53), 2**53),
+            st.floats(-1e300, 1e300),
+        ),
+        max_size=8,
+    )
+)
 def test_what_is_written_is_read(values):
     given_table = table(head=["x"] * len(values), value=values)
     content = manifest.to_bytes({"Manifest": given_table})
@@ -124,9 +161,19 @@ def test_what_spreadsheets_make_of_text(written):
     assert (first["number"], second["number"]) == ("19510122", "4.25")
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("19510122.0", "19510122"), ("-4.00", "-4"), ("4.5", "4.5"), ("0004", "0004"), ("", ""),
-    ("4.", "4."), ("v1.0", "v1.0"), ("1.0.0", "1.0.0")])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("19510122.0", "19510122"),
+        ("-4.00", "-4"),
+        ("4.5", "4.5"),
+        ("0004", "0004"),
+        ("", ""),
+        ("4.", "4."),
+        ("v1.0", "v1.0"),
+        ("1.0.0", "1.0.0"),
+    ],
+)
 def test_whole_number_text(text, expected):
     assert manifest.whole_number_text(text) == expected
 
@@ -181,8 +228,12 @@ def with_result(path, formula, result):
             target.writestr(part, content)
 
 
-RESULTS = [((b"", b"1024"), "1024"), ((b' t="str"', b"a&lt;b"), "a<b"), ((b' t="b"', b"1"), "TRUE"),
-           ((b' t="str"', b""), "")]
+RESULTS = [
+    ((b"", b"1024"), "1024"),
+    ((b' t="str"', b"a&lt;b"), "a<b"),
+    ((b' t="b"', b"1"), "TRUE"),
+    ((b' t="str"', b""), ""),
+]
 
 
 @pytest.mark.parametrize("result, text", RESULTS)
@@ -232,7 +283,7 @@ def test_damage_anywhere_is_one_clear_error(written):
     rng = np.random.default_rng(0)
     n_refused = 0
     for _ in range(60):
-        damaged = bytearray(whole[:rng.integers(1, len(whole))] if rng.random() < 0.3 else whole)
+        damaged = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.3 else whole)
         damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
         written.write_bytes(damaged)
         try:
@@ -268,8 +319,20 @@ def test_good_sheet_names(path, name):
     assert manifest.sheet_names(path) == [name]
 
 
-@pytest.mark.parametrize("name", ["x" * 32, "", " ", "🫀" * 16, "'a", "a'", "History", "a\x01",
-                                  *(f"a{letter}b" for letter in "[]:*?/\\")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 32,
+        "",
+        " ",
+        "🫀" * 16,
+        "'a",
+        "a'",
+        "History",
+        "a\x01",
+        *(f"a{letter}b" for letter in "[]:*?/\\"),
+    ],
+)
 def test_bad_sheet_names_write_nothing(path, name):
     with pytest.raises(errors.DatasetError, match="the worksheet name"):
         manifest.write(path, {"Manifest": table(a=["x"]), name: table(a=["x"])})
@@ -320,19 +383,30 @@ def test_layout_for_people(written):
 
 
 def test_equal_workbook_is_left_untouched(written):
-    same = table(ID=["amos_0001", "amos_0004"], szx=[512, 7], spx=[0.78125, 1 / 3],
-                 age=["062Y", "UND"])
+    same = table(
+        ID=["amos_0001", "amos_0004"], szx=[512, 7], spx=[0.78125, 1 / 3], age=["062Y", "UND"]
+    )
     before = written.stat()
     assert manifest.write(written, {"Manifest": same}) is False
     assert manifest.replace_sheet(written, "Manifest", same, overwrite=False) is False
-    assert (written.stat().st_ino, written.stat().st_mtime_ns) == (before.st_ino,
-                                                                   before.st_mtime_ns)
+    assert (written.stat().st_ino, written.stat().st_mtime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+    )
 
 
 def test_unchanged_cells_survive_openpyxl_and_formatting(path):
     rng = np.random.default_rng(1)
-    manifest.write(path, {"Manifest": table(text=TRICKY, number=list(rng.random(len(TRICKY)) * 900),
-                                            whole=list(range(len(TRICKY))))})
+    manifest.write(
+        path,
+        {
+            "Manifest": table(
+                text=TRICKY,
+                number=list(rng.random(len(TRICKY)) * 900),
+                whole=list(range(len(TRICKY))),
+            )
+        },
+    )
 
     def change(book):
         book["Manifest"]["A1"].font = openpyxl.styles.Font(italic=True)
@@ -343,14 +417,18 @@ def test_unchanged_cells_survive_openpyxl_and_formatting(path):
     manifest.refuse_if_changed(path)
 
 
-@pytest.mark.parametrize("change", [
-    lambda book: book["Manifest"].__setitem__("D2", "063Y"),
-    lambda book: book["Manifest"].__setitem__("B2", "512"),
-    lambda book: book["Manifest"].__setitem__("Z99", "note"),
-    lambda book: book["Manifest"].__setitem__("D2", None),
-    lambda book: book["Manifest"].delete_rows(3),
-    lambda book: book.create_sheet("Notes").append(["my note"]),
-    lambda book: setattr(book["Manifest"], "title", "Main")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book: book["Manifest"].__setitem__("D2", "063Y"),
+        lambda book: book["Manifest"].__setitem__("B2", "512"),
+        lambda book: book["Manifest"].__setitem__("Z99", "note"),
+        lambda book: book["Manifest"].__setitem__("D2", None),
+        lambda book: book["Manifest"].delete_rows(3),
+        lambda book: book.create_sheet("Notes").append(["my note"]),
+        lambda book: setattr(book["Manifest"], "title", "Main"),
+    ],
+)
 def test_changed_cells_are_noticed(written, change):
     edit(written, change)
     assert manifest.was_changed(written)
@@ -385,9 +463,11 @@ def test_changed_workbook_is_refused_or_kept_as_backup(written):
 def test_name_that_no_disk_takes_is_explained(tmp_path):
     for path in (tmp_path / f"{'x' * 300}.xlsx", tmp_path / ("y" * 300) / "x.xlsx"):
         manifest.refuse_if_changed(path)
-        for write in (lambda: manifest.write(path, {"A": table(a=["1"])}),
-                      lambda: manifest.replace_sheet(path, "A", table(a=["1"])),
-                      lambda: manifest.write_together({path: {"A": table(a=["1"])}})):
+        for write in (
+            lambda: manifest.write(path, {"A": table(a=["1"])}),
+            lambda: manifest.replace_sheet(path, "A", table(a=["1"])),
+            lambda: manifest.write_together({path: {"A": table(a=["1"])}}),
+        ):
             with pytest.raises(errors.DatasetError, match="cannot be written"):
                 write()
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,5 @@
 """Marks in the header text that let an interrupted run go on."""
+
 import pytest
 
 from utils import errors
@@ -26,9 +27,20 @@ def test_text_must_fit_the_header():
         marks.text({marks.SOURCE: "x" * 77})
 
 
-@pytest.mark.parametrize("descrip", [
-    "", "FSL5.0", "Time=0.000", "TE=2.9;Time=101010.000;phase=1", "größe=ä", "=", ";;", "a; b",
-    "src=ä"])
+@pytest.mark.parametrize(
+    "descrip",
+    [
+        "",
+        "FSL5.0",
+        "Time=0.000",
+        "TE=2.9;Time=101010.000;phase=1",
+        "größe=ä",
+        "=",
+        ";;",
+        "a; b",
+        "src=ä",
+    ],
+)
 def test_texts_of_others_hold_no_marks(descrip):
     assert marks.read(descrip) == {}
 

@@ -1,6 +1,8 @@
 """Measures of a mask, what denoising changed, and where a mask fits its volume."""
+
 import numpy as np
 import pytest
+
 from utils import errors
 from utils.qc import alignment, changes, measures
 
@@ -11,8 +13,9 @@ NAMES = {6: "liver", 1: "spleen"}
 
 def _ball(shape, centre, radius_mm, zooms=ZOOMS):
     grid = np.meshgrid(*map(np.arange, shape), indexing="ij")
-    return sum(((axis - c) * zoom) ** 2 for axis, c, zoom in zip(grid, centre, zooms)) \
-        <= radius_mm ** 2
+    return (
+        sum(((axis - c) * zoom) ** 2 for axis, c, zoom in zip(grid, centre, zooms)) <= radius_mm**2
+    )
 
 
 def _mask(*balls, shape=(60, 50, 40)):
@@ -46,15 +49,17 @@ def test_a_label_without_a_name_is_measured_too():
 
 def test_a_second_large_piece_and_its_gap():
     mask = _mask((6, (15, 20, 15), 28), (6, (42, 20, 15), 20))
-    piece, = _measure(mask)["liver"]["pieces"]
+    (piece,) = _measure(mask)["liver"]["pieces"]
     assert piece["gap_mm"] == pytest.approx((42 - 15) * 2 - 48, abs=4.1)
     assert 0.15 < piece["share"] < 0.35
     small = _mask((6, (15, 20, 15), 28), (6, (42, 20, 15), 6))
     assert _measure(small)["liver"]["pieces"] == []
 
 
-@pytest.mark.parametrize("axis, low, side", [(0, True, "right"), (0, False, "left"),
-                                             (2, True, "lower"), (2, False, "upper")])
+@pytest.mark.parametrize(
+    "axis, low, side",
+    [(0, True, "right"), (0, False, "left"), (2, True, "lower"), (2, False, "upper")],
+)
 def test_half_an_organ_has_a_flat_face(axis, low, side):
     mask = _mask((6, (30, 20, 18), 40))
     middle = (30, 20, 18)[axis]
@@ -75,20 +80,38 @@ def test_fat_in_solid_organs():
 def test_islands_and_holes_are_counted_by_hand():
     before = np.zeros((9, 9, 2), np.uint8)
     before[1:6, 1:6, 0] = 6
-    before[3, 3, 0] = 0   # a hole of the liver
-    before[2, 2, 0] = 1   # an island of the spleen inside the liver
+    before[3, 3, 0] = 0  # a hole of the liver
+    before[2, 2, 0] = 1  # an island of the spleen inside the liver
     before[7:9, 8, 0] = 1  # an island in the background
     after = before.copy()
     after[3, 3, 0] = after[2, 2, 0] = 6
     after[7:9, 8, 0] = 0
     found = changes.find(before, after, (1, 1, 1), 5.0)
     assert len(found.places) == 4 and found.slices(3) == [0]
-    assert found.per_label[6] == {"lost": 0, "gained": 2, "islands_removed": 0, "holes_filled": 2,
-                                  "small_before": 0, "small_after": 0}
-    assert found.per_label[1] == {"lost": 3, "gained": 0, "islands_removed": 2, "holes_filled": 0,
-                                  "small_before": 2, "small_after": 0}
-    assert found.per_label[0] == {"lost": 1, "gained": 2, "islands_removed": 0, "holes_filled": 0,
-                                  "small_before": 0, "small_after": 0}
+    assert found.per_label[6] == {
+        "lost": 0,
+        "gained": 2,
+        "islands_removed": 0,
+        "holes_filled": 2,
+        "small_before": 0,
+        "small_after": 0,
+    }
+    assert found.per_label[1] == {
+        "lost": 3,
+        "gained": 0,
+        "islands_removed": 2,
+        "holes_filled": 0,
+        "small_before": 2,
+        "small_after": 0,
+    }
+    assert found.per_label[0] == {
+        "lost": 1,
+        "gained": 2,
+        "islands_removed": 0,
+        "holes_filled": 0,
+        "small_before": 0,
+        "small_after": 0,
+    }
 
 
 def test_a_shrunk_island_is_not_removed():

@@ -1,4 +1,5 @@
 """The denoising script as a person runs it."""
+
 import os
 import subprocess
 import sys
@@ -26,14 +27,18 @@ def denoise(root, *more):
 
 def literal(mask, **parameters):
     return oracles.open_close_small_regions_literal(
-        trees.voxels(mask), nib.load(mask).header.get_zooms(), **parameters)
+        trees.voxels(mask), nib.load(mask).header.get_zooms(), **parameters
+    )
 
 
 def test_all_masks_are_those_of_the_formula(root):
-    expected = {name: literal(trees.mask_path(root, name), region_area_thresh=3000)
-                for name in ANNOTATED}
-    n_changed = sum(np.count_nonzero(trees.voxels(trees.mask_path(root, name)) != mask)
-                    for name, mask in expected.items())
+    expected = {
+        name: literal(trees.mask_path(root, name), region_area_thresh=3000) for name in ANNOTATED
+    }
+    n_changed = sum(
+        np.count_nonzero(trees.voxels(trees.mask_path(root, name)) != mask)
+        for name, mask in expected.items()
+    )
     info = {path: path.read_bytes() for path in root.rglob("*_info.yaml")}
     volumes = {path: path.stat().st_ino for path in root.rglob("*_volume.nii.gz")}
     result = denoise(root, *AREA)
@@ -48,19 +53,31 @@ def test_all_masks_are_those_of_the_formula(root):
     assert n_changed > 0 and not trees.leftovers(root)
     assert result.stdout.splitlines() == [
         f"{n_changed:,} voxels got another label",
-        "samples: 6 done, 0 skipped as finished, 0 failed"]
+        "samples: 6 done, 0 skipped as finished, 0 failed",
+    ]
     assert info == {path: path.read_bytes() for path in info}
     assert volumes == {path: path.stat().st_ino for path in volumes}
 
 
-@pytest.mark.parametrize("options", [
-    {"kernel_size": (3, 1), "filter_halfedge": 0}, {"kernel_size": (1, 7), "filter_halfedge": 9},
-    {"kernel_size": (3, 3), "filter_halfedge": 1, "region_area_thresh": 1e9}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": (3, 1), "filter_halfedge": 0},
+        {"kernel_size": (1, 7), "filter_halfedge": 9},
+        {"kernel_size": (3, 3), "filter_halfedge": 1, "region_area_thresh": 1e9},
+    ],
+)
 def test_parameters_reach_the_formula(root, options):
     options = {"region_area_thresh": 3000.0, **options}
     expected = {name: literal(trees.mask_path(root, name), **options) for name in ANNOTATED}
-    words = ["--kernel_size", *options["kernel_size"], "--filter_halfedge",
-             options["filter_halfedge"], "--region_area_thresh", options["region_area_thresh"]]
+    words = [
+        "--kernel_size",
+        *options["kernel_size"],
+        "--filter_halfedge",
+        options["filter_halfedge"],
+        "--region_area_thresh",
+        options["region_area_thresh"],
+    ]
     assert denoise(root, *words).exit_code == 0
     for name, mask in expected.items():
         np.testing.assert_array_equal(trees.voxels(trees.mask_path(root, name)), mask)
@@ -81,8 +98,7 @@ def test_a_second_run_writes_nothing_and_other_parameters_fail(root):
     assert result.exit_code == 0 and "0 done, 6 skipped as finished" in result.stdout
     result = denoise(root)
     assert result.exit_code == 1 and len(trees.complaints(result)) == 6
-    assert all("5x5,3,3000.0" in line and "5x5,3,10.0" in line
-               for line in trees.complaints(result))
+    assert all("5x5,3,3000.0" in line and "5x5,3,10.0" in line for line in trees.complaints(result))
     assert trees.identities(root) == before
     assert denoise(root, "--overwrite").exit_code == 0
     assert "6 skipped" in denoise(root).stdout
@@ -105,8 +121,11 @@ def test_an_output_elsewhere_holds_masks_only_and_leaves_the_source(root, tmp_pa
     result = denoise(root, *AREA, "--output_dir", output)
     assert result.exit_code == 0
     assert trees.identities(root) == before
-    expected = {name: content for name, content in trees.contents(in_place / "grouped").items()
-                if "_mask" in name}
+    expected = {
+        name: content
+        for name, content in trees.contents(in_place / "grouped").items()
+        if "_mask" in name
+    }
     assert trees.contents(output) == expected
     stamps = trees.identities(output)
     assert "6 skipped as finished" in denoise(root, *AREA, "--output_dir", output).stdout
@@ -119,7 +138,7 @@ def test_edited_binary_masks_fail_their_sample_alone(root):
     before = trees.contents(trees.sample_dir(root, "amos_0004"))
     result = denoise(root, *AREA)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and path.name in line and "routine 04" in line
     assert trees.contents(trees.sample_dir(root, "amos_0004")) == before
     assert "5 done, 0 skipped as finished, 1 failed" in result.stdout
@@ -155,16 +174,23 @@ def test_a_damaged_mask_fails_its_sample_alone(root):
     path.write_bytes(content)
     result = denoise(root, *AREA)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and str(path) in line
     assert path.read_bytes() == content and "5 done" in result.stdout
 
 
-@pytest.mark.parametrize(("words", "told"), [
-    (("--kernel_size", 4, 5), "odd"), (("--kernel_size", 5, 0), "0"),
-    (("--kernel_size", 5), "2 arguments"), (("--filter_halfedge", -1), "-1"),
-    (("--region_area_thresh", -0.5), "-0.5"), (("--region_area_thresh", "nan"), "nan"),
-    (("--output_dir", "inside"), "lies inside")])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--kernel_size", 4, 5), "odd"),
+        (("--kernel_size", 5, 0), "0"),
+        (("--kernel_size", 5), "2 arguments"),
+        (("--filter_halfedge", -1), "-1"),
+        (("--region_area_thresh", -0.5), "-0.5"),
+        (("--region_area_thresh", "nan"), "nan"),
+        (("--output_dir", "inside"), "lies inside"),
+    ],
+)
 def test_wrong_usage_changes_nothing(root, words, told):
     before = trees.identities(root)
     words = [root / "grouped/AMOS-CT" if word == "inside" else word for word in words]
@@ -183,9 +209,19 @@ def test_two_workers_write_the_same_bytes(root, tmp_path):
 def test_runs_from_another_directory_with_the_same_folder_named_twice(root, tmp_path):
     """In place is told from elsewhere by what the paths mean, not by how they are spelt."""
     done = subprocess.run(
-        [sys.executable, trees.REPOSITORY / trees.DENOISE, *AREA,
-         "--root_dir", os.path.relpath(root / "grouped", tmp_path),
-         "--output_dir", str(root / "descriptor/../grouped")],
-        cwd=tmp_path, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            trees.REPOSITORY / trees.DENOISE,
+            *AREA,
+            "--root_dir",
+            os.path.relpath(root / "grouped", tmp_path),
+            "--output_dir",
+            str(root / "descriptor/../grouped"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert b"openclose=" in nib.load(trees.mask_path(root, "amos_0001")).header["descrip"].item()

@@ -1,4 +1,5 @@
 """NIfTI files: what is read, what is refused, what is written."""
+
 import errno
 import gzip
 import io
@@ -64,12 +65,14 @@ def put(path, raw):
 
 def field(**values):
     """An edit of header fields; a tuple stands for (index, value)."""
+
     def edit(header):
         for name, value in values.items():
             if isinstance(value, tuple):
                 header[name][value[0]] = value[1]
             else:
                 header[name] = value
+
     return edit
 
 
@@ -86,7 +89,8 @@ def small_file():
 
 def values_of(header):
     return np.concatenate([chunk.copy() for chunk in nifti.voxel_chunks(header)]).reshape(
-        header.shape, order="F")
+        header.shape, order="F"
+    )
 
 
 def read_all(path):
@@ -147,12 +151,21 @@ def test_one_frame_counts_as_three_dimensions(path, shape):
     assert header.shape == shape[:3] and (stored == labels_of(shape).reshape(shape[:3])).all()
 
 
-@pytest.mark.parametrize(("slope", "inter", "expected"), [
-    (0, 5, (1, 0)), (np.nan, 5, (1, 0)), (1, 0, (1, 0)), (2, 0, (2, 0)), (1, -1024, (1, -1024)),
-    (-1, 0, (-1, 0))])
+@pytest.mark.parametrize(
+    ("slope", "inter", "expected"),
+    [
+        (0, 5, (1, 0)),
+        (np.nan, 5, (1, 0)),
+        (1, 0, (1, 0)),
+        (2, 0, (2, 0)),
+        (1, -1024, (1, -1024)),
+        (-1, 0, (-1, 0)),
+    ],
+)
 def test_scaling(path, slope, inter, expected):
-    header = nifti.read_header(put(path, raw_image(
-        labels_of(), field(scl_slope=slope, scl_inter=inter))))
+    header = nifti.read_header(
+        put(path, raw_image(labels_of(), field(scl_slope=slope, scl_inter=inter)))
+    )
     assert (header.slope, header.inter) == expected
     assert header.is_scaled == (expected != (1, 0))
 
@@ -160,6 +173,7 @@ def test_scaling(path, slope, inter, expected):
 @pytest.mark.parametrize("codes", list(itertools.product((0, 1, 2), repeat=2)))
 def test_sform_before_qform_before_pixdim(path, codes):
     """By nibabel's rules; LAS where neither is set."""
+
     def edit(header):
         header.set_qform(np.diag([1.5, 2, 5, 1]), codes[1])
         header["sform_code"] = codes[0]
@@ -173,8 +187,9 @@ def test_sform_before_qform_before_pixdim(path, codes):
 
 
 @pytest.mark.parametrize("forms", [{"sform_code": 0}, {"sform_code": 0, "qform_code": 0}])
-@pytest.mark.parametrize("pixdim", [
-    (0, 0), (0, np.nan), (0, 7), (0, -1), (1, 0), (2, -2), (slice(0, 4), [0, 0, 0, 0])])
+@pytest.mark.parametrize(
+    "pixdim", [(0, 0), (0, np.nan), (0, 7), (0, -1), (1, 0), (2, -2), (slice(0, 4), [0, 0, 0, 0])]
+)
 def test_pixdim_as_careless_software_leaves_it(path, forms, pixdim):
     """A qfac of 0 stands for 1 in the standard; for the rest nibabel's mending is followed."""
     put(path, raw_image(labels_of(), field(pixdim=pixdim, **forms)))
@@ -201,7 +216,7 @@ def test_members_padding_and_odd_chunks(path, monkeypatch):
             monkeypatch.setattr(nifti, "_READ_BYTES", size)
             header, stored = read_all(path)
             assert (stored == labels_of()).all()
-            assert header.source_crc == f"{zlib.crc32(raw[ends[-2]:]):08x}"
+            assert header.source_crc == f"{zlib.crc32(raw[ends[-2] :]):08x}"
 
 
 def test_padding_between_members(path):
@@ -285,10 +300,22 @@ def zlib_gzip(raw):
     return member.compress(raw) + member.flush()
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\x1f", b"\x1f\x8b", b"no gzip at all", bytes(1000), b"\x1f\x8b" * 500,
-    gzip.compress(b""), gzip.compress(b"short"), gzip.compress(bytes(1000)),
-    gzip.compress(b"") + bytes(1000), gzip.compress(b"x" * 347)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x1f",
+        b"\x1f\x8b",
+        b"no gzip at all",
+        bytes(1000),
+        b"\x1f\x8b" * 500,
+        gzip.compress(b""),
+        gzip.compress(b"short"),
+        gzip.compress(bytes(1000)),
+        gzip.compress(b"") + bytes(1000),
+        gzip.compress(b"x" * 347),
+    ],
+)
 def test_no_nifti(path, content):
     path.write_bytes(content)
     assert_refused(path, "damaged")
@@ -315,11 +342,15 @@ def test_end_far_behind_the_last_voxel_is_checked(path, tmp_path, position):
     header = nifti.read_header(path)
     content[position] ^= 1
     path.write_bytes(content)
-    for read in (lambda: list(nifti.voxel_chunks(header)), lambda: nifti.read_mask(path),
-                 lambda: nifti.check(header), lambda: nifti.has_label(path, labels_of(), 3, b""),
-                 lambda: nifti.stage_volume(tmp_path / "v.nii.gz", header, AFFINE),
-                 lambda: nifti.stage_volume(tmp_path / "v.nii.gz", header, AFFINE, "", True),
-                 lambda: nifti.stage_mask(tmp_path / "v.nii.gz", header, AFFINE)):
+    for read in (
+        lambda: list(nifti.voxel_chunks(header)),
+        lambda: nifti.read_mask(path),
+        lambda: nifti.check(header),
+        lambda: nifti.has_label(path, labels_of(), 3, b""),
+        lambda: nifti.stage_volume(tmp_path / "v.nii.gz", header, AFFINE),
+        lambda: nifti.stage_volume(tmp_path / "v.nii.gz", header, AFFINE, "", True),
+        lambda: nifti.stage_mask(tmp_path / "v.nii.gz", header, AFFINE),
+    ):
         with pytest.raises(errors.DamagedFileError, match="corrupt"):
             read()
     assert list(tmp_path.iterdir()) == [path]
@@ -345,7 +376,7 @@ def test_wrong_trailer_of_the_first_member(path):
 @pytest.mark.parametrize(("n_missing", "is_refused"), [(0, False), (1, True), (100, True)])
 def test_fewer_voxels_than_promised(path, n_missing, is_refused):
     raw = raw_image(labels_of())
-    put(path, raw[:len(raw) - n_missing])
+    put(path, raw[: len(raw) - n_missing])
     if is_refused:
         assert_refused(path, "promises")
     else:
@@ -356,9 +387,10 @@ def test_more_bytes_than_promised_are_let_through(path):
     assert (read_all(put(path, raw_image(labels_of()) + bytes(50)))[1] == labels_of()).all()
 
 
-@pytest.mark.parametrize(("shape", "words"), [
-    ((7, 8), "7 x 8"), ((7,), "7"), ((7, 8, 9, 2), "7 x 8 x 9 x 2"),
-    ((7, 8, 9, 1, 3), "1 x 3")])
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((7, 8), "7 x 8"), ((7,), "7"), ((7, 8, 9, 2), "7 x 8 x 9 x 2"), ((7, 8, 9, 1, 3), "1 x 3")],
+)
 def test_wrong_number_of_dimensions(path, shape, words):
     assert_refused(put(path, raw_image(labels_of(shape))), words)
     with pytest.raises(errors.DamagedFileError) as caught:
@@ -366,18 +398,36 @@ def test_wrong_number_of_dimensions(path, shape, words):
     assert caught.value.code == "dimensions"
 
 
-@pytest.mark.parametrize("edit", [
-    field(dim=(1, 0)), field(dim=(3, -5)), field(dim=(0, 0)), field(dim=(0, 8)),
-    field(dim=(0, -3)), field(dim=(slice(1, 4), [-1, -1, -1])),
-    field(magic=b"ni1"), field(magic=b""), field(sizeof_hdr=0, dim=(0, 99)),
-    field(vox_offset=np.nan), field(vox_offset=np.inf), field(vox_offset=-np.inf),
-    field(vox_offset=1e30), field(vox_offset=2000),
-    field(scl_slope=1, scl_inter=np.nan), field(scl_slope=1, scl_inter=np.inf),
-    field(srow_x=(0, np.nan)), field(srow_y=(3, np.inf)), field(srow_x=(slice(None), 0)),
-    field(srow_y=(slice(None), [-1.5, 0, 0, 1])),
-    field(sform_code=0, quatern_b=2), field(sform_code=0, quatern_b=np.nan),
-    field(sform_code=0, qoffset_x=np.nan), field(sform_code=0, pixdim=(1, np.nan)),
-    field(sform_code=0, qform_code=0, pixdim=(2, np.inf))])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        field(dim=(1, 0)),
+        field(dim=(3, -5)),
+        field(dim=(0, 0)),
+        field(dim=(0, 8)),
+        field(dim=(0, -3)),
+        field(dim=(slice(1, 4), [-1, -1, -1])),
+        field(magic=b"ni1"),
+        field(magic=b""),
+        field(sizeof_hdr=0, dim=(0, 99)),
+        field(vox_offset=np.nan),
+        field(vox_offset=np.inf),
+        field(vox_offset=-np.inf),
+        field(vox_offset=1e30),
+        field(vox_offset=2000),
+        field(scl_slope=1, scl_inter=np.nan),
+        field(scl_slope=1, scl_inter=np.inf),
+        field(srow_x=(0, np.nan)),
+        field(srow_y=(3, np.inf)),
+        field(srow_x=(slice(None), 0)),
+        field(srow_y=(slice(None), [-1.5, 0, 0, 1])),
+        field(sform_code=0, quatern_b=2),
+        field(sform_code=0, quatern_b=np.nan),
+        field(sform_code=0, qoffset_x=np.nan),
+        field(sform_code=0, pixdim=(1, np.nan)),
+        field(sform_code=0, qform_code=0, pixdim=(2, np.inf)),
+    ],
+)
 def test_headers_that_make_no_sense(path, edit):
     assert_refused(put(path, raw_image(labels_of(), edit)))
 
@@ -388,11 +438,17 @@ def test_data_types_that_are_no_number_per_voxel(path, code):
     assert_refused(path, "data type", "header makes no sense")
 
 
-@pytest.mark.parametrize(("kind", "dims"), [
-    (nib.Nifti1Header, [32000, 32000, 32000]), (nib.Nifti1Header, [32000, 32000, 30]),
-    # 2**32 voxels more than there are: the length in the trailer, kept modulo 2**32, fits
-    (nib.Nifti1Header, [16384, 16384, 16]), (nib.Nifti2Header, [2**62, 2**62, 2**62]),
-    (nib.Nifti2Header, [2**31, 2**31, 4])])
+@pytest.mark.parametrize(
+    ("kind", "dims"),
+    [
+        (nib.Nifti1Header, [32000, 32000, 32000]),
+        (nib.Nifti1Header, [32000, 32000, 30]),
+        # 2**32 voxels more than there are: the length in the trailer, kept modulo 2**32, fits
+        (nib.Nifti1Header, [16384, 16384, 16]),
+        (nib.Nifti2Header, [2**62, 2**62, 2**62]),
+        (nib.Nifti2Header, [2**31, 2**31, 4]),
+    ],
+)
 def test_header_that_claims_too_much(path, kind, dims):
     put(path, raw_image(np.zeros((0, 0, 0), np.uint8), field(dim=(slice(0, 4), [3, *dims])), kind))
     tracemalloc.start()
@@ -423,18 +479,32 @@ def test_file_that_shrinks_after_its_header_was_read(path, small):
 # ---- labels
 
 
-@pytest.mark.parametrize(("dtype", "label", "shown"), [
-    ("float32", 2.5, "2.5"), ("float64", 14.999999, "15"), ("int16", -1, "-1"),
-    ("uint16", 300, "300"), ("float32", np.nan, "nan"), ("float64", np.inf, "inf"),
-    ("float32", -np.inf, "-inf"), ("uint16", 256, "256"), ("int8", -128, "-128"),
-    ("int64", 2**40, "1.09951e+12"), ("uint64", 2**64 - 1, "1.84467e+19"), ("int32", 512, "512")])
+@pytest.mark.parametrize(
+    ("dtype", "label", "shown"),
+    [
+        ("float32", 2.5, "2.5"),
+        ("float64", 14.999999, "15"),
+        ("int16", -1, "-1"),
+        ("uint16", 300, "300"),
+        ("float32", np.nan, "nan"),
+        ("float64", np.inf, "inf"),
+        ("float32", -np.inf, "-inf"),
+        ("uint16", 256, "256"),
+        ("int8", -128, "-128"),
+        ("int64", 2**40, "1.09951e+12"),
+        ("uint64", 2**64 - 1, "1.84467e+19"),
+        ("int32", 512, "512"),
+    ],
+)
 @pytest.mark.filterwarnings("error")
 def test_no_label(path, tmp_path, dtype, label, shown):
     data = labels_of(dtype=dtype)
     data[6, 7, 8] = label
     header = nifti.read_header(put(path, raw_image(data)))
-    for read in (lambda: nifti.read_mask(path),
-                 lambda: nifti.stage_mask(tmp_path / "m.nii.gz", header, AFFINE)):
+    for read in (
+        lambda: nifti.read_mask(path),
+        lambda: nifti.stage_mask(tmp_path / "m.nii.gz", header, AFFINE),
+    ):
         with pytest.raises(errors.DatasetError, match="expected whole numbers") as caught:
             read()
         assert caught.value.code == "labels" and caught.value.found == shown
@@ -495,13 +565,31 @@ def test_header_written_field_by_field(dtype, code):
     header = nib.Nifti1Header(raw[:348])
     empty = nib.Nifti1Header()
     expected = {
-        "sizeof_hdr": 348, "datatype": code, "bitpix": 8 * np.dtype(dtype).itemsize,
-        "dim": [3, 7, 8, 9, 1, 1, 1, 1], "pixdim": [-1, 1.5, 2, 5, 1, 1, 1, 1],
-        "vox_offset": 352, "scl_slope": 1, "scl_inter": 0, "xyzt_units": 2, "cal_min": 0,
-        "cal_max": 0, "descrip": b"src=89abcdef", "qform_code": 1, "sform_code": 1,
-        "quatern_b": 0, "quatern_c": 1, "quatern_d": 0, "qoffset_x": 10, "qoffset_y": -20,
-        "qoffset_z": 30, "srow_x": AFFINE[0], "srow_y": AFFINE[1], "srow_z": AFFINE[2],
-        "magic": b"n+1"}
+        "sizeof_hdr": 348,
+        "datatype": code,
+        "bitpix": 8 * np.dtype(dtype).itemsize,
+        "dim": [3, 7, 8, 9, 1, 1, 1, 1],
+        "pixdim": [-1, 1.5, 2, 5, 1, 1, 1, 1],
+        "vox_offset": 352,
+        "scl_slope": 1,
+        "scl_inter": 0,
+        "xyzt_units": 2,
+        "cal_min": 0,
+        "cal_max": 0,
+        "descrip": b"src=89abcdef",
+        "qform_code": 1,
+        "sform_code": 1,
+        "quatern_b": 0,
+        "quatern_c": 1,
+        "quatern_d": 0,
+        "qoffset_x": 10,
+        "qoffset_y": -20,
+        "qoffset_z": 30,
+        "srow_x": AFFINE[0],
+        "srow_y": AFFINE[1],
+        "srow_z": AFFINE[2],
+        "magic": b"n+1",
+    }
     for name in header:
         assert np.array_equal(header[name], expected.get(name, empty[name])), name
     assert len(raw) == 352 and raw[348:] == bytes(4)
@@ -528,9 +616,14 @@ def same_voxels():
     wide[::2, :, ::2] = data
     readonly = data.copy()
     readonly.flags.writeable = False
-    return {"C": np.ascontiguousarray(data), "F": np.asfortranarray(data),
-            "reversed": data[::-1].copy()[::-1], "strided": wide[::2, :, ::2],
-            "transposed": data.transpose(2, 0, 1).copy().transpose(1, 2, 0), "readonly": readonly}
+    return {
+        "C": np.ascontiguousarray(data),
+        "F": np.asfortranarray(data),
+        "reversed": data[::-1].copy()[::-1],
+        "strided": wide[::2, :, ::2],
+        "transposed": data.transpose(2, 0, 1).copy().transpose(1, 2, 0),
+        "readonly": readonly,
+    }
 
 
 @pytest.mark.parametrize("layout", same_voxels())
@@ -538,7 +631,8 @@ def same_voxels():
 def test_bytes_do_not_depend_on_memory_order(layout, value):
     data = same_voxels()[layout]
     assert nifti.encode_mask(data, AFFINE, "x", value) == nifti.encode_mask(
-        same_voxels()["F"], AFFINE, "x", value)
+        same_voxels()["F"], AFFINE, "x", value
+    )
     assert nifti.voxel_crc(data) == f"{zlib.crc32(labels_of().tobytes(order='F')):08x}"
 
 
@@ -607,10 +701,12 @@ def test_full_disk(path, tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.Pending, "__init__", on_full_disk)
     target = tmp_path / "out.nii.gz"
-    for write in (lambda: nifti.write_mask(target, labels_of(), AFFINE),
-                  lambda: nifti.stage_volume(target, source, AFFINE),
-                  lambda: nifti.stage_volume(target, source, AFFINE, "", True),
-                  lambda: nifti.stage_mask(target, source, AFFINE)):
+    for write in (
+        lambda: nifti.write_mask(target, labels_of(), AFFINE),
+        lambda: nifti.stage_volume(target, source, AFFINE),
+        lambda: nifti.stage_volume(target, source, AFFINE, "", True),
+        lambda: nifti.stage_mask(target, source, AFFINE),
+    ):
         with pytest.raises(errors.DatasetError, match="out.nii.gz.*No space left") as caught:
             write()
         assert caught.value.code == "write" and list(tmp_path.iterdir()) == [path]
@@ -634,9 +730,11 @@ def test_is_same_file(path, tmp_path):
     assert nifti.is_same_file(path, encoded)
     path.write_bytes(gzip.compress(gzip.decompress(encoded), 9))
     assert nifti.is_same_file(path, encoded)
-    for other in (nifti.encode_mask(labels_of(), AFFINE, "src=2"),
-                  nifti.encode_mask(labels_of(), AFFINE + 1e-3 * np.eye(4)),
-                  nifti.encode_mask(labels_of((7, 8, 10)), AFFINE)):
+    for other in (
+        nifti.encode_mask(labels_of(), AFFINE, "src=2"),
+        nifti.encode_mask(labels_of(), AFFINE + 1e-3 * np.eye(4)),
+        nifti.encode_mask(labels_of((7, 8, 10)), AFFINE),
+    ):
         assert not nifti.is_same_file(path, other)
     for damaged in (encoded[:-1], encoded[:50], b"", encoded + b"x"):
         path.write_bytes(damaged)
@@ -717,11 +815,22 @@ def test_scaling_is_applied(path):
     assert conversion.largest_loss == np.abs(exact.astype(np.float32) - exact).max() > 0
 
 
-@pytest.mark.parametrize(("dtype", "value", "loss"), [
-    ("int32", 2**24, 0), ("int32", 2**24 + 1, 1), ("uint32", 2**32 - 1, 1),
-    ("int64", 2**53 + 1, 1), ("int64", -2**62 - 1, 1), ("uint64", 2**64 - 1, 1),
-    ("uint64", 2**63, 0), ("float64", 0.1, abs(float(np.float32(0.1)) - 0.1)),
-    ("float64", 0.5, 0), ("float64", 1e300, np.inf), ("float32", 0.1, 0)])
+@pytest.mark.parametrize(
+    ("dtype", "value", "loss"),
+    [
+        ("int32", 2**24, 0),
+        ("int32", 2**24 + 1, 1),
+        ("uint32", 2**32 - 1, 1),
+        ("int64", 2**53 + 1, 1),
+        ("int64", -(2**62) - 1, 1),
+        ("uint64", 2**64 - 1, 1),
+        ("uint64", 2**63, 0),
+        ("float64", 0.1, abs(float(np.float32(0.1)) - 0.1)),
+        ("float64", 0.5, 0),
+        ("float64", 1e300, np.inf),
+        ("float32", 0.1, 0),
+    ],
+)
 @pytest.mark.filterwarnings("error")
 def test_largest_loss(path, dtype, value, loss):
     data = np.zeros(SHAPE, dtype)
@@ -770,8 +879,10 @@ def test_source_damaged_at_its_end_leaves_nothing(path, tmp_path, read_ahead, mo
     path.write_bytes(content)
     source = nifti.read_header(path)
     target = tmp_path / "out.nii.gz"
-    for stage in (lambda: nifti.stage_volume(target, source, AFFINE, "", read_ahead),
-                  lambda: nifti.stage_mask(target, source, AFFINE)):
+    for stage in (
+        lambda: nifti.stage_volume(target, source, AFFINE, "", read_ahead),
+        lambda: nifti.stage_mask(target, source, AFFINE),
+    ):
         with pytest.raises(errors.DamagedFileError, match="corrupt"):
             stage()
         assert list(tmp_path.iterdir()) == [path]
@@ -842,8 +953,10 @@ def confirmed(tmp_path, affine, mask_affine=None):
     archive = tmp_path / "archive"
     archive.mkdir()
     volume = put(archive / "volume.nii.gz", raw_image(labels_of(dtype=np.int16), affine=affine))
-    mask = put(archive / "mask.nii.gz", raw_image(
-        labels_of(), affine=affine if mask_affine is None else mask_affine))
+    mask = put(
+        archive / "mask.nii.gz",
+        raw_image(labels_of(), affine=affine if mask_affine is None else mask_affine),
+    )
     sample = samples.Sample("amos_0004", tmp_path / "grouped")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -852,9 +965,20 @@ def confirmed(tmp_path, affine, mask_affine=None):
 
 
 # Half the extent is 126 mm and 108.5 mm; the nearest orthonormal axes share the shear.
-@pytest.mark.parametrize(("shear", "outcome"), [
-    (0, "kept"), (0.5e-4, "kept"), (0.9e-4, "kept"), (1.1e-4, "mended"), (2e-4, "mended"),
-    (1e-3, "mended"), (1.15e-3, "mended"), (1.3e-3, "refused by ITK"), (1e-2, "refused by ITK")])
+@pytest.mark.parametrize(
+    ("shear", "outcome"),
+    [
+        (0, "kept"),
+        (0.5e-4, "kept"),
+        (0.9e-4, "kept"),
+        (1.1e-4, "mended"),
+        (2e-4, "mended"),
+        (1e-3, "mended"),
+        (1.15e-3, "mended"),
+        (1.3e-3, "refused by ITK"),
+        (1e-2, "refused by ITK"),
+    ],
+)
 def test_sheared_affines(tmp_path, capfd, shear, outcome):
     affine = np.eye(4)
     affine[0, 1] = shear
@@ -880,8 +1004,10 @@ def test_sheared_affines(tmp_path, capfd, shear, outcome):
 
 def test_mask_gets_its_volumes_geometry_bytes(tmp_path):
     sample, told = confirmed(tmp_path, random_affine(1), random_affine(2))
-    volume, mask = (gzip.decompress(Path(path).read_bytes())[:352]
-                    for path in (sample.volume_path, sample.mask_path))
+    volume, mask = (
+        gzip.decompress(Path(path).read_bytes())[:352]
+        for path in (sample.volume_path, sample.mask_path)
+    )
     for part in (slice(40, 70), slice(74, 148), slice(228, 352)):
         assert volume[part] == mask[part]
     assert any("Frobenius" in text for text in told)
@@ -899,9 +1025,12 @@ def test_without_isal(tmp_path, run_python):
         "mask = nifti.read_mask(sys.argv[1])\n"
         "nifti.write_mask(sys.argv[2], mask.data, mask.header.affine, mask.header.descrip)\n"
         "print(nifti.codec.__name__, nifti.voxel_crc(mask.data))",
-        tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+        tmp_path / "a.nii.gz",
+        tmp_path / "b.nii.gz",
+    )
     assert result.stderr == ""
     assert result.stdout.split() == ["zlib", nifti.voxel_crc(data)]
-    contents = [gzip.decompress((tmp_path / name).read_bytes())
-                for name in ("a.nii.gz", "b.nii.gz")]
+    contents = [
+        gzip.decompress((tmp_path / name).read_bytes()) for name in ("a.nii.gz", "b.nii.gz")
+    ]
     assert contents[0] == contents[1]

@@ -1,4 +1,5 @@
 """The made-up NME archive."""
+
 import subprocess
 import sys
 
@@ -79,7 +80,8 @@ def test_every_file_belongs_to_the_data_set(root):
     assert not contents.ignored and not contents.others and not contents.failures
     truth = archive.find(root / "truth", nme)
     assert {file.relative_path for file in truth.files} == {
-        file.relative_path for file in contents.files if file.type == "m3d"}
+        file.relative_path for file in contents.files if file.type == "m3d"
+    }
 
 
 def test_headers_are_as_planned(root):
@@ -91,7 +93,8 @@ def test_headers_are_as_planned(root):
         assert mask.header.get_data_dtype() == np.uint8
         assert "".join(nib.aff2axcodes(volume.affine)) == sample.axes
         assert np.linalg.norm(mask.affine - volume.affine) == pytest.approx(
-            sample.mask_shift_mm, abs=1e-4)
+            sample.mask_shift_mm, abs=1e-4
+        )
 
 
 def test_the_same_settings_give_the_same_bytes(root, tmp_path):
@@ -123,13 +126,13 @@ def test_memory_is_estimated_above_the_voxels():
 def test_script(tmp_path):
     words = ("--root_dir", "data", "--samples", "2", "--shape", "7", "8", "9", "--seed", "5")
     script = trees.REPOSITORY / "NME/generate_sample_archive.py"
-    done = subprocess.run([sys.executable, script, *words], cwd=tmp_path, text=True,
-                          capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script, *words], cwd=tmp_path, text=True, capture_output=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "samples: 2 done, 0 skipped as finished, 0 failed" in done.stdout
     assert len(list((tmp_path / "data/archive").rglob("NME-Seg_*.nii.gz"))) == 4
-    again = trees.run("NME/generate_sample_archive.py", *words[:1], tmp_path / "data",
-                      *words[2:])
+    again = trees.run("NME/generate_sample_archive.py", *words[:1], tmp_path / "data", *words[2:])
     assert "0 done, 2 skipped" in again.stdout
     other = trees.run("NME/generate_sample_archive.py", "--root_dir", tmp_path / "data")
     assert other.exit_code == 2 and "other settings" in other.stderr

@@ -1,4 +1,5 @@
 """NME/README.md: all its commands in order on the made-up archive, and what comes of them."""
+
 import ast
 import collections
 import hashlib
@@ -9,8 +10,18 @@ import test_readme
 import trees
 
 README = test_readme.REPOSITORY / "NME/README.md"
-OUTER = ("02A001", "02A002", "02E003", "02A004", "03A001", "03A002", "03A003", "04A001", "04A002",
-         "04A003")
+OUTER = (
+    "02A001",
+    "02A002",
+    "02E003",
+    "02A004",
+    "03A001",
+    "03A002",
+    "03A003",
+    "04A001",
+    "04A002",
+    "04A003",
+)
 SUBSETS = ("train", "val", "test")
 
 
@@ -55,10 +66,25 @@ def test_archive_manifest(root):
     rows = sheet(root / "descriptor/archive_manifest.xlsx", "Manifest")
     assert len(rows) == 36
     first, second = rows[:2]
-    assert (first["file_path"], first["site"], first["collection"], first["subset"], first["seq"],
-            first["pid"], first["type"], first["diff_trans_f_norm"]) == (
-        "NME-Seg-2025.8.25-train-val/imagesTr/NME-Seg_01A001.1004091054.nii.gz", "Tongji",
-        "train-val", "imagesTr", "01A001", "1004091054", "v3d", None)
+    assert (
+        first["file_path"],
+        first["site"],
+        first["collection"],
+        first["subset"],
+        first["seq"],
+        first["pid"],
+        first["type"],
+        first["diff_trans_f_norm"],
+    ) == (
+        "NME-Seg-2025.8.25-train-val/imagesTr/NME-Seg_01A001.1004091054.nii.gz",
+        "Tongji",
+        "train-val",
+        "imagesTr",
+        "01A001",
+        "1004091054",
+        "v3d",
+        None,
+    )
     assert (second["subset"], second["type"], second["diff_trans_f_norm"]) == ("labelsTr", "m3d", 0)
     yunnan = next(row for row in rows if row["seq"] == "02E003")
     assert (yunnan["site"], yunnan["pid"]) == ("Yunnan", "0071100412")
@@ -79,7 +105,8 @@ def test_voxels_and_types_of_the_samples(root):
         assert (binary == (mask == value)).all()
     assert (folder / f"{name}_info.yaml").read_text(encoding="utf-8") == (
         'collection: "train-val"\nsubset: "train"\nsite: "Tongji"\nseq: "01A002"\n'
-        'pid: "60012875311"\n')
+        'pid: "60012875311"\n'
+    )
 
 
 def test_dataset_manifest(root):
@@ -88,21 +115,39 @@ def test_dataset_manifest(root):
     by_id = {row["ID"]: row for row in rows}
     assert len(by_id) == 18
     healthy = by_id["01B002_1004105531"]
-    assert (healthy["valid_labels"], healthy["mask_00_Bg_existence"],
-            healthy["mask_01_NME_existence"]) == ("0", 1, 0)
+    assert (
+        healthy["valid_labels"],
+        healthy["mask_00_Bg_existence"],
+        healthy["mask_01_NME_existence"],
+    ) == ("0", 1, 0)
     row = by_id["02E003_0071100412"]
     folder = "Yunnan/test-outer-02/test/02E003_0071100412/02E003_0071100412_"
     assert (row["site"], row["collection"], row["subset"], row["pid"], row["valid_labels"]) == (
-        "Yunnan", "test-outer-02", "test", "0071100412", "0,1")
+        "Yunnan",
+        "test-outer-02",
+        "test",
+        "0071100412",
+        "0,1",
+    )
     assert (row["info"], row["mask_01_NME"]) == (
-        f"{folder}info.yaml", f"{folder}mask_01_NME.nii.gz")
+        f"{folder}info.yaml",
+        f"{folder}mask_01_NME.nii.gz",
+    )
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("split01_Tongji", (4, 2, 2)), ("split02_Yunnan", (0, 0, 4)), ("split03_Zhongnan", (0, 0, 3)),
-    ("split04_HKU-SZH", (0, 0, 3)), ("split05_External", (0, 0, 10)), ("split06_Whole", (4, 2, 12)),
-    # Of the 10 outside Tongji floor(3.5) are for test and, of the 7 left, floor(1.9) for val.
-    ("split07_Mix", (4 + 6, 2 + 1, 2 + 3))])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("split01_Tongji", (4, 2, 2)),
+        ("split02_Yunnan", (0, 0, 4)),
+        ("split03_Zhongnan", (0, 0, 3)),
+        ("split04_HKU-SZH", (0, 0, 3)),
+        ("split05_External", (0, 0, 10)),
+        ("split06_Whole", (4, 2, 12)),
+        # Of the 10 outside Tongji floor(3.5) are for test and, of the 7 left, floor(1.9) for val.
+        ("split07_Mix", (4 + 6, 2 + 1, 2 + 3)),
+    ],
+)
 def test_sizes_of_the_splits(root, name, expected):
     rows = split(root, name)
     assert sizes(rows, name) == expected
@@ -124,31 +169,43 @@ def test_split_across_sites_keeps_tongji_and_patients(root):
     assert {len(found) for found in sides.values()} == {1}
     assert sides["1004091120"] == {"train"}  # of Tongji, and of Zhongnan, too
     # The draw itself, written out: single patients here, but for one of two scans.
-    order = sorted({row["pid"] for row in rows if row["site"] != "Tongji"} - {"1004091120"},
-                   key=lambda pid: hashlib.sha256(f"0:{pid}".encode()).hexdigest())
+    order = sorted(
+        {row["pid"] for row in rows if row["site"] != "Tongji"} - {"1004091120"},
+        key=lambda pid: hashlib.sha256(f"0:{pid}".encode()).hexdigest(),
+    )
     n_scans = collections.Counter(row["pid"] for row in rows)
     test, n_left = [], 3
     for pid in order:
         if n_scans[pid] <= n_left:
             test.append(pid)
             n_left -= n_scans[pid]
-    assert {row["pid"] for row in rows if row["site"] != "Tongji"
-            and row["split07_Mix"] == "test"} == {*test}
+    assert {
+        row["pid"] for row in rows if row["site"] != "Tongji" and row["split07_Mix"] == "test"
+    } == {*test}
 
 
 def test_index_manifests(root):
-    found = {path.name: len(sheet(path, path.stem))
-             for path in (root / "grouped/splits").rglob("*.xlsx")}
+    found = {
+        path.name: len(sheet(path, path.stem)) for path in (root / "grouped/splits").rglob("*.xlsx")
+    }
     three = {"split01_Tongji": (4, 2, 2), "split06_Whole": (4, 2, 12), "split07_Mix": (10, 3, 5)}
-    expected = {f"{name}_{subset}.xlsx": count for name, counts in three.items()
-                for subset, count in zip(SUBSETS, counts)}
+    expected = {
+        f"{name}_{subset}.xlsx": count
+        for name, counts in three.items()
+        for subset, count in zip(SUBSETS, counts)
+    }
     expected |= {f"{name}_train_val.xlsx": sum(counts[:2]) for name, counts in three.items()}
-    expected |= {"split02_Yunnan_test.xlsx": 4, "split03_Zhongnan_test.xlsx": 3,
-                 "split04_HKU-SZH_test.xlsx": 3, "split05_External_test.xlsx": 10}
+    expected |= {
+        "split02_Yunnan_test.xlsx": 4,
+        "split03_Zhongnan_test.xlsx": 3,
+        "split04_HKU-SZH_test.xlsx": 3,
+        "split05_External_test.xlsx": 10,
+    }
     assert found == expected
     path = root / "grouped/splits/split07_Mix/split07_Mix_val.xlsx"
-    assert sheet(path, path.stem) == [row for row in split(root, "split07_Mix")
-                                      if row["split07_Mix"] == "val"]
+    assert sheet(path, path.stem) == [
+        row for row in split(root, "split07_Mix") if row["split07_Mix"] == "val"
+    ]
 
 
 def test_help_texts_are_current():
@@ -156,19 +213,24 @@ def test_help_texts_are_current():
 
 
 def test_every_script_has_its_help_and_its_command():
-    names = {path.relative_to(test_readme.REPOSITORY).as_posix()
-             for path in README.parent.glob("0*.py")}
+    names = {
+        path.relative_to(test_readme.REPOSITORY).as_posix() for path in README.parent.glob("0*.py")
+    }
     assert {match[2] for match in test_readme.HELP.finditer(read())} == names
-    run = "".join(piece["body"] for piece in test_readme.PIECE.finditer(read())
-                  if piece["language"] == "sh")
+    run = "".join(
+        piece["body"] for piece in test_readme.PIECE.finditer(read()) if piece["language"] == "sh"
+    )
     assert [name for name in sorted(names) if f"python {name} " not in run] == []
 
 
 def test_claims_have_a_test_of_that_name():
     named = [name for names in test_readme.TESTED.findall(read()) for name in names.split()]
-    defined = {node.name for path in (test_readme.REPOSITORY / "tests").glob("test_nme*.py")
-               for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-               if isinstance(node, ast.FunctionDef)}
+    defined = {
+        node.name
+        for path in (test_readme.REPOSITORY / "tests").glob("test_nme*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
     assert len(named) >= 20
     assert [name for name in named if name not in defined] == []
 

@@ -1,4 +1,5 @@
 """The scripts of NME as a person runs them, where something is odd."""
+
 import os
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ def rows(path, sheet="Manifest"):
 
 
 def sample_dir(root, seq):
-    found, = (root / "grouped").rglob(f"{seq}_*[0-9]")
+    (found,) = (root / "grouped").rglob(f"{seq}_*[0-9]")
     return found
 
 
@@ -64,12 +65,15 @@ def test_01_counts_what_there_is(built):
     result = nme_trees.invoke(nme_trees.SCAN, built)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[:4] == [
-        "train: 4 volumes, 4 masks", "val: 2 volumes, 2 masks", "test: 12 volumes, 12 masks",
-        "left out: 0 files; ignored: 0 other NIfTI files, 4 files of clutter"]
+        "train: 4 volumes, 4 masks",
+        "val: 2 volumes, 2 masks",
+        "test: 12 volumes, 12 masks",
+        "left out: 0 files; ignored: 0 other NIfTI files, 4 files of clutter",
+    ]
     found = rows(nme_trees.archive_manifest(built))
     assert list(found[0]) == list(nme.ARCHIVE_COLUMNS)
     assert [row["type"] for row in found] == ["v3d", "m3d"] * 18
-    shifted, = (row for row in found if row["diff_trans_f_norm"] not in ("", "0"))
+    (shifted,) = (row for row in found if row["diff_trans_f_norm"] not in ("", "0"))
     assert shifted["seq"] == "01A004"
     assert float(shifted["diff_trans_f_norm"]) == pytest.approx(0.005, rel=0.01)
 
@@ -78,11 +82,12 @@ def test_an_unknown_collection_is_named_and_left_out(built):
     move_collection(built, "test-outer-03", "test-outer-05")
     result = nme_trees.invoke(nme_trees.SCAN, built)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED collection test-outer-05: unknown collection 'test-outer-05'")
     assert "its 6 files are left out; expected one of train-val" in line
     assert {row["collection"] for row in rows(nme_trees.archive_manifest(built))} == {
-        *nme.SITES} - {"test-outer-03"}
+        *nme.SITES
+    } - {"test-outer-03"}
 
 
 def test_01_finds_nothing_else(built):
@@ -91,7 +96,8 @@ def test_01_finds_nothing_else(built):
     result = nme_trees.invoke(nme_trees.SCAN, built)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no file of NME-2025.8.25, expected NME-Seg-2025.8.25-train-val/imagesTr/" in (
-        result.stderr)
+        result.stderr
+    )
     assert "other NIfTI files: NME-Seg-2025.8.25-test-inner-01-new/" in result.stderr
     assert not nme_trees.archive_manifest(built).exists()
 
@@ -102,7 +108,7 @@ def test_a_sample_in_two_collections_is_left_out(built):
     shutil.copy(source, other)
     result = nme_trees.invoke(nme_trees.SCAN, built)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED 02A001_0071100345: 2 v3d files")
     assert "test-outer-02/imagesTs" in line and "test-outer-03/imagesTs" in line
     assert len(rows(nme_trees.archive_manifest(built))) == 35
@@ -113,7 +119,7 @@ def test_files_of_another_grammar_are_named_and_ignored(built):
     shutil.copy(path, path.with_name("NME-Seg_02A001.nii.gz"))
     result = nme_trees.invoke(nme_trees.SCAN, built)
     assert result.exit_code == 0
-    line, = trees.complaints(result, "WARNING")
+    (line,) = trees.complaints(result, "WARNING")
     assert "1 NIfTI files ignored" in line and "imagesTs/NME-Seg_02A001.nii.gz" in line
 
 
@@ -122,7 +128,7 @@ def test_a_damaged_file_is_named_and_the_others_listed(built):
     path.write_bytes(path.read_bytes()[:-9])
     result = nme_trees.invoke(nme_trees.SCAN, built, "--check_content")
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert path.name in line
     assert len(rows(nme_trees.archive_manifest(built))) == 35
 
@@ -159,11 +165,22 @@ def test_02_a_second_time_writes_nothing_and_two_workers_the_same(scanned, tmp_p
 
 def test_what_a_spreadsheet_makes_of_seq_and_pid_does_no_harm(scanned):
     path = nme_trees.archive_manifest(scanned)
-    trees.edit_cells(path, {("pid", "02A001"): 71100345, ("pid", "01A002"): 60012875311.0,
-                            ("seq", "02E003"): 2000, ("pid", "02E003"): 71100412})
+    trees.edit_cells(
+        path,
+        {
+            ("pid", "02A001"): 71100345,
+            ("pid", "01A002"): 60012875311.0,
+            ("seq", "02E003"): 2000,
+            ("pid", "02E003"): 71100412,
+        },
+    )
     assert nme_trees.invoke(nme_trees.PAIR, scanned).exit_code == 0
     assert {path.name for path in (scanned / "grouped/Yunnan/test-outer-02/test").iterdir()} == {
-        "02A001_0071100345", "02A002_0071100345", "02E003_0071100412", "02A004_0071100587"}
+        "02A001_0071100345",
+        "02A002_0071100345",
+        "02E003_0071100412",
+        "02A004_0071100587",
+    }
     assert sample_dir(scanned, "01A002").name == "01A002_60012875311"
 
 
@@ -175,14 +192,18 @@ def test_a_corrected_pid_counts(scanned):
     assert 'pid: "ZN-9"' in (folder / "03A002_ZN-9_info.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("changes, reason", [
-    ({("pid", "labelsTs/NME-Seg_02A004"): "7"}, "has no volume in the manifest"),
-    ({("subset", "labelsTs/NME-Seg_02A004"): "labelsVd"}, "disagree on subset: 'test'"),
-    ({("subset", "NME-Seg_02A004"): "labelsTs"}, "type is 'v3d'"),
-    ({("site", "NME-Seg_02A004"): "Tongji"}, "test-outer-02 comes from Yunnan"),
-    ({("collection", "NME-Seg_02A004"): "test-outer-09"}, "collection is 'test-outer-09'"),
-    ({("pid", "NME-Seg_02A004"): "../../x"}, "pid is '../../x'"),
-    ({("pid", "NME-Seg_02A004"): "=1+1"}, "pid is '=1+1'")])
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({("pid", "labelsTs/NME-Seg_02A004"): "7"}, "has no volume in the manifest"),
+        ({("subset", "labelsTs/NME-Seg_02A004"): "labelsVd"}, "disagree on subset: 'test'"),
+        ({("subset", "NME-Seg_02A004"): "labelsTs"}, "type is 'v3d'"),
+        ({("site", "NME-Seg_02A004"): "Tongji"}, "test-outer-02 comes from Yunnan"),
+        ({("collection", "NME-Seg_02A004"): "test-outer-09"}, "collection is 'test-outer-09'"),
+        ({("pid", "NME-Seg_02A004"): "../../x"}, "pid is '../../x'"),
+        ({("pid", "NME-Seg_02A004"): "=1+1"}, "pid is '=1+1'"),
+    ],
+)
 def test_contradictory_rows_fail_their_sample(scanned, changes, reason):
     path = nme_trees.archive_manifest(scanned)
     book = openpyxl.load_workbook(path)
@@ -204,11 +225,13 @@ def test_contradictory_rows_fail_their_sample(scanned, changes, reason):
 
 def test_a_corrected_collection_fails_until_the_old_folder_is_removed(paired):
     path = nme_trees.archive_manifest(paired)
-    trees.edit_cells(path, {("collection", "NME-Seg_02A004"): "test-outer-03",
-                            ("site", "NME-Seg_02A004"): "Zhongnan"})
+    trees.edit_cells(
+        path,
+        {("collection", "NME-Seg_02A004"): "test-outer-03", ("site", "NME-Seg_02A004"): "Zhongnan"},
+    )
     result = nme_trees.invoke(nme_trees.PAIR, paired)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert "02A004_0071100587: already lies in" in line and "test-outer-02" in line
     shutil.rmtree(sample_dir(paired, "02A004"))
     result = nme_trees.invoke(nme_trees.PAIR, paired)
@@ -234,7 +257,7 @@ def test_a_test_volume_without_its_mask_is_named(scanned):
 
 def test_a_scan_without_lesion_has_both_masks(extracted):
     folder = sample_dir(extracted, "01B002")
-    masks = {path.name[len(folder.name):]: path for path in folder.glob("*_mask_*")}
+    masks = {path.name[len(folder.name) :]: path for path in folder.glob("*_mask_*")}
     assert sorted(masks) == ["_mask_00_Bg.nii.gz", "_mask_01_NME.nii.gz"]
     assert trees.voxels(masks["_mask_00_Bg.nii.gz"]).all()
     assert not trees.voxels(masks["_mask_01_NME.nii.gz"]).any()
@@ -245,7 +268,7 @@ def test_03_names_a_label_that_the_map_does_not_have(paired):
     trees.put_voxel(folder / f"{folder.name}_mask.nii.gz", (0, 0, 0), 2)
     result = nme_trees.invoke(nme_trees.EXTRACT, paired)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert "01A001" in line and "label 2 (1 voxels)" in line
     assert len(list((paired / "grouped").rglob("*_mask_01_NME.nii.gz"))) == 17
 
@@ -253,8 +276,9 @@ def test_03_names_a_label_that_the_map_does_not_have(paired):
 def test_03_needs_the_short_forms(paired):
     path = paired / "label_map.yaml"
     path.write_text("full_form_index_map: {0: background, 1: lesion}\n", encoding="utf-8")
-    result = trees.run(nme_trees.EXTRACT, "--root_dir", paired / "grouped",
-                       "--label_explanation", path)
+    result = trees.run(
+        nme_trees.EXTRACT, "--root_dir", paired / "grouped", "--label_explanation", path
+    )
     assert result.exit_code == 2 and "short_form_index_map is missing" in result.stderr
 
 
@@ -278,12 +302,17 @@ def put_cube(root, seq):
 def test_small_regions_are_listed_with_subset_and_short_name(extracted):
     put_cube(extracted, "01A005")
     output = extracted / "regions.xlsx"
-    result = trees.run(DETECT, "--root_dir", extracted / "grouped", "--output_manifest", output,
-                       "--workers", 1)
+    result = trees.run(
+        DETECT, "--root_dir", extracted / "grouped", "--output_manifest", output, "--workers", 1
+    )
     assert result.exit_code == 0, result.stderr
-    found, = (row for row in rows(output) if row["ID"].startswith("01A005"))
+    (found,) = (row for row in rows(output) if row["ID"].startswith("01A005"))
     assert (found["subset"], found["label_index"], found["label_name"], found["voxels"]) == (
-        "val", "1", "NME", "1")
+        "val",
+        "1",
+        "NME",
+        "1",
+    )
     assert (found["centroid_x"], found["centroid_r"]) == ("17", "-17")
     assert found["file_path"].startswith("Tongji/train-val/val/01A005_1004093307/01A005_")
     assert found["file_path"].endswith("_mask_01_NME.nii.gz")
@@ -309,11 +338,13 @@ def test_stale_masks_name_the_routine_of_nme(extracted):
     folder = sample_dir(extracted, "01A005")
     trees.put_voxel(folder / f"{folder.name}_mask_01_NME.nii.gz", (0, 0, 0), 1)
     grouped = extracted / "grouped"
-    for words in ((DENOISE, "--output_dir", grouped),
-                  (DETECT, "--output_manifest", extracted / "regions.xlsx")):
+    for words in (
+        (DENOISE, "--output_dir", grouped),
+        (DETECT, "--output_manifest", extracted / "regions.xlsx"),
+    ):
         result = trees.run(*words, "--root_dir", grouped, "--workers", 1)
         assert result.exit_code == 1
-        line, = trees.complaints(result)
+        (line,) = trees.complaints(result)
         assert "01A005" in line and "NME: 03" in line
 
 
@@ -338,11 +369,23 @@ def across(root, *words):
     return nme_trees.invoke(nme_trees.ACROSS, root, "--split_name", "split07_Mix", *words)
 
 
-@pytest.mark.parametrize("words", [
-    ("--site", "Yunnan", "HKU-SZH", "--collection", "test-outer-02", "test-outer-04"),
-    ("--site", "Yunnan", "--site", "HKU-SZH", "--collection", "test-outer-02", "--collection",
-     "test-outer-04"),
-    ("--site=Yunnan", "HKU-SZH", "--collection=test-outer-04", "test-outer-02")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--site", "Yunnan", "HKU-SZH", "--collection", "test-outer-02", "test-outer-04"),
+        (
+            "--site",
+            "Yunnan",
+            "--site",
+            "HKU-SZH",
+            "--collection",
+            "test-outer-02",
+            "--collection",
+            "test-outer-04",
+        ),
+        ("--site=Yunnan", "HKU-SZH", "--collection=test-outer-04", "test-outer-02"),
+    ],
+)
 def test_sites_may_be_given_together_or_one_by_one(indexed, words):
     result = predefined(indexed, "outer", *words)
     assert result.exit_code == 0, result.stderr
@@ -352,14 +395,22 @@ def test_sites_may_be_given_together_or_one_by_one(indexed, words):
     assert {row["site"] for row in found} == {"Yunnan", "HKU-SZH"}
 
 
-@pytest.mark.parametrize("words, reason", [
-    (("--site", "HKU", "--collection", "test-outer-04"),
-     "no sample has site 'HKU'; there are: HKU-SZH, Tongji, Yunnan, Zhongnan"),
-    (("--site", "Tongji", "--collection", "test-outer-09"),
-     "there are: test-inner-01, test-outer-02, test-outer-03, test-outer-04, train-val"),
-    (("--site", "Tongji", "--collection", "test-outer-02"), "Yunnan test-outer-02 (4)"),
-    (("--site", "Tongji"), "Missing option '--collection'"),
-    (("--site", "--collection", "train-val"), "Option '--site' requires an argument")])
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (
+            ("--site", "HKU", "--collection", "test-outer-04"),
+            "no sample has site 'HKU'; there are: HKU-SZH, Tongji, Yunnan, Zhongnan",
+        ),
+        (
+            ("--site", "Tongji", "--collection", "test-outer-09"),
+            "there are: test-inner-01, test-outer-02, test-outer-03, test-outer-04, train-val",
+        ),
+        (("--site", "Tongji", "--collection", "test-outer-02"), "Yunnan test-outer-02 (4)"),
+        (("--site", "Tongji"), "Missing option '--collection'"),
+        (("--site", "--collection", "train-val"), "Option '--site' requires an argument"),
+    ],
+)
 def test_a_wrong_selection_ends_with_2_and_writes_nothing(indexed, words, reason):
     before = nme_trees.dataset_manifest(indexed).read_bytes()
     result = predefined(indexed, "wrong", *words)
@@ -378,10 +429,15 @@ def test_wrong_ratios_are_refused(indexed, option, value):
     assert nme_trees.dataset_manifest(indexed).read_bytes() == before
 
 
-@pytest.mark.parametrize("words, expected", [
-    ((), "10 train, 3 val, 5 test"), (("--test_ratio", 0, "--val_ratio", 0), "14 train, 2 val, 2 "),
-    # The Zhongnan scan of a patient of Tongji's train subset stays with the patient.
-    (("--test_ratio", 1), "5 train, 2 val, 11 test")])
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ((), "10 train, 3 val, 5 test"),
+        (("--test_ratio", 0, "--val_ratio", 0), "14 train, 2 val, 2 "),
+        # The Zhongnan scan of a patient of Tongji's train subset stays with the patient.
+        (("--test_ratio", 1), "5 train, 2 val, 11 test"),
+    ],
+)
 def test_ratios_of_the_split_across_sites(indexed, words, expected):
     result = across(indexed, *words)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -412,9 +468,19 @@ def test_04_names_the_splits_that_are_out_of_date(indexed):
     result = nme_trees.invoke(nme_trees.INDEX, indexed)
     assert result.exit_code == 0
     assert [line.partition(":")[0] for line in trees.complaints(result, "WARNING")] == [
-        "WARNING split02_Yunnan", "WARNING split07_Mix"]
-    cut = nme_trees.invoke(nme_trees.CUT, indexed, "--split_name", "split02_Yunnan",
-                           "--output_index_manifest_dir", indexed / "out", "--subsets", "test")
+        "WARNING split02_Yunnan",
+        "WARNING split07_Mix",
+    ]
+    cut = nme_trees.invoke(
+        nme_trees.CUT,
+        indexed,
+        "--split_name",
+        "split02_Yunnan",
+        "--output_index_manifest_dir",
+        indexed / "out",
+        "--subsets",
+        "test",
+    )
     assert cut.exit_code == 0
     assert "WARNING split02_Yunnan: the worksheet differs" in cut.stderr
 
@@ -422,8 +488,17 @@ def test_04_names_the_splits_that_are_out_of_date(indexed):
 def test_an_absent_subset_writes_nothing(indexed):
     predefined(indexed, "split04_HKU-SZH", "--site", "HKU-SZH", "--collection", "test-outer-04")
     result = nme_trees.invoke(
-        nme_trees.CUT, indexed, "--split_name", "split04_HKU-SZH", "--output_index_manifest_dir",
-        indexed / "out", "--subsets", "test", "--subsets", "val")
+        nme_trees.CUT,
+        indexed,
+        "--split_name",
+        "split04_HKU-SZH",
+        "--output_index_manifest_dir",
+        indexed / "out",
+        "--subsets",
+        "test",
+        "--subsets",
+        "val",
+    )
     assert result.exit_code == 2 and "no samples in val; its subsets: test" in result.stderr
     assert not (indexed / "out").exists()
 
@@ -432,11 +507,26 @@ def test_scripts_run_from_another_directory_with_relative_paths(indexed, tmp_pat
     where = tmp_path / "elsewhere"
     where.mkdir()
     path = os.path.relpath(nme_trees.dataset_manifest(indexed), where)
-    for script, words in ((nme_trees.ACROSS, ("--split_name", "split07_Mix")),
-                          (nme_trees.CUT, ("--split_name", "split07_Mix", "--subsets", "test",
-                                           "--output_index_manifest_dir", "out"))):
+    for script, words in (
+        (nme_trees.ACROSS, ("--split_name", "split07_Mix")),
+        (
+            nme_trees.CUT,
+            (
+                "--split_name",
+                "split07_Mix",
+                "--subsets",
+                "test",
+                "--output_index_manifest_dir",
+                "out",
+            ),
+        ),
+    ):
         done = subprocess.run(
             [sys.executable, trees.REPOSITORY / script, "--manifest_file", path, *words],
-            cwd=where, capture_output=True, text=True, check=False)
+            cwd=where,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert (done.returncode, done.stderr) == (0, "")
     assert len(rows(where / "out/split07_Mix_test.xlsx", "split07_Mix_test")) == 5

@@ -1,4 +1,5 @@
 """Splits of a part of the samples, and splits across sites."""
+
 import collections
 import itertools
 import math
@@ -16,16 +17,23 @@ OUTER = {"Yunnan": "test-outer-02", "Zhongnan": "test-outer-03", "HKU-SZH": "tes
 
 
 def row(number, site, subset="test", pid=None, collection=None):
-    collection = collection or OUTER.get(site) or (
-        "test-inner-01" if subset == "test" else "train-val")
+    collection = (
+        collection or OUTER.get(site) or ("test-inner-01" if subset == "test" else "train-val")
+    )
     pid = f"p{number}" if pid is None else pid
     return dict(zip(COLUMNS, (f"s{number}_{pid}", site, collection, subset, pid)))
 
 
 def small():
     """Two published subsets of Tongji, two samples of Yunnan, one of Zhongnan."""
-    return [row(1, "Tongji", "train"), row(2, "Tongji", "val"), row(3, "Tongji"),
-            row(4, "Yunnan"), row(5, "Yunnan"), row(6, "Zhongnan")]
+    return [
+        row(1, "Tongji", "train"),
+        row(2, "Tongji", "val"),
+        row(3, "Tongji"),
+        row(4, "Yunnan"),
+        row(5, "Yunnan"),
+        row(6, "Zhongnan"),
+    ]
 
 
 def table(rows):
@@ -37,8 +45,10 @@ def chosen(choose, rows):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         subsets = choose(table(rows))
-    return ({identifier.partition("_")[0]: subset for identifier, subset in subsets.items()},
-            [str(warning.message) for warning in caught])
+    return (
+        {identifier.partition("_")[0]: subset for identifier, subset in subsets.items()},
+        [str(warning.message) for warning in caught],
+    )
 
 
 def select(rows, sites, collections_):
@@ -52,8 +62,11 @@ def across(rows, test_ratio=0.3, val_ratio=0.2, seed=0):
 def pool(*sizes, site="Yunnan"):
     """Samples outside Tongji: patients q0, q1, ... with these numbers of scans."""
     numbers = itertools.count(100)
-    return [row(next(numbers), site, pid=f"q{patient}")
-            for patient, size in enumerate(sizes) for _ in range(size)]
+    return [
+        row(next(numbers), site, pid=f"q{patient}")
+        for patient, size in enumerate(sizes)
+        for _ in range(size)
+    ]
 
 
 def counts(subsets):
@@ -72,12 +85,27 @@ def test_samples_of_both_a_site_and_a_collection_are_taken_as_published():
     assert (found, told) == (dict.fromkeys(["s4", "s5", "s6"], "test"), [])
 
 
-@pytest.mark.parametrize("sites, names, message", [
-    (["Yunan"], ["test-outer-02"], "no sample has site 'Yunan'; there are: Tongji, Yunnan, Zhong"),
-    (["Tongji", "HKU-SZH"], ["train-val"], "no sample has site 'HKU-SZH'"),
-    (["Tongji"], ["train-val", "x"], "no sample has collection 'x'; there are: test-inner-01, te"),
-    (["Tongji"], ["test-outer-02"], r"together; there are: Tongji test-inner-01 \(1\), Tongji tra"),
-])
+@pytest.mark.parametrize(
+    "sites, names, message",
+    [
+        (
+            ["Yunan"],
+            ["test-outer-02"],
+            "no sample has site 'Yunan'; there are: Tongji, Yunnan, Zhong",
+        ),
+        (["Tongji", "HKU-SZH"], ["train-val"], "no sample has site 'HKU-SZH'"),
+        (
+            ["Tongji"],
+            ["train-val", "x"],
+            "no sample has collection 'x'; there are: test-inner-01, te",
+        ),
+        (
+            ["Tongji"],
+            ["test-outer-02"],
+            r"together; there are: Tongji test-inner-01 \(1\), Tongji tra",
+        ),
+    ],
+)
 def test_unknown_sites_and_collections_list_what_there_is(sites, names, message):
     with pytest.raises(errors.DatasetError, match=message):
         select(small(), sites, names)
@@ -86,15 +114,18 @@ def test_unknown_sites_and_collections_list_what_there_is(sites, names, message)
 def test_a_site_without_selected_sample_is_told():
     found, told = select(small(), ["Yunnan", "Tongji"], ["test-outer-02", "test-outer-03"])
     assert found == {"s4": "test", "s5": "test"}
-    assert told == ["site Tongji: none of its samples is selected",
-                    "collection test-outer-03: none of its samples is selected"]
+    assert told == [
+        "site Tongji: none of its samples is selected",
+        "collection test-outer-03: none of its samples is selected",
+    ]
 
 
 def test_a_patient_in_several_subsets_is_told():
     rows = [*small(), row(7, "Yunnan", pid="p1"), row(8, "Tongji", "train", pid="p1")]
     assert select(rows, ["Tongji"], ["train-val"])[1] == []
     assert select(rows, ["Tongji", "Yunnan"], ["train-val", "test-outer-02"])[1] == [
-        "patients in several subsets: p1 (train, test)"]
+        "patients in several subsets: p1 (train, test)"
+    ]
 
 
 def test_an_unknown_subset_counts_only_where_it_is_selected():
@@ -151,8 +182,11 @@ def test_the_order_of_the_rows_does_not_count():
 
 def reachable(sizes):
     """All sums of parts of some sizes, slowly."""
-    return {sum(part) for count in range(len(sizes) + 1)
-            for part in itertools.combinations(sizes, count)}
+    return {
+        sum(part)
+        for count in range(len(sizes) + 1)
+        for part in itertools.combinations(sizes, count)
+    }
 
 
 def nearest(sizes, target):
@@ -189,9 +223,12 @@ def test_every_patient_can_come_to_every_side():
 
 
 def test_a_patient_of_the_kept_site_stays_on_its_side():
-    rows = [row(1, "Tongji", "train", "a"), row(2, "Tongji", "val", "b"),
-            row(3, "Tongji", "test", "c"), *(row(number, "Yunnan", pid=pid) for number, pid in
-                                             enumerate("abbccdefgh", 10))]
+    rows = [
+        row(1, "Tongji", "train", "a"),
+        row(2, "Tongji", "val", "b"),
+        row(3, "Tongji", "test", "c"),
+        *(row(number, "Yunnan", pid=pid) for number, pid in enumerate("abbccdefgh", 10)),
+    ]
     found, told = across(rows)
     expected = {"s10": "train", "s11": "val", "s12": "val", "s13": "test", "s14": "test"}
     assert {name: found[name] for name in expected} == expected
@@ -228,23 +265,32 @@ def manifest_path(tmp_path):
 
 
 def add_partial(path):
-    splits.make_sheet(path, "part", splits.selected(
-        {"site": ["Yunnan", "Tongji"], "collection": ["test-outer-02", "train-val"]}))
+    splits.make_sheet(
+        path,
+        "part",
+        splits.selected(
+            {"site": ["Yunnan", "Tongji"], "collection": ["test-outer-02", "train-val"]}
+        ),
+    )
 
 
-@pytest.mark.parametrize("change, is_current", [
-    (lambda rows: None, True),
-    (lambda rows: rows.pop(5), True),  # of Zhongnan
-    (lambda rows: rows.append(row(9, "Zhongnan")), True),
-    (lambda rows: rows.append(row(9, "Tongji")), True),  # of another collection
-    (lambda rows: rows[5].update(pid="other"), True),
-    (lambda rows: rows.insert(0, row(0, "Yunnan")), False),
-    (lambda rows: rows.append(row(9, "Tongji", "train")), False),
-    (lambda rows: rows.pop(3), False),
-    (lambda rows: rows[3].update(subset="val"), False),
-    (lambda rows: rows[3].update(collection="test-outer-09"), False),
-    (lambda rows: rows[5].update(site="Yunnan", collection="test-outer-02"), False),
-    (lambda rows: rows.reverse(), False)])
+@pytest.mark.parametrize(
+    "change, is_current",
+    [
+        (lambda rows: None, True),
+        (lambda rows: rows.pop(5), True),  # of Zhongnan
+        (lambda rows: rows.append(row(9, "Zhongnan")), True),
+        (lambda rows: rows.append(row(9, "Tongji")), True),  # of another collection
+        (lambda rows: rows[5].update(pid="other"), True),
+        (lambda rows: rows.insert(0, row(0, "Yunnan")), False),
+        (lambda rows: rows.append(row(9, "Tongji", "train")), False),
+        (lambda rows: rows.pop(3), False),
+        (lambda rows: rows[3].update(subset="val"), False),
+        (lambda rows: rows[3].update(collection="test-outer-09"), False),
+        (lambda rows: rows[5].update(site="Yunnan", collection="test-outer-02"), False),
+        (lambda rows: rows.reverse(), False),
+    ],
+)
 def test_a_partial_split_is_current_until_its_part_changes(path, change, is_current):
     add_partial(path)
     rows = small()

@@ -1,4 +1,5 @@
 """run_tutorial.sh --dataset nme, in a copy of the repository."""
+
 import re
 import shlex
 import shutil
@@ -30,16 +31,21 @@ def whole_run(tmp_path_factory):
 
 def documented():
     """The commands of NME/README.md, as lists of words."""
-    blocks = "".join(piece["body"] for piece in test_readme.PIECE.finditer(test_nme_readme.read())
-                     if piece["language"] == "sh")
+    blocks = "".join(
+        piece["body"]
+        for piece in test_readme.PIECE.finditer(test_nme_readme.read())
+        if piece["language"] == "sh"
+    )
     return [shlex.split(line) for line in blocks.splitlines() if line.startswith("python NME/0")]
 
 
 def test_whole_run_is_the_readme(whole):
     _, root, result = whole
     assert result.returncode == 0, result.stderr
-    typed = [[re.sub(f"^{re.escape(str(root))}", "root_dir", word) for word in words]
-             for words in test_run_tutorial.commands(result)]
+    typed = [
+        [re.sub(f"^{re.escape(str(root))}", "root_dir", word) for word in words]
+        for words in test_run_tutorial.commands(result)
+    ]
     assert typed == documented()
 
 
@@ -47,8 +53,15 @@ def test_whole_run_ends_with_the_data_set(whole):
     _, root, result = whole
     book = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")
     assert book.sheetnames == [
-        "Manifest", "split01_Tongji", "split02_Yunnan", "split03_Zhongnan", "split04_HKU-SZH",
-        "split05_External", "split06_Whole", "split07_Mix"]
+        "Manifest",
+        "split01_Tongji",
+        "split02_Yunnan",
+        "split03_Zhongnan",
+        "split04_HKU-SZH",
+        "split05_External",
+        "split06_Whole",
+        "split07_Mix",
+    ]
     assert (root / "descriptor/label_map.yaml").read_bytes() == nme_trees.LABEL_MAP.read_bytes()
     listed = result.stdout.partition("== What lies where ==")[2].splitlines()[1::2]
     assert len(listed) == 4
@@ -72,8 +85,7 @@ def test_sites_that_are_not_there_are_left_out(whole, tmp_path):
     result = clone.run(*WORDS, root)
     assert result.returncode == 0, result.stderr
     assert "split01_Tongji: skipped, no samples of test-inner-01\n" in result.stdout
-    assert ("split05_External: skipped, no samples of test-outer-02 test-outer-03\n"
-            in result.stdout)
+    assert "split05_External: skipped, no samples of test-outer-02 test-outer-03\n" in result.stdout
     assert "split01_Tongji: skipped, there is no such split\n" in result.stdout
     names = sorted(path.name for path in (root / "grouped/splits").iterdir())
     assert names == ["split04_HKU-SZH", "split07_Mix"]
@@ -110,16 +122,31 @@ def test_stop_tells_how_to_continue(clone, tmp_path):
 def test_without_root_the_sample_archive_is_made(clone):
     result = clone.run(*WORDS, STUBS="02_confirm", STATUS="2")
     assert test_run_tutorial.commands(result)[0] == [
-        "python", "NME/generate_sample_archive.py", "--root_dir", "sample_data_nme"]
+        "python",
+        "NME/generate_sample_archive.py",
+        "--root_dir",
+        "sample_data_nme",
+    ]
     assert (clone.path / "sample_data_nme/descriptor/label_map.yaml").is_file()
-    assert "sample_data_nme/" in (trees.REPOSITORY / ".gitignore").read_text().split()
+    assert "/sample_data_nme/" in (trees.REPOSITORY / ".gitignore").read_text().split()
 
 
-@pytest.mark.parametrize("words, reason", [
-    (["--dataset"], "--dataset needs a name"), (["--dataset", "NME2"], "no such data set: NME2"),
-    (["--dataset", "nme", "--from", "07"], "no such step: 07; expected one of 01 02 03 04 05 06"),
-    (["--dataset", "nme", "--from", "denoise"], "no such step: denoise"),
-    (["--dataset", "nme", "nowhere"], "expected one with archive/ in it (NME-Seg-2025.8.25-train")])
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--dataset"], "--dataset needs a name"),
+        (["--dataset", "NME2"], "no such data set: NME2"),
+        (
+            ["--dataset", "nme", "--from", "07"],
+            "no such step: 07; expected one of 01 02 03 04 05 06",
+        ),
+        (["--dataset", "nme", "--from", "denoise"], "no such step: denoise"),
+        (
+            ["--dataset", "nme", "nowhere"],
+            "expected one with archive/ in it (NME-Seg-2025.8.25-train",
+        ),
+    ],
+)
 def test_wrong_usage_ends_with_2(clone, tmp_path, words, reason):
     result = clone.run(*words, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
@@ -128,8 +155,10 @@ def test_wrong_usage_ends_with_2(clone, tmp_path, words, reason):
 
 def test_dataset_amos22_is_the_default(clone, tmp_path):
     (tmp_path / "archive").mkdir()
-    plain, named = (clone.run(*words, tmp_path, STUBS="01_gen", STATUS="2")
-                    for words in ((), ("--dataset", "amos22")))
+    plain, named = (
+        clone.run(*words, tmp_path, STUBS="01_gen", STATUS="2")
+        for words in ((), ("--dataset", "amos22"))
+    )
     assert plain.returncode == named.returncode == 2
     assert test_run_tutorial.commands(plain) == test_run_tutorial.commands(named)
     assert test_run_tutorial.commands(plain)[0][1] == trees.SCAN

@@ -1,27 +1,49 @@
 """Pages, plots and colours of the quality report, without any image behind them."""
+
 import re
 
 import pytest
 import trees
+
 from utils import errors
 from utils.arrays import labels
 from utils.qc import anatomy, judging, pages, plotting, report, sample_report
 from utils.storage import samples
 
-_METADATA = {"subset": "train", "modality": "CT", "scanner": "A & B", "sex": "F", "age": "061Y",
-             "site": "<center>"}
+_METADATA = {
+    "subset": "train",
+    "modality": "CT",
+    "scanner": "A & B",
+    "sex": "F",
+    "age": "061Y",
+    "site": "<center>",
+}
 
 
 def _record(n_changed=None):
-    counts = {"lost": 1, "gained": 2, "islands_removed": 3, "holes_filled": 4, "small_before": 50,
-              "small_after": 6}
-    return {"volume": {"modality": "CT", "shape": [4, 5, 6], "spacing": [1.0, 1.0, 5.0],
-                       "orientation_to": "LAS"},
-            "organs": {"liver": {"value": 6, "volume_ml": 1234.56, "centre": [1.0, 2.0, 3.0],
-                                 "at_edge": True}},
-            "small_regions": 6, "pictures": ["a b.png", "a b_changes.png", "a b_small.png"],
-            "changes": n_changed and {"n_voxels": n_changed, "n_slices": 1,
-                                      "per_label": {"6": counts, "0": counts}}}
+    counts = {
+        "lost": 1,
+        "gained": 2,
+        "islands_removed": 3,
+        "holes_filled": 4,
+        "small_before": 50,
+        "small_after": 6,
+    }
+    return {
+        "volume": {
+            "modality": "CT",
+            "shape": [4, 5, 6],
+            "spacing": [1.0, 1.0, 5.0],
+            "orientation_to": "LAS",
+        },
+        "organs": {
+            "liver": {"value": 6, "volume_ml": 1234.56, "centre": [1.0, 2.0, 3.0], "at_edge": True}
+        },
+        "small_regions": 6,
+        "pictures": ["a b.png", "a b_changes.png", "a b_small.png"],
+        "changes": n_changed
+        and {"n_voxels": n_changed, "n_slices": 1, "per_label": {"6": counts, "0": counts}},
+    }
 
 
 def _entry(name="a b", flags=(), **more):
@@ -39,7 +61,7 @@ def test_text_from_tables_is_escaped_and_paths_are_quoted():
 
 def test_changes_are_added_up_over_all_samples():
     text = pages.index([_entry("a", n_changed=7), _entry("b", n_changed=8)], [], []).decode()
-    table = text[text.index("What denoising changed"):]
+    table = text[text.index("What denoising changed") :]
     cells = re.search(r"<td>6 liver</td>(.*?)</tr>", table)[1]
     assert re.findall(r">(\d+)<", cells) == ["2", "4", "6", "8", "100", "12"]
 
@@ -57,23 +79,38 @@ def test_a_samples_page_leads_to_its_neighbours():
     assert "1234.6" in page and "cut off by the image" in page
 
 
-@pytest.mark.parametrize("age, years", [("062Y", 62), ("005Y", 5), ("UND", None), ("", None),
-                                        ("6.5Y", None)])
+@pytest.mark.parametrize(
+    "age, years", [("062Y", 62), ("005Y", 5), ("UND", None), ("", None), ("6.5Y", None)]
+)
 def test_ages(age, years):
     assert pages.age_years(age) == years
 
 
 def _row(**more):
-    return plotting.Row(**{"modality": "CT", "sex": "F", "scanner": "A", "age_years": 61,
-                           "shape": (4, 5, 6), "spacing": (1.0, 1.0, 5.0),
-                           "volumes_ml": {"liver": 1200.0}, "small_regions": {"liver": (5, 1)},
-                           **more})
+    return plotting.Row(
+        **{
+            "modality": "CT",
+            "sex": "F",
+            "scanner": "A",
+            "age_years": 61,
+            "shape": (4, 5, 6),
+            "spacing": (1.0, 1.0, 5.0),
+            "volumes_ml": {"liver": 1200.0},
+            "small_regions": {"liver": (5, 1)},
+            **more,
+        }
+    )
 
 
 def test_plots_are_drawn_for_what_there_is_and_come_out_the_same():
     plots = plotting.draw([_row(), _row(sex="M", volumes_ml={})])
-    assert sorted(plots) == ["ages.svg", "organ_volumes_by_scanner.svg", "organ_volumes_by_sex.svg",
-                             "sizes_and_spacings.svg", "small_regions.svg"]
+    assert sorted(plots) == [
+        "ages.svg",
+        "organ_volumes_by_scanner.svg",
+        "organ_volumes_by_sex.svg",
+        "sizes_and_spacings.svg",
+        "small_regions.svg",
+    ]
     assert plotting.draw([_row(), _row(sex="M", volumes_ml={})]) == plots
     bare = plotting.draw([_row(age_years=None, volumes_ml={}, small_regions={})])
     assert list(bare) == ["sizes_and_spacings.svg"]
@@ -81,12 +118,20 @@ def test_plots_are_drawn_for_what_there_is_and_come_out_the_same():
 
 
 def test_every_label_has_a_line_of_its_own_and_the_facts_name_known_labels():
-    names = {labels.file_form(name): value
-             for value, name in labels.read_label_map(trees.LABEL_MAP).items()}
+    names = {
+        labels.file_form(name): value
+        for value, name in labels.read_label_map(trees.LABEL_MAP).items()
+    }
     lines = [anatomy.line(value) for value in names.values() if value]
     assert len(set(lines)) == len(lines) == 16
-    told = {*anatomy.SOLID, *anatomy.COMPACT, *anatomy.TAPERED, *anatomy.VARIABLE,
-            *anatomy.SEX_ORGANS, *sum(anatomy.SIDES, ())}
+    told = {
+        *anatomy.SOLID,
+        *anatomy.COMPACT,
+        *anatomy.TAPERED,
+        *anatomy.VARIABLE,
+        *anatomy.SEX_ORGANS,
+        *sum(anatomy.SIDES, ()),
+    }
     assert told <= set(names)
 
 

@@ -1,4 +1,5 @@
 """Planning and writing of pairs, below the command line of routines 02."""
+
 import pickle
 import re
 import shutil
@@ -24,9 +25,13 @@ def scanned_root(tmp_path):
 
 
 def plan(root, scanners=amos22.CT_SCANNERS, tree="AMOS-CT"):
-    return pairs.plan(root / "archive", root / "grouped" / tree,
-                      root / "descriptor/archive_manifest.xlsx", amos22,
-                      amos22.of_scanners(scanners))
+    return pairs.plan(
+        root / "archive",
+        root / "grouped" / tree,
+        root / "descriptor/archive_manifest.xlsx",
+        amos22,
+        amos22.of_scanners(scanners),
+    )
 
 
 def test_plan_lists_the_samples_of_these_scanners_by_name(root):
@@ -34,8 +39,7 @@ def test_plan_lists_the_samples_of_these_scanners_by_name(root):
     assert [str(pair) for pair in found] == ["amos_0001", "amos_0004", "amos_0008", "amos_0201"]
     assert [pair.mask is not None for pair in found] == [True, True, True, False]
     assert not any(pair.error or pair.note for pair in found)
-    assert found[1].sample.directory == (
-        root / "grouped/AMOS-CT/train/Brilliance16/amos_0004_M")
+    assert found[1].sample.directory == (root / "grouped/AMOS-CT/train/Brilliance16/amos_0004_M")
     assert list(found[1].info) == list(amos22.INFO_KEYS)
     assert not (root / "grouped").exists()
 
@@ -43,23 +47,40 @@ def test_plan_lists_the_samples_of_these_scanners_by_name(root):
 def test_plan_takes_the_facts_of_any_data_set(tmp_path):
     """Another grammar of files and folders, one modality, no sibling trees."""
     facts = types.SimpleNamespace(
-        INFO_KEYS=("subset", "case"), LABELLED_SUBSETS=("train",),
-        plain_row=lambda row: row, trees=lambda output: [output],
-        classify=lambda path: {"case": PurePosixPath(path).name[:1], "subset": "train",
-                               "type": "m3d" if "seg" in path else "v3d"},
-        sample_name=lambda row: f"nme_{row['case']}", subset=lambda row: row["subset"],
+        INFO_KEYS=("subset", "case"),
+        LABELLED_SUBSETS=("train",),
+        plain_row=lambda row: row,
+        trees=lambda output: [output],
+        classify=lambda path: {
+            "case": PurePosixPath(path).name[:1],
+            "subset": "train",
+            "type": "m3d" if "seg" in path else "v3d",
+        },
+        sample_name=lambda row: f"nme_{row['case']}",
+        subset=lambda row: row["subset"],
         row_faults=lambda row: [],
-        sample_dir=lambda info: PurePosixPath(info["subset"], f"nme_{info['case']}"))
+        sample_dir=lambda info: PurePosixPath(info["subset"], f"nme_{info['case']}"),
+    )
     rows = []
     for name, kind, dtype in (("a_t1.nii.gz", "v3d", np.int16), ("a_seg.nii.gz", "m3d", np.uint8)):
         nib.save(nib.Nifti1Image(np.ones((3, 4, 5), dtype), np.eye(4)), tmp_path / name)
-        rows.append({"file_path": name, "type": kind, "subset": "train", "case": "a",
-                     "manufacturer_model_name": "any"})
+        rows.append(
+            {
+                "file_path": name,
+                "type": kind,
+                "subset": "train",
+                "case": "a",
+                "manufacturer_model_name": "any",
+            }
+        )
     manifest.write(tmp_path / "rows.xlsx", {"Manifest": manifest.Table(list(rows[0]), rows)})
-    pair, = pairs.plan(tmp_path, tmp_path / "out", tmp_path / "rows.xlsx", facts)
+    (pair,) = pairs.plan(tmp_path, tmp_path / "out", tmp_path / "rows.xlsx", facts)
     assert pairs.confirm(pair, overwrite=False) == "train"
     assert sorted(path.name for path in (tmp_path / "out/train/nme_a").iterdir()) == [
-        "nme_a_info.yaml", "nme_a_mask.nii.gz", "nme_a_volume.nii.gz"]
+        "nme_a_info.yaml",
+        "nme_a_mask.nii.gz",
+        "nme_a_volume.nii.gz",
+    ]
 
 
 def test_all_faults_of_a_sample_are_told_at_once(root):
@@ -78,7 +99,7 @@ def test_a_seq_in_both_trees_is_told_though_the_right_folder_is_there(root):
         assert trees.invoke(script, root).exit_code == 0
     folder = root / "grouped/AMOS-CT/train/Brilliance16/amos_0004_M"
     shutil.copytree(folder, root / "grouped/AMOS-MRI/val/Prisma/amos_0004_M")
-    wrong, = (pair for pair in plan(root) if pair.error)
+    (wrong,) = (pair for pair in plan(root) if pair.error)
     assert str(wrong) == "amos_0004" and "AMOS-MRI/val/Prisma/amos_0004_M" in str(wrong.error)
 
 
@@ -88,8 +109,10 @@ def test_prepare_counts_only_what_is_to_be_written(root, monkeypatch):
     found = plan(root)
     needed = pairs.GROWTH * sum(map(pairs.size_bytes, found))
     assert 1000 < needed < 9000 and pairs.size_bytes(found[0]) > 0
-    assert re.fullmatch("Disk space: about 0 MiB needed, 0 MiB free",
-                        pairs.prepare(found, output, amos22.SUBSETS, False))
+    assert re.fullmatch(
+        "Disk space: about 0 MiB needed, 0 MiB free",
+        pairs.prepare(found, output, amos22.SUBSETS, False),
+    )
     assert sorted(path.name for path in output.iterdir()) == ["test", "train", "val"]
     for pair in found:
         pairs.confirm(pair, overwrite=False)

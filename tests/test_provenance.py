@@ -1,4 +1,5 @@
 """What a run leaves in provenance.jsonl, and that it never stands in the way."""
+
 import concurrent.futures
 import json
 import os
@@ -41,8 +42,18 @@ def added(root, script, *words):
 
 def test_a_run_is_told(root):
     _, entry = added(root, trees.SPLIT_LABEL, "--root_dir", root / "grouped", "--workers", 1)
-    assert list(entry) == ["routine", "version", "started", "ended", "exit_status", "parameters",
-                           "counts", "failures", "python", "libraries"]
+    assert list(entry) == [
+        "routine",
+        "version",
+        "started",
+        "ended",
+        "exit_status",
+        "parameters",
+        "counts",
+        "failures",
+        "python",
+        "libraries",
+    ]
     assert entry["routine"] == "03_split_prostate_uterus_label.py"
     assert entry["exit_status"] == 0
     assert entry["parameters"]["root_dir"] == "grouped"
@@ -52,6 +63,7 @@ def test_a_run_is_told(root):
     assert entry["started"] <= entry["ended"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", entry["ended"])
     import numpy as np
+
     assert entry["libraries"]["numpy"] == np.__version__
     assert {"nibabel", "connected-components-3d", "PyYAML"} <= set(entry["libraries"])
 
@@ -68,16 +80,27 @@ def test_failures_are_told_by_id_and_code_alone(root):
 def test_every_routine_of_the_chain_tells(tmp_path):
     root = finished.make(tmp_path / "data")
     folder = root / "grouped/splits"
-    finished.call(CUT, *finished.source(root), "--subsets", "train",
-                  "--output_index_manifest_dir", folder)
+    finished.call(
+        CUT, *finished.source(root), "--subsets", "train", "--output_index_manifest_dir", folder
+    )
     told = lines(root)
     assert [entry["routine"] for entry in told] == [
-        trees.SCAN, trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT, trees.INDEX,
-        trees.MAKE_SPLIT, *[trees.INDEX, trees.MAKE_SPLIT] * 2, CUT]
+        trees.SCAN,
+        trees.PAIR_CT,
+        trees.PAIR_MRI,
+        trees.SPLIT_LABEL,
+        trees.EXTRACT,
+        trees.INDEX,
+        trees.MAKE_SPLIT,
+        *[trees.INDEX, trees.MAKE_SPLIT] * 2,
+        CUT,
+    ]
     assert told[-1]["parameters"] == {
-        "subsets": [["train"]], "split_name": finished.SPLIT,
+        "subsets": [["train"]],
+        "split_name": finished.SPLIT,
         "manifest_file": "grouped/dataset_manifest.xlsx",
-        "output_index_manifest_dir": "grouped/splits"}
+        "output_index_manifest_dir": "grouped/splits",
+    }
     assert not list((root / "grouped").rglob("provenance.jsonl"))
 
 
@@ -108,19 +131,23 @@ def test_data_stay_as_they_are(root):
     assert trees.identities(root / "grouped") == before
 
 
-@pytest.mark.parametrize("parameters, expected", [
-    ({"root_dir": "data/grouped"}, "data"),
-    ({"root_dir": "data/grouped/AMOS-CT"}, "data"),
-    ({"root_dir": "data/archive", "output_manifest_file": "else/descriptor/m.xlsx"}, "data"),
-    ({"root_dir": "data"}, "data"),
-    ({"manifest_file": "data/grouped/AMOS-CT/m.xlsx", "output_file": "else/x.json"}, "data"),
-    ({"root_dir": "plain/tree", "output_dir": "data/grouped"}, "data"),
-    ({"root_dir": "plain/tree", "output_dir": "else/tree"}, "else"),
-    ({"root_dir": "plain/tree", "output_manifest": "else/descriptor/x.xlsx"}, "else"),
-    ({"root_dir": "plain/tree"}, "plain"),
-    ({"root_dir": "new/archive"}, "new"),
-    # Somebody's folder far up that happens to have such a name.
-    ({"root_dir": "mnt/archive/people/tree"}, "mnt/archive/people")])
+@pytest.mark.parametrize(
+    "parameters, expected",
+    [
+        ({"root_dir": "data/grouped"}, "data"),
+        ({"root_dir": "data/grouped/AMOS-CT"}, "data"),
+        ({"root_dir": "data/archive", "output_manifest_file": "else/descriptor/m.xlsx"}, "data"),
+        ({"root_dir": "data"}, "data"),
+        ({"manifest_file": "data/grouped/AMOS-CT/m.xlsx", "output_file": "else/x.json"}, "data"),
+        ({"root_dir": "plain/tree", "output_dir": "data/grouped"}, "data"),
+        ({"root_dir": "plain/tree", "output_dir": "else/tree"}, "else"),
+        ({"root_dir": "plain/tree", "output_manifest": "else/descriptor/x.xlsx"}, "else"),
+        ({"root_dir": "plain/tree"}, "plain"),
+        ({"root_dir": "new/archive"}, "new"),
+        # Somebody's folder far up that happens to have such a name.
+        ({"root_dir": "mnt/archive/people/tree"}, "mnt/archive/people"),
+    ],
+)
 def test_where_it_is_told(tmp_path, parameters, expected):
     for folder in ("data/archive", "data/grouped/AMOS-CT", "data/descriptor", "plain/tree"):
         (tmp_path / folder).mkdir(parents=True)
@@ -136,14 +163,29 @@ def test_relative_paths_count_from_where_they_are_typed(tmp_path, monkeypatch):
 
 
 def test_parameters_become_plain(tmp_path):
-    run = provenance.Run(tmp_path / "mine.py", {
-        "output_dir": tmp_path / "grouped/x", "kernel_size": (5, 5), "labels": frozenset({16, 14}),
-        "overwrite": False, "thresh": 10.0, "none": None, "elsewhere": tmp_path.parent / "y"})
+    run = provenance.Run(
+        tmp_path / "mine.py",
+        {
+            "output_dir": tmp_path / "grouped/x",
+            "kernel_size": (5, 5),
+            "labels": frozenset({16, 14}),
+            "overwrite": False,
+            "thresh": 10.0,
+            "none": None,
+            "elsewhere": tmp_path.parent / "y",
+        },
+    )
     told = json.loads(provenance.line(run, tmp_path, 0))
     assert told["routine"] == "mine.py"
-    assert told["parameters"] == {"output_dir": "grouped/x", "kernel_size": [5, 5],
-                                  "labels": [14, 16], "overwrite": False, "thresh": 10.0,
-                                  "none": None, "elsewhere": "../y"}
+    assert told["parameters"] == {
+        "output_dir": "grouped/x",
+        "kernel_size": [5, 5],
+        "labels": [14, 16],
+        "overwrite": False,
+        "thresh": 10.0,
+        "none": None,
+        "elsewhere": "../y",
+    }
 
 
 def run_of(root):
@@ -152,8 +194,9 @@ def run_of(root):
 
 def test_concurrent_runs_lose_no_line(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: provenance.add(run_of(tmp_path / "grouped"), number),
-                      range(40)))
+        list(
+            pool.map(lambda number: provenance.add(run_of(tmp_path / "grouped"), number), range(40))
+        )
     assert sorted(entry["exit_status"] for entry in lines(tmp_path)) == list(range(40))
 
 
@@ -172,17 +215,23 @@ def test_a_place_that_cannot_be_written_is_one_warning(root):
     (root / "descriptor/provenance.jsonl").mkdir()
     result = finished.run(trees.SPLIT_LABEL, "--root_dir", root / "grouped", "--workers", 1)
     assert result.exit_code == 0
-    warning, = result.stderr.splitlines()
+    (warning,) = result.stderr.splitlines()
     assert warning.startswith("WARNING: ")
     assert "provenance.jsonl: this run is not recorded" in warning
 
 
-@pytest.mark.parametrize("failure", [PermissionError(13, "Permission denied"),
-                                     OSError(28, "No space left on device"),
-                                     OSError(30, "Read-only file system")])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        PermissionError(13, "Permission denied"),
+        OSError(28, "No space left on device"),
+        OSError(30, "Read-only file system"),
+    ],
+)
 def test_reading_only_is_no_failure(tmp_path, monkeypatch, failure):
     def fail(*words):
         raise failure
+
     monkeypatch.setattr(os, "open", fail)
     with pytest.warns(errors.DataWarning, match=failure.strerror):
         provenance.add(run_of(tmp_path / "grouped"), 0)
@@ -195,8 +244,12 @@ def test_run_without_any_path_is_not_told():
 
 
 def git(folder, *words):
-    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=folder,
-                   check=True, capture_output=True)
+    subprocess.run(
+        ["git", "-c", "user.name=x", "-c", "user.email=x@y", *words],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
 
 
 def test_version_is_the_commit(tmp_path, monkeypatch):
@@ -235,9 +288,12 @@ main()
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_runs_are_told(root, number, status):
-    with subprocess.Popen([sys.executable, "-c", STOPPED, "--root_dir", str(root / "grouped")],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          env={**os.environ, "PYTHONPATH": str(trees.REPOSITORY)}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED, "--root_dir", str(root / "grouped")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(trees.REPOSITORY)},
+    ) as process:
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         assert process.wait(20) == status
@@ -260,13 +316,19 @@ def test_counts_of_an_outcome(root):
     @cli.root_dir_option
     def main(root_dir):
         outcome = runner.Outcome(done=3, skipped=2)
-        outcome.fail("amos_0001", errors.CasesError([errors.DatasetError("a", code="x"),
-                                                     errors.DatasetError("b", code="y")]))
+        outcome.fail(
+            "amos_0001",
+            errors.CasesError(
+                [errors.DatasetError("a", code="x"), errors.DatasetError("b", code="y")]
+            ),
+        )
         cli.finish(outcome)
 
     with pytest.raises(SystemExit):
         main(["--root_dir", str(root / "grouped")])
     entry = lines(root)[-1]
     assert entry["counts"] == {"done": 3, "skipped": 2, "failed": 1}
-    assert entry["failures"] == [{"sample": "amos_0001", "code": "x"},
-                                 {"sample": "amos_0001", "code": "y"}]
+    assert entry["failures"] == [
+        {"sample": "amos_0001", "code": "x"},
+        {"sample": "amos_0001", "code": "y"},
+    ]

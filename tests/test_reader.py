@@ -1,4 +1,5 @@
 """The data set read back in Python."""
+
 import pickle
 import shutil
 
@@ -11,8 +12,16 @@ import trees
 from utils import errors
 from utils.reader import AMOS22
 
-IDS = ("amos_0001", "amos_0004", "amos_0008", "amos_0201", "amos_0507", "amos_0539", "amos_0540",
-       "amos_0554")
+IDS = (
+    "amos_0001",
+    "amos_0004",
+    "amos_0008",
+    "amos_0201",
+    "amos_0507",
+    "amos_0539",
+    "amos_0540",
+    "amos_0554",
+)
 ANNOTATED = [name for name in IDS if name not in ("amos_0201", "amos_0539")]
 
 
@@ -43,8 +52,9 @@ def test_sub_data_set_and_manifest_as_path(root):
 
 def test_backups_beside_the_manifest_do_not_count(root, tmp_path):
     for ending in ("", ".bak", ".bak2"):
-        shutil.copy(root / "grouped/dataset_manifest.xlsx",
-                    tmp_path / f"dataset_manifest{ending}.xlsx")
+        shutil.copy(
+            root / "grouped/dataset_manifest.xlsx", tmp_path / f"dataset_manifest{ending}.xlsx"
+        )
     assert AMOS22(tmp_path).manifest_path.name == "dataset_manifest.xlsx"
 
 
@@ -122,8 +132,15 @@ def test_another_split(root, tmp_path):
 
 def test_index_manifest(root):
     folder = root / "grouped/splits"
-    finished.call("07_extract_split_index_manifest.py", *finished.source(root),
-                  "--output_index_manifest_dir", folder, "--subsets", "train", "val")
+    finished.call(
+        "07_extract_split_index_manifest.py",
+        *finished.source(root),
+        "--output_index_manifest_dir",
+        folder,
+        "--subsets",
+        "train",
+        "val",
+    )
     data = AMOS22(folder / f"{finished.SPLIT}_train_val.xlsx")
     assert data.ids == tuple(ANNOTATED)
     assert data.split("test") == ()
@@ -167,8 +184,9 @@ def test_folder_without_manifest(root, tmp_path):
     with pytest.raises(errors.DatasetError, match="no such file"):
         AMOS22(root / "grouped/nothing.xlsx")
     for name in "ab":
-        shutil.copy(root / "grouped/dataset_manifest.xlsx",
-                    tmp_path / f"dataset_manifest_{name}.xlsx")
+        shutil.copy(
+            root / "grouped/dataset_manifest.xlsx", tmp_path / f"dataset_manifest_{name}.xlsx"
+        )
     with pytest.raises(errors.DatasetError, match="dataset_manifest_a.xlsx, dataset_manifest_b"):
         AMOS22(tmp_path)
 
@@ -179,7 +197,9 @@ def test_pickled_copy_reads_on(data):
 
 
 def test_as_a_library_from_another_directory(root, run_python, tmp_path):
-    code = ("import sys\nfrom utils.reader import AMOS22\n"
-            "print('nibabel' in sys.modules, len(AMOS22(sys.argv[1]).image('amos_0004')))")
+    code = (
+        "import sys\nfrom utils.reader import AMOS22\n"
+        "print('nibabel' in sys.modules, len(AMOS22(sys.argv[1]).image('amos_0004')))"
+    )
     done = run_python(code, root / "grouped", cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("False 7\n", "")

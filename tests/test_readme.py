@@ -2,6 +2,7 @@
 
 ``python tests/test_readme.py`` puts the scripts' current help texts into the README.
 """
+
 import ast
 import os
 import re
@@ -18,13 +19,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 LABEL_MAP = REPOSITORY / "descriptor_templates/label_map.yaml"
 # A fenced block, or a marked table: what the test acts on, in the order of the document.
-PIECE = re.compile(r"^```(?P<language>\w+)\n(?P<body>(?:.*\n)*?)```$"
-                   r"|^<!-- (?P<kind>columns|keys): (?P<where>.+) -->\n(?P<table>(?:\|.*\n)+)",
-                   re.M)
+PIECE = re.compile(
+    r"^```(?P<language>\w+)\n(?P<body>(?:.*\n)*?)```$"
+    r"|^<!-- (?P<kind>columns|keys): (?P<where>.+) -->\n(?P<table>(?:\|.*\n)+)",
+    re.M,
+)
 HELP = re.compile(r"^\$ (python (\S+\.py) --help)\n(?:.*\n)*?(?=```$)", re.M)
 TESTED = re.compile(r"<!-- tested: (.+?) -->")
-ENVIRONMENT = {**os.environ, "COLUMNS": "100",
-               "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+ENVIRONMENT = {
+    **os.environ,
+    "COLUMNS": "100",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
 
 
 def read():
@@ -33,9 +39,15 @@ def read():
 
 def with_current_help(text):
     """The README with the help texts as the scripts print them now."""
+
     def current(match):
-        done = subprocess.run([sys.executable, REPOSITORY / match[2], "--help"], text=True,
-                              capture_output=True, env=ENVIRONMENT, check=True)
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / match[2], "--help"],
+            text=True,
+            capture_output=True,
+            env=ENVIRONMENT,
+            check=True,
+        )
         return f"$ {match[1]}\n{done.stdout}"
 
     return HELP.sub(current, text)
@@ -47,9 +59,14 @@ def in_place_of_root(text, root):
 
 
 def run_block(body, root):
-    done = subprocess.run(["bash", "-euc", in_place_of_root(body, shlex.quote(str(root)))],
-                          cwd=REPOSITORY, env=ENVIRONMENT, text=True, capture_output=True,
-                          check=False)
+    done = subprocess.run(
+        ["bash", "-euc", in_place_of_root(body, shlex.quote(str(root)))],
+        cwd=REPOSITORY,
+        env=ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, f"{body}{done.stdout}{done.stderr}"
 
 
@@ -59,12 +76,12 @@ def check_tree(body, root):
     parents = [()]
     for line in body.splitlines()[1:]:
         dash = line.index("- ")
-        name = line[dash + 2:]
+        name = line[dash + 2 :]
         parent = parents[dash // 2]
         drawn[parent].append(name)
         if name != "...":
             drawn[parent + (name,)] = []
-            parents[dash // 2 + 1:] = [parent + (name,)]
+            parents[dash // 2 + 1 :] = [parent + (name,)]
     for parts, names in drawn.items():
         folder = root.joinpath(*parts)
         if not names:
@@ -129,9 +146,11 @@ def test_help_texts_are_current():
 def test_every_routine_has_its_help_and_its_command():
     text = read()
     shown = {match[2] for match in HELP.finditer(text)}
-    routines = {path.relative_to(REPOSITORY).as_posix()
-                for pattern in ("0*.py", "AMOS-*/*.py", "utils/small*.py", "utils/morph*.py")
-                for path in REPOSITORY.glob(pattern)}
+    routines = {
+        path.relative_to(REPOSITORY).as_posix()
+        for pattern in ("0*.py", "AMOS-*/*.py", "utils/small*.py", "utils/morph*.py")
+        for path in REPOSITORY.glob(pattern)
+    }
     assert shown >= routines
     run = "".join(piece["body"] for piece in PIECE.finditer(text) if piece["language"] == "sh")
     assert [name for name in sorted(routines) if f"python {name} " not in run] == []
@@ -139,17 +158,22 @@ def test_every_routine_has_its_help_and_its_command():
 
 def test_claims_have_a_test_of_that_name():
     named = [name for names in TESTED.findall(read()) for name in names.split()]
-    defined = {node.name for path in (REPOSITORY / "tests").glob("test_*.py")
-               for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-               if isinstance(node, ast.FunctionDef)}
+    defined = {
+        node.name
+        for path in (REPOSITORY / "tests").glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
     assert len(named) > 40
     assert [name for name in named if name not in defined] == []
 
 
 def test_links_lead_somewhere():
     text = read()
-    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-               for title in re.findall(r"^#+ (.+)$", text, re.M)}
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, re.M)
+    }
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("#"):
             assert target[1:] in anchors, target
@@ -172,11 +196,14 @@ def test_every_requirement_is_listed_with_its_licence():
                 assert re.match(r"[\w-]+", line)[0] in text
 
 
-@pytest.mark.parametrize("body, reason", [
-    ("root_dir\n- a\n  - b\n", "drawn"),
-    ("root_dir\n- c\n- ...\n", "drawn"),
-    ("root_dir\n- a\n  - x\n", "found"),
-])
+@pytest.mark.parametrize(
+    "body, reason",
+    [
+        ("root_dir\n- a\n  - b\n", "drawn"),
+        ("root_dir\n- c\n- ...\n", "drawn"),
+        ("root_dir\n- a\n  - x\n", "found"),
+    ],
+)
 def test_wrong_trees_are_noticed(tmp_path, body, reason):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/x").touch()

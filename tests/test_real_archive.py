@@ -1,4 +1,5 @@
 """The whole chain on real scans, where they lie beside the project; skipped by name elsewhere."""
+
 import os
 import shutil
 import subprocess
@@ -18,11 +19,24 @@ TABLE = SHARED / "labeled_data_meta_0000_0599.csv"
 REASON = "no ../shared/data/real_archive with real scans"
 pytestmark = pytest.mark.skipif(not (ARCHIVE.is_dir() and TABLE.is_file()), reason=REASON)
 
-SAMPLES = {"amos_0004": ("F", "Tr"), "amos_0005": ("M", "Tr"), "amos_0008": ("M", "Va"),
-           "amos_0201": ("M", "Ts"), "amos_0507": ("M", "Tr")}
+SAMPLES = {
+    "amos_0004": ("F", "Tr"),
+    "amos_0005": ("M", "Tr"),
+    "amos_0008": ("M", "Va"),
+    "amos_0201": ("M", "Ts"),
+    "amos_0507": ("M", "Tr"),
+}
 LABELLED = [name for name in SAMPLES if name != "amos_0201"]
-CHAIN = (trees.SCAN, trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT, trees.DENOISE,
-         trees.INDEX, trees.MAKE_SPLIT)
+CHAIN = (
+    trees.SCAN,
+    trees.PAIR_CT,
+    trees.PAIR_MRI,
+    trees.SPLIT_LABEL,
+    trees.EXTRACT,
+    trees.DENOISE,
+    trees.INDEX,
+    trees.MAKE_SPLIT,
+)
 
 
 @pytest.fixture(name="root", scope="module")
@@ -34,8 +48,9 @@ def finished_root(tmp_path_factory):
     (root / "descriptor").mkdir()
     shutil.copy(trees.LABEL_MAP, root / "descriptor")
     for script in CHAIN:
-        result = trees.invoke(script, root, *(
-            ("--labeled_data_meta", TABLE) if script == trees.SCAN else ()))
+        result = trees.invoke(
+            script, root, *(("--labeled_data_meta", TABLE) if script == trees.SCAN else ())
+        )
         assert result.exit_code == 0, result.output
     return root
 
@@ -64,7 +79,8 @@ def test_sample_folders(root):
 
 def test_seventeen_binary_masks_each_but_for_the_test_scan(root):
     assert {name: len(trees.binary_masks(root, name)) for name in SAMPLES} == {
-        name: 17 * (name in LABELLED) for name in SAMPLES}
+        name: 17 * (name in LABELLED) for name in SAMPLES
+    }
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -72,7 +88,8 @@ def test_volumes_are_the_archives_voxels(root, name):
     written = trees.voxels(trees.sample_dir(root, name) / f"{name}_volume.nii.gz")
     assert written.dtype == np.float32
     np.testing.assert_array_equal(
-        written, nib.load(source(name, "images")).get_fdata().astype(np.float32))
+        written, nib.load(source(name, "images")).get_fdata().astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("name", LABELLED)
@@ -86,16 +103,19 @@ def test_masks_are_the_formulas_voxel_by_voxel(root, name):
 
 
 def test_denoising_had_something_to_do(root):
-    changed = [np.count_nonzero(trees.voxels(trees.mask_path(root, name)) != relabelled(name))
-               for name in LABELLED]
+    changed = [
+        np.count_nonzero(trees.voxels(trees.mask_path(root, name)) != relabelled(name))
+        for name in LABELLED
+    ]
     assert sum(changed) > 0
 
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_detection_equals_the_literal_one(root, name):
     path = trees.mask_path(root, name)
-    expected = oracles.small_regions_literal(trees.voxels(path),
-                                             nib.load(path).header.get_zooms(), 300.0)
+    expected = oracles.small_regions_literal(
+        trees.voxels(path), nib.load(path).header.get_zooms(), 300.0
+    )
     output = root / "descriptor/regions.xlsx"
     if not output.exists():
         assert trees.invoke(trees.DETECT, root).exit_code == 0
@@ -104,7 +124,9 @@ def test_detection_equals_the_literal_one(root, name):
     assert [(row["label_index"], row["voxels"]) for row in found] == [row[:2] for row in expected]
     np.testing.assert_allclose(
         [[row[f"centroid_{axis}"] for axis in "xyz"] + [row["volume_mm3"]] for row in found],
-        [[*row[2], row[3]] for row in expected], rtol=1e-12)
+        [[*row[2], row[3]] for row in expected],
+        rtol=1e-12,
+    )
 
 
 def test_split_has_three_one_and_one(root):
@@ -127,8 +149,11 @@ def test_a_run_with_two_workers_ends_in_the_same_bytes(root, tmp_path):
     for script in CHAIN[1:-2]:
         result = trees.invoke(script, tmp_path, "--workers", 2)
         assert result.exit_code == 0, result.output
-    images = {name: content for name, content in trees.contents(root / "grouped").items()
-              if not name.endswith(".xlsx")}
+    images = {
+        name: content
+        for name, content in trees.contents(root / "grouped").items()
+        if not name.endswith(".xlsx")
+    }
     assert trees.contents(tmp_path / "grouped") == images
 
 
@@ -146,8 +171,13 @@ def test_simpleitk_reads_every_image_without_a_warning_and_agrees(root):
                        *image.GetDirection(), image.GetPixelID()]
             print(*map(repr, numbers))
         """
-    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], text=True,
-                          capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)],
+        text=True,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert len(lines) == len(paths)
@@ -164,5 +194,6 @@ def test_simpleitk_reads_every_image_without_a_warning_and_agrees(root):
         affine = np.diag([-1, -1, 1, 1]) @ affine  # ITK's world is LPS
         corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.shape) - 1)
         apart = nib.affines.apply_affine(affine, corners) - nib.affines.apply_affine(
-            image.affine, corners)
+            image.affine, corners
+        )
         assert np.linalg.norm(apart, axis=1).max() < 1e-3

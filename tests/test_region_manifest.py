@@ -1,4 +1,5 @@
 """Rows and sheets of small regions, below the command line."""
+
 import numpy as np
 import pytest
 
@@ -27,12 +28,23 @@ def sample_with_an_island(tmp_path):
 def test_a_row_tells_where_the_region_is_in_voxels_and_in_space(sample, tmp_path):
     names, rows = region_manifest.describe(sample, tmp_path, 24.5)
     assert names == {0: "background", 3: "left_kidney"}
-    assert rows == [{
-        "ID": "amos_0001", "subset": "train", "label_index": 3, "label_name": "left_kidney",
-        "centroid_x": 1.5, "centroid_y": 2.5, "centroid_z": 3.0,
-        "centroid_r": 5.0, "centroid_a": -17.75, "centroid_s": 42.0,
-        "voxels": 2, "volume_mm3": 24.0,
-        "file_path": "train/amos_0001_F/amos_0001_mask_03_left_kidney.nii.gz"}]
+    assert rows == [
+        {
+            "ID": "amos_0001",
+            "subset": "train",
+            "label_index": 3,
+            "label_name": "left_kidney",
+            "centroid_x": 1.5,
+            "centroid_y": 2.5,
+            "centroid_z": 3.0,
+            "centroid_r": 5.0,
+            "centroid_a": -17.75,
+            "centroid_s": 42.0,
+            "voxels": 2,
+            "volume_mm3": 24.0,
+            "file_path": "train/amos_0001_F/amos_0001_mask_03_left_kidney.nii.gz",
+        }
+    ]
     assert region_manifest.describe(sample, tmp_path, 24.0)[1] == []
 
 
@@ -52,4 +64,8 @@ def test_the_summary_counts_zeros_and_names_what_was_not_measured():
     tables = region_manifest.tables(outcome)
     assert tables["Manifest"].rows == [row, row]
     assert [tuple(entry.values()) for entry in tables["Summary"].rows] == [
-        (0, "background", 0), (3, "left kidney", 2), ("total", 2), ("not measured: c",)]
+        (0, "background", 0),
+        (3, "left kidney", 2),
+        ("total", 2),
+        ("not measured: c",),
+    ]

@@ -1,4 +1,5 @@
 """Connected regions: drawn masks, SciPy as the oracle, joins across slabs, sizes and places."""
+
 import doctest
 from pathlib import Path
 
@@ -12,16 +13,23 @@ from utils import errors
 from utils.arrays import regions
 
 REAL_ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "real_archive"
-REAL_MASKS = ("labelsTr/amos_0004", "labelsTr/amos_0005", "labelsTr/amos_0507",
-              "labelsVa/amos_0008")
+REAL_MASKS = (
+    "labelsTr/amos_0004",
+    "labelsTr/amos_0005",
+    "labelsTr/amos_0507",
+    "labelsVa/amos_0008",
+)
 ONE_MM = np.ones(3, dtype=np.float32)
 EVERYTHING = 1e12  # mm3
 
 
 def rows_of(found):
-    return [(int(label), int(voxels), tuple(centroid.tolist()), float(volume_mm3))
-            for label, voxels, centroid, volume_mm3
-            in zip(found.label, found.voxels, found.centroid, found.volume_mm3, strict=True)]
+    return [
+        (int(label), int(voxels), tuple(centroid.tolist()), float(volume_mm3))
+        for label, voxels, centroid, volume_mm3 in zip(
+            found.label, found.voxels, found.centroid, found.volume_mm3, strict=True
+        )
+    ]
 
 
 def assert_equals_literal(mask, zooms, threshold):
@@ -86,8 +94,11 @@ def test_volume_is_strictly_below_the_threshold_in_double_precision(threshold, n
     n_voxels = int(mask.sum())
     volume_mm3 = n_voxels * float(np.float32(0.4))
     assert volume_mm3 > n_voxels * 0.4  # the stored spacing counts, as it is
-    thresholds = {"below": np.nextafter(volume_mm3, 0), "at": volume_mm3,
-                  "above": np.nextafter(volume_mm3, 999)}
+    thresholds = {
+        "below": np.nextafter(volume_mm3, 0),
+        "at": volume_mm3,
+        "above": np.nextafter(volume_mm3, 999),
+    }
     found = regions.find_small_regions(mask, zooms, thresholds[threshold])
     assert len(found) == n_found
 
@@ -190,10 +201,14 @@ def test_flood_fill_scipy_and_connect_agree(shape):
     for seed in range(20):
         binary = np.random.default_rng([6, seed]).random(shape) < 0.3
         expected = oracles.components_by_flood_fill(binary)
-        for components, n_regions in (ndi.label(binary, oracles.TWENTY_SIX_CONNECTED),
-                                      regions.connect(binary.view(np.uint8))):
-            found = {frozenset(zip(*np.nonzero(binary & (components == number)), strict=True))
-                     for number in range(1, n_regions + 1)} - {frozenset()}
+        for components, n_regions in (
+            ndi.label(binary, oracles.TWENTY_SIX_CONNECTED),
+            regions.connect(binary.view(np.uint8)),
+        ):
+            found = {
+                frozenset(zip(*np.nonzero(binary & (components == number)), strict=True))
+                for number in range(1, n_regions + 1)
+            } - {frozenset()}
             assert found == expected
 
 
@@ -226,17 +241,21 @@ def test_join_follows_a_long_chain_in_any_order():
     assert (regions.join(5000, order[1:], order[:-1]) == 0).all()
 
 
-@pytest.mark.parametrize("zooms, threshold, named", [
-    ([1, 1, 0], 10.0, "0.0"),
-    ([1, -1, 1], 10.0, "-1.0"),
-    ([1, np.inf, 1], 10.0, "inf"),
-    ([1, 1, 1], -1.0, "-1.0"),
-    ([1, 1, 1], float("nan"), "nan"),
-])
+@pytest.mark.parametrize(
+    "zooms, threshold, named",
+    [
+        ([1, 1, 0], 10.0, "0.0"),
+        ([1, -1, 1], 10.0, "-1.0"),
+        ([1, np.inf, 1], 10.0, "inf"),
+        ([1, 1, 1], -1.0, "-1.0"),
+        ([1, 1, 1], float("nan"), "nan"),
+    ],
+)
 def test_impossible_parameters_are_refused(zooms, threshold, named):
     with pytest.raises(errors.DatasetError) as caught:
-        regions.find_small_regions(np.zeros((2, 2, 2), dtype=np.uint8),
-                                   np.array(zooms, dtype=np.float32), threshold)
+        regions.find_small_regions(
+            np.zeros((2, 2, 2), dtype=np.uint8), np.array(zooms, dtype=np.float32), threshold
+        )
     assert named in str(caught.value)
 
 

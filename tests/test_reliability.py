@@ -1,4 +1,5 @@
 """Killed, without disk space, without permission, with damaged files: the scripts as they are."""
+
 import contextlib
 import errno
 import gzip
@@ -19,9 +20,12 @@ import trees
 from utils.storage import files
 
 # Every routine that writes into the grouped tree: the state before it, and its options.
-STAGES = {trees.PAIR_CT: ("scanned", ()), trees.SPLIT_LABEL: ("paired", ()),
-          trees.EXTRACT: ("relabelled", ()),
-          trees.DENOISE: ("extracted", ("--region_area_thresh", "3000"))}
+STAGES = {
+    trees.PAIR_CT: ("scanned", ()),
+    trees.SPLIT_LABEL: ("paired", ()),
+    trees.EXTRACT: ("relabelled", ()),
+    trees.DENOISE: ("extracted", ("--region_area_thresh", "3000")),
+}
 ONE = "amos_0008"  # a woman with label 15, and with small regions
 
 
@@ -45,8 +49,11 @@ def keep_one_sample(root):
 
 def images(root):
     """Relative path -> bytes of every NIfTI and YAML file of the grouped tree."""
-    return {name: content for name, content in trees.contents(root / "grouped").items()
-            if not name.endswith(".xlsx")}
+    return {
+        name: content
+        for name, content in trees.contents(root / "grouped").items()
+        if not name.endswith(".xlsx")
+    }
 
 
 def check_whole(root, before, after):
@@ -144,9 +151,12 @@ def larger_options(script):
 
 def start(script, root, workers):
     words = trees.words(script, root, *larger_options(script), "--workers", workers)
-    return subprocess.Popen([sys.executable, trees.REPOSITORY / script, *words],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, trees.REPOSITORY / script, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def kill_at_work(process, root, delay_s, whole_group):
@@ -195,8 +205,14 @@ def small_disk(tmp_path):
     folder = tmp_path / "disk ü"
     folder.mkdir()
     mount = shutil.which("mount")
-    if not mount or subprocess.run([mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder],
-                                   capture_output=True, check=False).returncode:
+    if (
+        not mount
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder],
+            capture_output=True,
+            check=False,
+        ).returncode
+    ):
         pytest.skip("no right to mount a small file system")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -296,7 +312,7 @@ def test_no_space_at_a_flush_fails_this_sample_alone(tmp_path, stage, number, mo
 def header_with(path, offset, new):
     """Put bytes into the header of a .nii.gz file; checksum and length stay right."""
     content = bytearray(gzip.decompress(path.read_bytes()))
-    content[offset:offset + len(new)] = new
+    content[offset : offset + len(new)] = new
     path.write_bytes(gzip.compress(bytes(content)))
 
 
@@ -311,7 +327,7 @@ def as_dimensions(*lengths):
 
 
 DAMAGES = {
-    "cut in half": lambda path: path.write_bytes(path.read_bytes()[:path.stat().st_size // 2]),
+    "cut in half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "trailer cut": lambda path: path.write_bytes(path.read_bytes()[:-8]),
     "one byte cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "one bit flipped": flip_bit,
@@ -320,13 +336,17 @@ DAMAGES = {
     "text": lambda path: path.write_bytes(b"<html>not found</html>"),
     "not compressed": lambda path: path.write_bytes(gzip.decompress(path.read_bytes())),
     "voxels missing": lambda path: path.write_bytes(
-        gzip.compress(gzip.decompress(path.read_bytes())[:-10])),
+        gzip.compress(gzip.decompress(path.read_bytes())[:-10])
+    ),
     "32000 x 32000 x 30": lambda path: header_with(
-        path, 40, as_dimensions(3, 32000, 32000, 30, 1, 1, 1, 1)),
+        path, 40, as_dimensions(3, 32000, 32000, 30, 1, 1, 1, 1)
+    ),
     "two frames": lambda path: header_with(path, 40, as_dimensions(4, 7, 8, 3, 3, 1, 1, 1)),
     "no length": lambda path: header_with(path, 40, as_dimensions(3, 7, 0, 9, 1, 1, 1, 1)),
-    "affine NaN": lambda path: (header_with(path, 280, np.full(12, np.nan, "<f4").tobytes()),
-                                header_with(path, 252, as_dimensions(0, 1))),
+    "affine NaN": lambda path: (
+        header_with(path, 280, np.full(12, np.nan, "<f4").tobytes()),
+        header_with(path, 252, as_dimensions(0, 1)),
+    ),
     "no NIfTI": lambda path: path.write_bytes(gzip.compress(b"x" * 5000)),
 }
 
@@ -346,16 +366,22 @@ def test_damaged_archive_files_fail_their_sample_alone(tmp_path, damage, folder)
     result = trees.invoke(trees.PAIR_CT, root)
     assert time.monotonic() - start_s < 10
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and str(path) in line
     assert "3 done, 0 skipped as finished, 1 failed" in result.stdout
     assert not trees.leftovers(root) and not list(root.rglob("amos_0004_*_*"))
     assert {found.name for found in root.glob("grouped/*/*/*/*")} == {
-        "amos_0001_F", "amos_0008_F", "amos_0201_M"}
+        "amos_0001_F",
+        "amos_0008_F",
+        "amos_0201_M",
+    }
 
 
-@pytest.mark.parametrize("script", [trees.SPLIT_LABEL, trees.EXTRACT, trees.DENOISE, trees.DETECT,
-                                    trees.INDEX], ids=["03", "04", "denoising", "detection", "05"])
+@pytest.mark.parametrize(
+    "script",
+    [trees.SPLIT_LABEL, trees.EXTRACT, trees.DENOISE, trees.DETECT, trees.INDEX],
+    ids=["03", "04", "denoising", "detection", "05"],
+)
 def test_damaged_masks_fail_their_sample_alone(tmp_path, damage, script):
     root = trees.copy("extracted", tmp_path / "root")
     path = trees.mask_path(root, ONE)
@@ -369,13 +395,17 @@ def test_damaged_masks_fail_their_sample_alone(tmp_path, damage, script):
     assert trees.contents(trees.sample_dir(root, ONE)) == before and not trees.leftovers(root)
     n_others = 7 if script == trees.INDEX else 5
     *_, counts = result.stdout.splitlines()
-    done, skipped = (int(word.split()[0]) for word in counts.removeprefix("samples: ").split(", ")
-                     if not word.endswith("failed"))
+    done, skipped = (
+        int(word.split()[0])
+        for word in counts.removeprefix("samples: ").split(", ")
+        if not word.endswith("failed")
+    )
     assert done + skipped == n_others
 
 
-@pytest.mark.parametrize("script", [trees.DENOISE, trees.DETECT, trees.INDEX],
-                         ids=["denoising", "detection", "05"])
+@pytest.mark.parametrize(
+    "script", [trees.DENOISE, trees.DETECT, trees.INDEX], ids=["denoising", "detection", "05"]
+)
 def test_damaged_binary_masks_fail_their_sample_alone(tmp_path, damage, script):
     root = trees.copy("extracted", tmp_path / "root")
     path = trees.binary_masks(root, ONE)[6]
@@ -394,10 +424,13 @@ def test_damaged_binary_masks_fail_their_sample_alone(tmp_path, damage, script):
 def test_a_missing_mask_between_finding_and_reading_is_no_traceback(tmp_path, monkeypatch):
     """Somebody removes a sample's folder while the routine runs."""
     root = trees.copy("relabelled", tmp_path / "root")
-    monkeypatch.setattr("utils.storage.samples.mask_bytes",
-                        lambda sample: shutil.rmtree(sample.directory, ignore_errors=True) or 0
-                        if sample.stem == ONE else 1)
+    monkeypatch.setattr(
+        "utils.storage.samples.mask_bytes",
+        lambda sample: (
+            shutil.rmtree(sample.directory, ignore_errors=True) or 0 if sample.stem == ONE else 1
+        ),
+    )
     result = trees.invoke(trees.EXTRACT, root)
     assert result.exit_code == 1 and "Traceback" not in result.stderr
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith(f"FAILED {ONE}:") and "5 done" in result.stdout

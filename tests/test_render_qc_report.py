@@ -1,4 +1,5 @@
 """The quality report: planted faults, what it shows, what a rerun redoes, and a real browser."""
+
 import html
 import html.parser
 import json
@@ -57,8 +58,9 @@ def copied(report, tmp_path):
 
 
 def _render(run_script, root, *more):
-    return run_script(REPORT, "--root_dir", root / "grouped", "--output_dir", root / "qc",
-                      "--workers", 1, *more)
+    return run_script(
+        REPORT, "--root_dir", root / "grouped", "--output_dir", root / "qc", "--workers", 1, *more
+    )
 
 
 def _flags(result):
@@ -78,7 +80,7 @@ def _put_uterus(mask):
 
 def _halve_liver(mask):
     rows = np.nonzero(mask == 6)[0]
-    part = mask[int(np.median(rows)):]
+    part = mask[int(np.median(rows)) :]
     part[part == 6] = 0
 
 
@@ -90,15 +92,27 @@ def test_planted_faults_are_flagged_and_the_clean_copy_has_no_flag(report, copie
     assert report[1].exit_code == 0
     assert _flags(report[1]) == set()
     assert "6 samples, 0 with flags" in report[1].stdout
-    for name, fault in (("amos_0001", _swap_kidneys), ("amos_0004", _put_uterus),
-                        ("amos_0008", _halve_liver), ("amos_0507", _shift)):
+    for name, fault in (
+        ("amos_0001", _swap_kidneys),
+        ("amos_0004", _put_uterus),
+        ("amos_0008", _halve_liver),
+        ("amos_0507", _shift),
+    ):
         trees.edit(trees.mask_path(copied, name), fault)
     result = _render(run_script, copied)
     assert result.exit_code == 0
-    assert {("amos_0001", "left/right"), ("amos_0004", "sex"), ("amos_0008", "cut off"),
-            ("amos_0507", "alignment")} <= _flags(result)
-    assert {name for name, _ in _flags(result)} == {"amos_0001", "amos_0004", "amos_0008",
-                                                    "amos_0507"}
+    assert {
+        ("amos_0001", "left/right"),
+        ("amos_0004", "sex"),
+        ("amos_0008", "cut off"),
+        ("amos_0507", "alignment"),
+    } <= _flags(result)
+    assert {name for name, _ in _flags(result)} == {
+        "amos_0001",
+        "amos_0004",
+        "amos_0008",
+        "amos_0507",
+    }
     page = (copied / "qc/index.html").read_text(encoding="utf-8")
     assert "Uterus" in page and "in a man" in page
     assert 'href="samples/amos_0004.html#picture">sex</a>' in page
@@ -135,7 +149,7 @@ def _links(page):
 def test_changes_are_counted_and_drawn(report):
     qc = report[0] / "qc"
     record = json.loads((qc / "measures/amos_0004.json").read_text())
-    kept, = (report[0] / "before_denoising").rglob("amos_0004_mask.nii.gz")
+    (kept,) = (report[0] / "before_denoising").rglob("amos_0004_mask.nii.gz")
     before = trees.voxels(kept)
     after = trees.voxels(trees.mask_path(report[0], "amos_0004"))
     n_changed = int((before != after).sum())
@@ -157,9 +171,17 @@ def test_a_rerun_changes_no_byte_and_draws_nothing(report, run_script):
 
 
 def test_the_same_bytes_with_two_workers(report, tmp_path, run_script):
-    result = run_script(REPORT, "--root_dir", report[0] / "grouped", "--workers", 2,
-                        "--before_dir", report[0] / "before_denoising",
-                        "--output_dir", tmp_path / "qc")
+    result = run_script(
+        REPORT,
+        "--root_dir",
+        report[0] / "grouped",
+        "--workers",
+        2,
+        "--before_dir",
+        report[0] / "before_denoising",
+        "--output_dir",
+        tmp_path / "qc",
+    )
     assert result.exit_code == 0
     assert trees.contents(tmp_path / "qc") == trees.contents(report[0] / "qc")
 
@@ -186,7 +208,7 @@ def test_a_damaged_volume_fails_alone_and_is_named_on_the_page(copied, run_scrip
     volume.write_bytes(volume.read_bytes()[:-2000])
     result = _render(run_script, copied, "--before_dir", copied / "before_denoising")
     assert result.exit_code == 1
-    failure, = trees.complaints(result)
+    (failure,) = trees.complaints(result)
     assert failure.startswith("FAILED amos_0008: ") and str(volume) in failure
     page = (copied / "qc/index.html").read_text(encoding="utf-8")
     assert '<tr id="amos_0008"' in page and ">failed</a>" in page
@@ -195,10 +217,27 @@ def test_a_damaged_volume_fails_alone_and_is_named_on_the_page(copied, run_scrip
 
 def test_masks_denoised_elsewhere_take_volumes_from_the_tree_before(clean, tmp_path, run_script):
     denoised = tmp_path / "denoised"
-    run_script(trees.DENOISE, "--root_dir", clean / "grouped", "--output_dir", denoised,
-               "--workers", 1, *_DENOISE_MORE)
-    result = run_script(REPORT, "--root_dir", denoised, "--before_dir", clean / "grouped",
-                        "--output_dir", tmp_path / "qc", "--workers", 1)
+    run_script(
+        trees.DENOISE,
+        "--root_dir",
+        clean / "grouped",
+        "--output_dir",
+        denoised,
+        "--workers",
+        1,
+        *_DENOISE_MORE,
+    )
+    result = run_script(
+        REPORT,
+        "--root_dir",
+        denoised,
+        "--before_dir",
+        clean / "grouped",
+        "--output_dir",
+        tmp_path / "qc",
+        "--workers",
+        1,
+    )
     assert result.exit_code == 0
     assert "5 samples, 0 with flags" in result.stdout  # those with masks
 
@@ -216,7 +255,7 @@ def test_metadata_and_choice_of_samples_come_from_the_manifest(copied, run_scrip
 
 def _delete_row(path, name):
     book = openpyxl.load_workbook(path)
-    doomed, = (row[0].row for row in book["Manifest"].iter_rows() if row[0].value == name)
+    (doomed,) = (row[0].row for row in book["Manifest"].iter_rows() if row[0].value == name)
     book["Manifest"].delete_rows(doomed)
     book.save(path)
 
@@ -239,20 +278,22 @@ def test_a_report_among_the_data_is_refused(clean, run_script, place):
 
 
 def test_a_missing_mask_before_denoising_fails_its_sample(copied, run_script):
-    mask, = (copied / "before_denoising").rglob("amos_0001_mask.nii.gz")
+    (mask,) = (copied / "before_denoising").rglob("amos_0001_mask.nii.gz")
     mask.unlink()
     result = _render(run_script, copied, "--before_dir", copied / "before_denoising")
     assert result.exit_code == 1
-    failure, = trees.complaints(result)
+    (failure,) = trees.complaints(result)
     assert str(mask) in failure and "before denoising" in failure
 
 
 def test_help_does_not_import_what_draws(run_python):
-    code = ("import runpy, sys; sys.argv = ['x', '--help']\n"
-            f"try: runpy.run_path({str(trees.REPOSITORY / REPORT)!r}, run_name='__main__')\n"
-            "except SystemExit: pass\n"
-            "print([n for n in ('matplotlib', 'scipy', 'nibabel', 'openpyxl', 'cc3d') "
-            "if n in sys.modules])")
+    code = (
+        "import runpy, sys; sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_path({str(trees.REPOSITORY / REPORT)!r}, run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print([n for n in ('matplotlib', 'scipy', 'nibabel', 'openpyxl', 'cc3d') "
+        "if n in sys.modules])"
+    )
     result = run_python(code)
     assert result.stdout.endswith("[]\n"), result.stdout + result.stderr
 
@@ -315,7 +356,8 @@ def test_in_a_browser_sorting_and_filtering_work_without_errors(copied, run_scri
     text = page.read_text(encoding="utf-8")
     (page.parent / "probe.html").write_text(
         text.replace("<head>", "<head>" + _CATCH).replace("</body>", _PROBE + "</body>"),
-        encoding="utf-8")
+        encoding="utf-8",
+    )
     dump = _dump(page.parent / "probe.html", tmp_path)
     found = json.loads(html.unescape(re.search(r'data-probe="([^"]*)"', dump)[1]))
     ages = dict(re.findall(r'<tr id="(amos_\d{4})".*?data-key="(\d*)">(?:\d{3}Y|UND)</td>', text))
@@ -324,8 +366,9 @@ def test_in_a_browser_sorting_and_filtering_work_without_errors(copied, run_scri
     known = sorted((name for name in ages if ages[name]), key=lambda name: int(ages[name]))
     unknown = [name for name in ages if not ages[name]]
     assert found["byAge"] == known + unknown
-    assert [ages[name] for name in found["byAgeDown"]] == \
-        [ages[name] for name in known[::-1] + unknown]
+    assert [ages[name] for name in found["byAgeDown"]] == [
+        ages[name] for name in known[::-1] + unknown
+    ]
     assert found["byScanner"][0] == "amos_0540"  # Achieva
     assert set(found["women"]) == {"amos_0001", "amos_0008", "amos_0540"}
     assert found["found"] == ["amos_0004"]
@@ -334,9 +377,21 @@ def test_in_a_browser_sorting_and_filtering_work_without_errors(copied, run_scri
 
 def _dump(page, profile):
     done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-         "--disable-background-networking", "--virtual-time-budget=5000", "--dump-dom",
-         page.as_uri()],
-        env={**os.environ, "HOME": str(profile)}, capture_output=True, text=True, timeout=120,
-        check=True)
+        [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={profile}",
+            "--disable-background-networking",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        env={**os.environ, "HOME": str(profile)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     return done.stdout

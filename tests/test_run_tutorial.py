@@ -3,6 +3,7 @@
 The copy's .venv/bin/python stands for the interpreter of these tests and notes every call, so that
 an installation would show; nothing is fetched from the network.
 """
+
 import os
 import shlex
 import shutil
@@ -16,13 +17,34 @@ import pytest
 import trees
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = ("*.py", "*.sh", "requirements*.txt", "AMOS-*/*.py", "NME/*", "utils/*.py", "utils/*/*",
-          "descriptor_templates/*", "descriptor_templates/*/*")
+COPIED = (
+    "*.py",
+    "*.sh",
+    "pyproject.toml",
+    "requirements*.txt",
+    "AMOS-*/*.py",
+    "NME/*",
+    "utils/*.py",
+    "utils/*/*",
+    "descriptor_templates/*",
+    "descriptor_templates/*/*",
+)
 REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
 # The words after "python" that tell a printed command from all others.
-ORDER = ["01_gen_archive_manifest", "02_amos_ct", "02_amos_mri", "03_split", "04_extract",
-         "region_300_manifest", "region_100_manifest", "morphological", "after_modification",
-         *["05_gen"] * 3, *["06_make"] * 3, *["07_extract"] * 3]
+ORDER = [
+    "01_gen_archive_manifest",
+    "02_amos_ct",
+    "02_amos_mri",
+    "03_split",
+    "04_extract",
+    "region_300_manifest",
+    "region_100_manifest",
+    "morphological",
+    "after_modification",
+    *["05_gen"] * 3,
+    *["06_make"] * 3,
+    *["07_extract"] * 3,
+]
 # Where $STUBS is set, routines are not run: calls that hold its text end with $STATUS, others
 # with 0.
 FAKE_PYTHON = """#!/bin/sh
@@ -45,8 +67,9 @@ class Clone:
         self.log = folder / "calls.txt"
         self.home = folder / "home"
         self.home.mkdir()
-        for source in (file for pattern in COPIED for file in REPOSITORY.glob(pattern)
-                       if file.is_file()):
+        for source in (
+            file for pattern in COPIED for file in REPOSITORY.glob(pattern) if file.is_file()
+        ):
             target = self.path / source.relative_to(REPOSITORY)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
@@ -68,11 +91,22 @@ class Clone:
 
     def run(self, *words, script="run_tutorial.sh", cwd="/", **variables):
         """Run a script as on a machine with an empty home folder."""
-        environment = {**os.environ, "HOME": str(self.home), "PYTHON": str(self.python),
-                       **variables}
+        environment = {
+            **os.environ,
+            "HOME": str(self.home),
+            "PYTHON": str(self.python),
+            **variables,
+        }
         return subprocess.run(
-            [self.path / script, *map(str, words)], cwd=cwd, text=True, capture_output=True,
-            env=environment, stdin=subprocess.DEVNULL, check=False, timeout=300)
+            [self.path / script, *map(str, words)],
+            cwd=cwd,
+            text=True,
+            capture_output=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=300,
+        )
 
     def calls(self, beginning=""):
         """The calls of python so far that begin with a text."""
@@ -94,8 +128,9 @@ def installed_clone(tmp_path):
 
 def commands(result):
     """The python commands that were printed, as lists of words."""
-    return [shlex.split(line[2:]) for line in result.stdout.splitlines()
-            if line.startswith("$ python")]
+    return [
+        shlex.split(line[2:]) for line in result.stdout.splitlines() if line.startswith("$ python")
+    ]
 
 
 def titles(result):
@@ -125,12 +160,18 @@ def test_whole_run_ends_with_the_data_set(whole):
     assert book["split01_standard"].max_row == 1 + len({**trees.CT_SAMPLES, **trees.MRI_SAMPLES})
     for part in ("grouped", "grouped/AMOS-CT", "grouped/AMOS-MRI"):
         names = sorted(path.stem for path in (root / part / "splits/split01_standard").iterdir())
-        assert names == [f"split01_standard_{subsets}"
-                         for subsets in ("test", "train", "train_val", "val")]
+        assert names == [
+            f"split01_standard_{subsets}" for subsets in ("test", "train", "train_val", "val")
+        ]
     label_map = (REPOSITORY / "descriptor_templates/label_map.yaml").read_bytes()
     assert (root / "descriptor/label_map.yaml").read_bytes() == label_map
     assert sorted(path.name for path in root.iterdir()) == [
-        "archive", "descriptor", "grouped", "sample_archive.json", "truth"]
+        "archive",
+        "descriptor",
+        "grouped",
+        "sample_archive.json",
+        "truth",
+    ]
     assert not trees.leftovers(root)
 
 
@@ -174,8 +215,11 @@ def test_from_begins_later(whole):
     clone, root, _ = whole
     result = clone.run("--from", "6", root)
     assert result.returncode == 0
-    assert titles(result) == ["06: the published split", "07: index manifests of the subsets",
-                              "What lies where"]
+    assert titles(result) == [
+        "06: the published split",
+        "07: index manifests of the subsets",
+        "What lies where",
+    ]
     assert len(commands(result)) == 6
 
 
@@ -183,8 +227,9 @@ def test_from_02_takes_a_corrected_manifest_and_01_refuses_it(whole, tmp_path):
     clone, whole_root, _ = whole
     root = tmp_path / "root"
     shutil.copytree(whole_root, root)
-    trees.edit_cells(root / "descriptor/archive_manifest.xlsx",
-                     {("age", "amos_0004.nii.gz"): "099Y"})
+    trees.edit_cells(
+        root / "descriptor/archive_manifest.xlsx", {("age", "amos_0004.nii.gz"): "099Y"}
+    )
     refused = clone.run(root)
     assert (refused.returncode, len(commands(refused))) == (2, 1)
     assert f"To continue: ./run_tutorial.sh {root}\n" in refused.stderr
@@ -192,7 +237,10 @@ def test_from_02_takes_a_corrected_manifest_and_01_refuses_it(whole, tmp_path):
     taken = clone.run("--from=02", root, STUBS="03_split", STATUS="2")
     assert taken.returncode == 2
     assert [words[1] for words in commands(taken)] == [
-        trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL]
+        trees.PAIR_CT,
+        trees.PAIR_MRI,
+        trees.SPLIT_LABEL,
+    ]
 
 
 def test_exit_1_goes_on_and_is_repeated_at_the_end(whole, tmp_path):
@@ -240,8 +288,11 @@ def make_tree(root, *volumes):
 
 def test_parts_and_subsets_without_samples_are_left_out(clone, tmp_path):
     root = tmp_path / "val/train"  # names of subsets above the data count for nothing
-    make_tree(root, "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004",
-              "AMOS-CT/test/Brilliance16/amos_0201_M/amos_0201")
+    make_tree(
+        root,
+        "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004",
+        "AMOS-CT/test/Brilliance16/amos_0201_M/amos_0201",
+    )
     result = clone.run(root, STUBS="none", STATUS="2")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count(f"{root}/grouped/AMOS-MRI: skipped, it has no samples\n") == 3
@@ -252,8 +303,11 @@ def test_parts_and_subsets_without_samples_are_left_out(clone, tmp_path):
 
 
 def test_no_manifest_of_05_leaves_out_06_and_07(clone, tmp_path):
-    make_tree(tmp_path, "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004",
-              "AMOS-MRI/train/Prisma/amos_0507_M/amos_0507")
+    make_tree(
+        tmp_path,
+        "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004",
+        "AMOS-MRI/train/Prisma/amos_0507_M/amos_0507",
+    )
     result = clone.run("--from", "05", tmp_path, STUBS="dataset_manifest_amos_mri", STATUS="1")
     assert result.returncode == 1
     assert result.stdout.count("AMOS-MRI: skipped, routine 05 wrote no manifest\n") == 2
@@ -263,22 +317,29 @@ def test_no_manifest_of_05_leaves_out_06_and_07(clone, tmp_path):
 
 def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
     result = clone.run(STUBS="03_split", STATUS="2")
-    assert commands(result)[0] == ["python", "utils/generate_sample_archive.py", "--root_dir",
-                                   "sample_data"]
+    assert commands(result)[0] == [
+        "python",
+        "utils/generate_sample_archive.py",
+        "--root_dir",
+        "sample_data",
+    ]
     assert "To continue: ./run_tutorial.sh --from 03" in closing(result).splitlines()
     assert (clone.path / "sample_data/descriptor/label_map.yaml").is_file()
-    assert "sample_data/" in (REPOSITORY / ".gitignore").read_text().split()
+    assert "/sample_data/" in (REPOSITORY / ".gitignore").read_text().split()
 
 
-@pytest.mark.parametrize("words, reason", [
-    (["--form", "02"], "no such option: --form"),
-    (["--from"], "--from needs a step"),
-    (["--from", "08"], "no such step: 08"),
-    (["--from", "01 02"], "no such step: 01 02"),
-    (["a", "b"], "a second: b"),
-    (["no such root"], "no such folder: no such root; expected one with archive/"),
-    (["empty"], "no such folder: empty/archive; expected the archive there"),
-])
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--form", "02"], "no such option: --form"),
+        (["--from"], "--from needs a step"),
+        (["--from", "08"], "no such step: 08"),
+        (["--from", "01 02"], "no such step: 01 02"),
+        (["a", "b"], "a second: b"),
+        (["no such root"], "no such folder: no such root; expected one with archive/"),
+        (["empty"], "no such folder: empty/archive; expected the archive there"),
+    ],
+)
 def test_wrong_usage_ends_with_2_and_writes_nothing(clone, tmp_path, words, reason):
     (tmp_path / "empty").mkdir()
     before = trees.contents(tmp_path)
@@ -302,11 +363,16 @@ def test_first_run_makes_the_environment_and_the_second_installs_nothing(tmp_pat
     result = clone.run("--version", script="run_tests.sh")
     assert (result.returncode, result.stderr) == (0, "")
     assert clone.calls("-m venv") == ["-m venv .venv"]
-    install, = clone.calls("-m pip")
+    (install,) = clone.calls("-m pip")
     assert install.endswith(
-        "-r requirements.txt -r requirements-test.txt -r requirements-cluster.txt")
+        "-r requirements.txt -r requirements-test.txt -r requirements-cluster.txt"
+    )
     assert "--no-cache-dir" in install
-    assert clone.calls()[-1] == "-m pytest --version"
+    assert clone.calls()[-3:] == [
+        "-m ruff check --quiet .",
+        "-m ruff format --check --quiet .",
+        "-m pytest -n logical --version",
+    ]
     clone.run("--version", script="run_tests.sh")
     assert len(clone.calls("-m pip")) == len(clone.calls("-m venv")) == 1
     assert not clone.marker.exists()
@@ -353,10 +419,11 @@ def test_ci_run_fails_when_no_test_ran(clone):
     (clone.path / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci/run", clone.path / ".ci/run")
     (clone.path / "test_skipped.py").write_text(
-        "import pytest\n\n@pytest.mark.skip\ndef test_a():\n    pass\n")
-    skipped = clone.run(script=".ci/run")
+        "import pytest\n\n\n@pytest.mark.skip\ndef test_a():\n    pass\n"
+    )
+    skipped = clone.run("test_skipped.py", script=".ci/run")
     assert (skipped.returncode, skipped.stderr) == (1, ".ci/run: no test passed\n")
     (clone.path / "test_good.py").write_text("def test_b():\n    pass\n")
-    good = clone.run(script=".ci/run")
+    good = clone.run("test_skipped.py", "test_good.py", script=".ci/run")
     assert good.returncode == 0
     assert "1 passed, 1 skipped" in good.stdout.splitlines()[-1]

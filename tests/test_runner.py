@@ -1,4 +1,5 @@
 """A per-sample function over all samples: order, failures, dying workers, memory."""
+
 import contextlib
 import itertools
 import os
@@ -23,9 +24,13 @@ both = pytest.mark.parametrize("workers", [1, 3])
 
 
 def content(outcome):
-    return (outcome.results, outcome.done, outcome.skipped,
-            [(name, str(error), type(error)) for name, error in outcome.failures],
-            outcome.warnings)
+    return (
+        outcome.results,
+        outcome.done,
+        outcome.skipped,
+        [(name, str(error), type(error)) for name, error in outcome.failures],
+        outcome.warnings,
+    )
 
 
 def wait_for(condition):
@@ -54,17 +59,24 @@ def test_order_is_that_of_the_samples(workers):
     assert outcome.results == [(0, 0), (3, -3), (4, 40), (5, 50), (8, -8), (9, 90)]
     assert (outcome.done, outcome.skipped, outcome.failed) == (4, 2, 4)
     assert [(name, str(error)) for name, error in outcome.failures] == [
-        ("1", "1 is damaged"), ("2", "2 a"), ("2", "b"), ("6", "6 is damaged"), ("7", "7 a"),
-        ("7", "b")]
+        ("1", "1 is damaged"),
+        ("2", "2 a"),
+        ("2", "b"),
+        ("6", "6 is damaged"),
+        ("7", "7 a"),
+        ("7", "b"),
+    ]
     assert isinstance(outcome.failures[0][1], errors.DamagedFileError)
     assert outcome.failures[0][1].file == "f"
-    assert outcome.warnings == [(str(number), f"{word} of {number}") for number in range(10)
-                                for word in ("first", "second")]
+    assert outcome.warnings == [
+        (str(number), f"{word} of {number}") for number in range(10) for word in ("first", "second")
+    ]
 
 
 def test_results_do_not_depend_on_workers():
-    outcomes = [content(runner.run(everything, range(23), workers=workers))
-                for workers in (1, 2, 5, 40)]
+    outcomes = [
+        content(runner.run(everything, range(23), workers=workers)) for workers in (1, 2, 5, 40)
+    ]
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
@@ -139,11 +151,15 @@ def die(signal_number):
     time.sleep(GIVEN_UP_S)
 
 
-@pytest.mark.parametrize(("death", "words"), [
-    (lambda: die(signal.SIGKILL), "was killed (out of memory?)"),
-    (lambda: die(signal.SIGUSR1), f"exit code -{signal.SIGUSR1.value}"),
-    (lambda: die(signal.SIGTERM), "exit code 143"),
-    (lambda: os._exit(7), "exit code 7")])
+@pytest.mark.parametrize(
+    ("death", "words"),
+    [
+        (lambda: die(signal.SIGKILL), "was killed (out of memory?)"),
+        (lambda: die(signal.SIGUSR1), f"exit code -{signal.SIGUSR1.value}"),
+        (lambda: die(signal.SIGTERM), "exit code 143"),
+        (lambda: os._exit(7), "exit code 7"),
+    ],
+)
 def test_dead_worker_fails_its_sample_alone(death, words):
     def work(number):
         if number in (1, 4):
@@ -184,6 +200,7 @@ def test_worker_killed_in_the_middle_of_its_answer(tmp_path):
 
 def test_idle_worker_that_is_killed_is_replaced(monkeypatch):
     """The first worker is through and waits, for memory, until the second is; so it idles."""
+
     def work(name):
         if name == "small":
             kill_later(0.1)
@@ -211,18 +228,22 @@ def stay(sample, folder, n_together):
 
 def together(outcome):
     """For each sample those that were worked on at some moment of its time."""
-    return {sample: {other for other, (first, last) in outcome.results
-                     if first < end and begun < last}
-            for sample, (begun, end) in outcome.results}
+    return {
+        sample: {other for other, (first, last) in outcome.results if first < end and begun < last}
+        for sample, (begun, end) in outcome.results
+    }
 
 
 @pytest.mark.parametrize(("need", "expected"), [(50, 2), (51, 1), (10**9, 1), (1, 4)])
 def test_running_samples_stay_within_memory(tmp_path, monkeypatch, need, expected):
     monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
-    outcome = runner.run(lambda sample: stay(sample, tmp_path, expected), range(2 * expected),
-                         workers=4, memory=lambda sample: need)
-    edges = sorted(edge for _, (begun, end) in outcome.results
-                   for edge in ((begun, 1), (end, -1)))
+    outcome = runner.run(
+        lambda sample: stay(sample, tmp_path, expected),
+        range(2 * expected),
+        workers=4,
+        memory=lambda sample: need,
+    )
+    edges = sorted(edge for _, (begun, end) in outcome.results for edge in ((begun, 1), (end, -1)))
     assert outcome.done == 2 * expected
     assert max(itertools.accumulate(step for _, step in edges)) == expected
 
@@ -230,8 +251,9 @@ def test_running_samples_stay_within_memory(tmp_path, monkeypatch, need, expecte
 def test_smaller_sample_goes_beside_a_large_one(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
     needs = {"a": 80, "b": 80, "c": 20}
-    outcome = runner.run(lambda sample: stay(sample, tmp_path, 2), needs, workers=3,
-                         memory=needs.get)
+    outcome = runner.run(
+        lambda sample: stay(sample, tmp_path, 2), needs, workers=3, memory=needs.get
+    )
     assert together(outcome)["a"] == {"a", "c"} and "a" not in together(outcome)["b"]
 
 
@@ -242,7 +264,8 @@ def test_available_memory_minds_the_control_group(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("4500\n")
     (tmp_path / "memory.stat").write_text(
-        "anon 500\nfile 4000\nactive_file 1000\ninactive_file 2500\nworkingset_activate_file 7\n")
+        "anon 500\nfile 4000\nactive_file 1000\ninactive_file 2500\nworkingset_activate_file 7\n"
+    )
     assert runner._available_memory() == 4000
     (tmp_path / "memory.max").write_text("max\n")
     assert runner._available_memory() > 5000
@@ -251,17 +274,23 @@ def test_available_memory_minds_the_control_group(tmp_path, monkeypatch):
     assert runner._available_memory() > 5000
 
 
-@pytest.mark.parametrize(("own", "folders"), [
-    ("0::/\n", ["{}"]),
-    ("0::/slurm/job_7\n", ["{}/slurm/job_7", "{}/slurm", "{}"]),
-    ("8:pids:/x\n5:cpu,memory:/job\n0::/\n", ["{}/memory/job", "{}/memory", "{}"])])
+@pytest.mark.parametrize(
+    ("own", "folders"),
+    [
+        ("0::/\n", ["{}"]),
+        ("0::/slurm/job_7\n", ["{}/slurm/job_7", "{}/slurm", "{}"]),
+        ("8:pids:/x\n5:cpu,memory:/job\n0::/\n", ["{}/memory/job", "{}/memory", "{}"]),
+    ],
+)
 def test_control_groups(tmp_path, monkeypatch, own, folders):
     monkeypatch.setattr(runner, "_CONTROL_GROUP", tmp_path)
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: own)
     groups = list(runner._control_groups())
     assert [str(folder) for folder, _ in groups] == [text.format(tmp_path) for text in folders]
-    assert all(names == (runner._GROUP_FILES_V1 if "memory" in folder.parts else
-                         runner._GROUP_FILES) for folder, names in groups)
+    assert all(
+        names == (runner._GROUP_FILES_V1 if "memory" in folder.parts else runner._GROUP_FILES)
+        for folder, names in groups
+    )
 
 
 # ---- stopping: scripts in processes of their own
@@ -309,9 +338,13 @@ def script_starter(tmp_path):
 
     def start(*words):
         process = subprocess.Popen(
-            [sys.executable, script, "--root_dir", folder, *words], start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)})
+            [sys.executable, script, "--root_dir", folder, *words],
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
         started.append(process)
         process.stdout.readline()
         return process, folder
@@ -341,20 +374,26 @@ def group_is_gone(pid):
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-@pytest.mark.parametrize(("number", "to_group", "status"), [
-    (signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143),
-    (signal.SIGTERM, True, 143)])
+@pytest.mark.parametrize(
+    ("number", "to_group", "status"),
+    [
+        (signal.SIGINT, True, 130),
+        (signal.SIGINT, False, 130),
+        (signal.SIGTERM, False, 143),
+        (signal.SIGTERM, True, 143),
+    ],
+)
 def test_stop_at_once_with_nothing_half_done(start, workers, number, to_group, status):
     process, folder = start("--workers", workers)
-    wait_for(lambda: len(list(folder.glob("*.nii.gz"))) == 4
-             and len(temporary(folder)) == int(workers))
+    wait_for(
+        lambda: len(list(folder.glob("*.nii.gz"))) == 4 and len(temporary(folder)) == int(workers)
+    )
     (os.killpg if to_group else os.kill)(process.pid, number)
     begun = time.monotonic()
     _, stderr = process.communicate(timeout=GIVEN_UP_S)
     assert time.monotonic() - begun < 5
     assert process.returncode == status
-    assert stderr.splitlines() == [
-        "Stopped; no file is half written. The same command continues."]
+    assert stderr.splitlines() == ["Stopped; no file is half written. The same command continues."]
     assert sorted(path.name for path in folder.iterdir()) == [f"{n}.nii.gz" for n in range(4)]
     assert {path.read_bytes() for path in folder.iterdir()} == {b"halfwhole"}
     assert group_is_gone(process.pid)

@@ -1,4 +1,5 @@
 """Samples on disk, their paths and their info files."""
+
 import os
 from pathlib import Path
 
@@ -20,8 +21,12 @@ def touch(folder, *names):
 @pytest.fixture(name="root")
 def grouped_tree(tmp_path):
     root = tmp_path / "grouped ä b"
-    touch(root / "AMOS-CT/train/Aquilion ONE/amos_0004_F", "amos_0004_info.yaml",
-          "amos_0004_volume.nii.gz", "amos_0004_mask.nii.gz")
+    touch(
+        root / "AMOS-CT/train/Aquilion ONE/amos_0004_F",
+        "amos_0004_info.yaml",
+        "amos_0004_volume.nii.gz",
+        "amos_0004_mask.nii.gz",
+    )
     touch(root / "AMOS-MRI/val/Prisma/amos_0507_M", "amos_0507_mask.nii.gz")
     touch(root / "AMOS-CT/test/X/amos_0201_M", "amos_0201_info.yaml", "amos_0201_volume.nii.gz")
     touch(root / "AMOS-CT/descriptor", "label_map.yaml")
@@ -58,8 +63,13 @@ def test_none(root, tmp_path):
 
 
 def test_foreign_stem_is_no_sample(tmp_path):
-    touch(tmp_path / "amos_0004_F", "other_0004_mask.nii.gz", "_mask.nii.gz",
-          "amos_000_mask.nii.gz", "._amos_0004_mask.nii.gz")
+    touch(
+        tmp_path / "amos_0004_F",
+        "other_0004_mask.nii.gz",
+        "_mask.nii.gz",
+        "amos_000_mask.nii.gz",
+        "._amos_0004_mask.nii.gz",
+    )
     assert samples.scan(tmp_path) == []
     touch(tmp_path / "amos_0004", "amos_0004_mask.nii.gz")
     assert stems(samples.scan(tmp_path)) == ["amos_0004"]
@@ -97,27 +107,41 @@ def test_paths():
     assert sample.volume_path == Path("d/amos_0004_volume.nii.gz")
     assert sample.mask_path == Path("d/amos_0004_mask.nii.gz")
     assert sample.binary_mask_path(2, "right_kidney") == Path(
-        "d/amos_0004_mask_02_right_kidney.nii.gz")
+        "d/amos_0004_mask_02_right_kidney.nii.gz"
+    )
     assert sample.binary_mask_path(255, "x") == Path("d/amos_0004_mask_255_x.nii.gz")
 
 
 def test_binary_masks_and_foreign_files(tmp_path):
     folder = touch(
-        tmp_path / "amos_0004_F", "amos_0004_mask.nii.gz", "amos_0004_volume.nii.gz",
-        "amos_0004_mask_02_right_kidney.nii.gz", "amos_0004_mask_00_background.nii.gz",
-        "amos_0004_mask_100_x.nii.gz", "amos_0004_info.yaml", "._amos_0004_mask.nii.gz",
-        "amos_0004_mask_2_x.nii.gz", "amos_0004_mask_002_right_kidney.nii.gz",
-        "amos_0005_mask_01_spleen.nii.gz", "seg.nii", "note.txt",
-        ".part~h~1~2~3")
+        tmp_path / "amos_0004_F",
+        "amos_0004_mask.nii.gz",
+        "amos_0004_volume.nii.gz",
+        "amos_0004_mask_02_right_kidney.nii.gz",
+        "amos_0004_mask_00_background.nii.gz",
+        "amos_0004_mask_100_x.nii.gz",
+        "amos_0004_info.yaml",
+        "._amos_0004_mask.nii.gz",
+        "amos_0004_mask_2_x.nii.gz",
+        "amos_0004_mask_002_right_kidney.nii.gz",
+        "amos_0005_mask_01_spleen.nii.gz",
+        "seg.nii",
+        "note.txt",
+        ".part~h~1~2~3",
+    )
     (sample,) = samples.scan(tmp_path)
     assert sample.binary_mask_paths() == {
         (0, "background"): folder / "amos_0004_mask_00_background.nii.gz",
         (2, "right_kidney"): folder / "amos_0004_mask_02_right_kidney.nii.gz",
-        (100, "x"): folder / "amos_0004_mask_100_x.nii.gz"}
+        (100, "x"): folder / "amos_0004_mask_100_x.nii.gz",
+    }
     assert list(sample.binary_mask_paths()) == sorted(sample.binary_mask_paths())
     assert sample.foreign_files() == [
-        "amos_0004_mask_002_right_kidney.nii.gz", "amos_0004_mask_2_x.nii.gz",
-        "amos_0005_mask_01_spleen.nii.gz", "seg.nii"]
+        "amos_0004_mask_002_right_kidney.nii.gz",
+        "amos_0004_mask_2_x.nii.gz",
+        "amos_0005_mask_01_spleen.nii.gz",
+        "seg.nii",
+    ]
 
 
 # ---- info files
@@ -147,12 +171,27 @@ def test_info_that_lost_its_quotes(tmp_path):
     path = tmp_path / "i.yaml"
     path.write_text("seq: 0010\nsex: No\nbirth_date: 1949-01-01\nage:\nsite: ~\n")
     assert samples.read_info(path) == {
-        "seq": "0010", "sex": "No", "birth_date": "1949-01-01", "age": "", "site": "~"}
+        "seq": "0010",
+        "sex": "No",
+        "birth_date": "1949-01-01",
+        "age": "",
+        "site": "~",
+    }
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"text", b"- 1", b"a: [", b"\xff\xfe", b"a: \x00", b"[a]: 1\n? {b: c}\n: 2\n",
-    b"!!python/name:os.system x"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        b"- 1",
+        b"a: [",
+        b"\xff\xfe",
+        b"a: \x00",
+        b"[a]: 1\n? {b: c}\n: 2\n",
+        b"!!python/name:os.system x",
+    ],
+)
 def test_no_info_table(tmp_path, content):
     path = tmp_path / "amos_0004_info.yaml"
     path.write_bytes(content)

@@ -1,14 +1,19 @@
 """Which slices are shown, and that they stand upright in every orientation."""
+
 import itertools
 
 import nibabel as nib
 import numpy as np
 import pytest
+
 from utils.qc import slices
 from utils.storage import nifti
 
-ORIENTATIONS = ["".join(sides) for axes in itertools.permutations(("RL", "AP", "SI"))
-                for sides in itertools.product(*axes)]
+ORIENTATIONS = [
+    "".join(sides)
+    for axes in itertools.permutations(("RL", "AP", "SI"))
+    for sides in itertools.product(*axes)
+]
 SPACING = (1.5, 2.0, 4.0)
 
 
@@ -47,12 +52,16 @@ def test_pictures_have_left_on_the_right_and_the_head_up(letters):
 
 def test_an_oblique_grid_takes_the_nearest_planes():
     angle = np.radians(20)
-    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)],
-                     [0, np.sin(angle), np.cos(angle)]])
+    turn = np.array(
+        [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    )
     affine = np.eye(4)
     affine[:3, :3] = turn
     assert {plane: view.axis for plane, view in slices.views(affine).items()} == {
-        "sagittal": 0, "coronal": 1, "axial": 2}
+        "sagittal": 0,
+        "coronal": 1,
+        "axial": 2,
+    }
 
 
 def test_chosen_slices_show_every_label_near_its_largest():

@@ -1,4 +1,5 @@
 """The detection script as a person runs it."""
+
 import collections
 import os
 import subprocess
@@ -13,8 +14,21 @@ import trees
 
 ANNOTATED = ("amos_0001", "amos_0004", "amos_0008", "amos_0507", "amos_0540", "amos_0554")
 VOXEL_MM3 = 42.0 * 31.0 * 40.0
-COLUMNS = ["ID", "subset", "label_index", "label_name", "centroid_x", "centroid_y", "centroid_z",
-           "centroid_r", "centroid_a", "centroid_s", "voxels", "volume_mm3", "file_path"]
+COLUMNS = [
+    "ID",
+    "subset",
+    "label_index",
+    "label_name",
+    "centroid_x",
+    "centroid_y",
+    "centroid_z",
+    "centroid_r",
+    "centroid_a",
+    "centroid_s",
+    "voxels",
+    "volume_mm3",
+    "file_path",
+]
 
 
 @pytest.fixture(name="root")
@@ -56,16 +70,19 @@ def test_rows_are_the_small_regions_of_all_masks(root):
     for name in ANNOTATED:
         image = nib.load(trees.mask_path(root, name))
         for label, voxels, centroid, volume_mm3 in oracles.small_regions_literal(
-                np.asarray(image.dataobj), image.header.get_zooms(), 2.5 * VOXEL_MM3):
+            np.asarray(image.dataobj), image.header.get_zooms(), 2.5 * VOXEL_MM3
+        ):
             world = nib.affines.apply_affine(image.affine, centroid)
             expected.append((name, label, voxels, [*centroid, *world, volume_mm3]))
     assert [(row["ID"], row["label_index"], row["voxels"]) for row in rows] == [
-        entry[:3] for entry in expected]
+        entry[:3] for entry in expected
+    ]
     numbers = [[row[column] for column in (*COLUMNS[4:10], "volume_mm3")] for row in rows]
     np.testing.assert_allclose(numbers, [entry[3] for entry in expected], rtol=1e-5, atol=1e-3)
     assert trees.identities(root / "grouped") == before
     assert result.stdout.splitlines()[0] == (
-        f"{workbook(root)}: {len(rows)} regions below {2.5 * VOXEL_MM3:g} mm^3 in 6 samples")
+        f"{workbook(root)}: {len(rows)} regions below {2.5 * VOXEL_MM3:g} mm^3 in 6 samples"
+    )
 
 
 def test_text_columns_name_subset_label_and_file(root):
@@ -74,8 +91,9 @@ def test_text_columns_name_subset_label_and_file(root):
     assert {row["subset"] for row in rows if row["ID"] == "amos_0008"} == {"val"}
     for row in rows:
         path = root / "grouped" / row["file_path"]
-        assert path.name == (f"{row['ID']}_mask_{row['label_index']:02d}_{row['label_name']}"
-                             ".nii.gz")
+        assert path.name == (
+            f"{row['ID']}_mask_{row['label_index']:02d}_{row['label_name']}.nii.gz"
+        )
         centre = tuple(int(row[f"centroid_{axis}"]) for axis in "xyz")
         assert row["voxels"] > 1 or trees.voxels(path)[centre] == 1
 
@@ -85,7 +103,8 @@ def test_summary_counts_per_label_and_in_total(root):
     rows, summary = sheet(root, "Manifest"), sheet(root, "Summary")
     counts = collections.Counter(row["label_index"] for row in rows)
     assert [(row["label_index"], row["regions"]) for row in summary[:-1]] == [
-        (value, counts[value]) for value in range(17)]
+        (value, counts[value]) for value in range(17)
+    ]
     assert summary[6]["label_name"] == "liver"
     assert (summary[-1]["label_name"], summary[-1]["regions"]) == ("total", len(rows))
 
@@ -99,16 +118,29 @@ def test_background_holes_are_regions_and_corners_connect(root):
     rows = [row for row in sheet(root, "Manifest") if row["ID"] == "amos_0004"]
     assert [(row["label_name"], row["voxels"]) for row in rows] == [("background", 2), ("liver", 1)]
     assert [rows[0][f"centroid_{axis}"] for axis in "xyzras"] == [
-        3.5, 4.5, 5.5, -147.0, 139.5, 220.0]
+        3.5,
+        4.5,
+        5.5,
+        -147.0,
+        139.5,
+        220.0,
+    ]
 
 
-@pytest.mark.parametrize(("spacing", "n_voxels", "threshold", "is_listed"), [
-    ((1.0, 1.0, 1.0), 8, 8.0, False), ((1.0, 1.0, 1.0), 8, 8.0001, True),
-    ((1.0, 1.0, 1.0), 7, 8.0, True),
-    # 0.4 as float32 is a little more than 0.4: 250 voxels of 0.4 mm3 are not below 100 mm3.
-    ((0.4, 1.0, 1.0), 250, 100.0, False), ((0.4, 1.0, 1.0), 249, 100.0, True)])
+@pytest.mark.parametrize(
+    ("spacing", "n_voxels", "threshold", "is_listed"),
+    [
+        ((1.0, 1.0, 1.0), 8, 8.0, False),
+        ((1.0, 1.0, 1.0), 8, 8.0001, True),
+        ((1.0, 1.0, 1.0), 7, 8.0, True),
+        # 0.4 as float32 is a little more than 0.4: 250 voxels of 0.4 mm3 are not below 100 mm3.
+        ((0.4, 1.0, 1.0), 250, 100.0, False),
+        ((0.4, 1.0, 1.0), 249, 100.0, True),
+    ],
+)
 def test_below_the_threshold_is_strict_in_stored_spacing(
-        root, spacing, n_voxels, threshold, is_listed):
+    root, spacing, n_voxels, threshold, is_listed
+):
     data = np.zeros((40, 30, 20), np.uint8)
     inside = np.zeros((25, 10), np.uint8)
     inside.flat[:n_voxels] = 6
@@ -131,12 +163,15 @@ def test_the_default_threshold_is_300(root):
 
 @pytest.mark.parametrize("edit_binary", [True, False])
 def test_masks_that_disagree_fail_and_count_as_not_measured(root, edit_binary):
-    path = (trees.binary_masks(root, "amos_0004")[1] if edit_binary
-            else trees.mask_path(root, "amos_0004"))
+    path = (
+        trees.binary_masks(root, "amos_0004")[1]
+        if edit_binary
+        else trees.mask_path(root, "amos_0004")
+    )
     trees.put_voxel(path, (0, 0, 0), 1)
     result = detect(root)
     assert result.exit_code == 1
-    line, = trees.complaints(result)
+    (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and "amos_0004_mask_01_spleen" in line
     assert "routine 04" in line
     assert {row["ID"] for row in sheet(root, "Manifest")} == set(ANNOTATED) - {"amos_0004"}
@@ -194,9 +229,19 @@ def test_two_workers_find_the_same_cells(root, tmp_path):
 
 def test_runs_from_another_directory(root, tmp_path):
     done = subprocess.run(
-        [sys.executable, trees.REPOSITORY / trees.DETECT, "--root_dir",
-         os.path.relpath(root / "grouped", tmp_path), "--output_manifest", "new ü/regions.xlsx"],
-        cwd=tmp_path, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            trees.REPOSITORY / trees.DETECT,
+            "--root_dir",
+            os.path.relpath(root / "grouped", tmp_path),
+            "--output_manifest",
+            "new ü/regions.xlsx",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "new ü/regions.xlsx").exists()
 

@@ -1,4 +1,5 @@
 """Split sheets and index manifests, without the command line."""
+
 import openpyxl
 import pytest
 
@@ -13,8 +14,16 @@ SUBSETS = ["train", "test", "val", "train"]
 
 def rows(subsets=SUBSETS):
     """Rows of a small manifest."""
-    return [{"ID": f"amos_{number:04d}", "seq": f"{number:04d}", "subset": subset, "szx": 512,
-             "spx": 1 / number} for number, subset in enumerate(subsets, 1)]
+    return [
+        {
+            "ID": f"amos_{number:04d}",
+            "seq": f"{number:04d}",
+            "subset": subset,
+            "szx": 512,
+            "spx": 1 / number,
+        }
+        for number, subset in enumerate(subsets, 1)
+    ]
 
 
 @pytest.fixture
@@ -75,8 +84,11 @@ def test_number_cells_of_a_spreadsheet_are_understood(path):
 
 
 def test_samples_without_choice_are_not_in_the_split(path):
-    splits.make_sheet(path, "split05_External", lambda table: {
-        row["ID"]: "test" for row in table.rows if row["seq"] in ("0002", "0004")})
+    splits.make_sheet(
+        path,
+        "split05_External",
+        lambda table: {row["ID"]: "test" for row in table.rows if row["seq"] in ("0002", "0004")},
+    )
     assert ids(path, "split05_External") == ["amos_0002", "amos_0004"]
 
 
@@ -110,10 +122,18 @@ def test_doubled_or_empty_id(path, value):
         splits.make_sheet(path, SPLIT, splits.published)
 
 
-@pytest.mark.parametrize("name, message", [
-    ("Manifest", "is not a split"), ("manifest", "is not a split"), ("Notes", "is not a split"),
-    ("SPLIT01_Standard", "upper and lower case"), ("szx", "has a column 'szx'"),
-    ("x" * 32, "32 characters"), ("a/b", "control character or one of")])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("Manifest", "is not a split"),
+        ("manifest", "is not a split"),
+        ("Notes", "is not a split"),
+        ("SPLIT01_Standard", "upper and lower case"),
+        ("szx", "has a column 'szx'"),
+        ("x" * 32, "32 characters"),
+        ("a/b", "control character or one of"),
+    ],
+)
 def test_names_that_are_taken_or_impossible(split_path, name, message):
     manifest.replace_sheet(split_path, "Notes", manifest.Table(["note"], [{"note": "x"}]))
     before = split_path.read_bytes()
@@ -138,13 +158,17 @@ def test_other_sheets_stay(split_path):
 # ---- out of date
 
 
-@pytest.mark.parametrize("change", [
-    lambda table: table.rows.pop(),
-    lambda table: table.rows.reverse(),
-    lambda table: table.rows.append(dict(table.rows[0], ID="amos_0600")),
-    lambda table: table.rows[0].update(szx=513),
-    lambda table: table.columns.append("new"),
-    lambda table: table.columns.remove("spx")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.rows.pop(),
+        lambda table: table.rows.reverse(),
+        lambda table: table.rows.append(dict(table.rows[0], ID="amos_0600")),
+        lambda table: table.rows[0].update(szx=513),
+        lambda table: table.columns.append("new"),
+        lambda table: table.columns.remove("spx"),
+    ],
+)
 def test_out_of_date_after_any_change_of_the_manifest(split_path, change):
     table = manifest.Table(list(COLUMNS), rows())
     assert splits.out_of_date(split_path, table) == []
@@ -159,7 +183,10 @@ def test_rows_of_each_group_in_sheet_order(split_path, tmp_path):
     groups = (("train", "val"), ("val", "train"), ("test",))
     done = splits.extract(split_path, SPLIT, groups, tmp_path / "a b" / "splits")
     assert {path.name: count for path, count in done.counts.items()} == {
-        f"{SPLIT}_train_val.xlsx": 3, f"{SPLIT}_val_train.xlsx": 3, f"{SPLIT}_test.xlsx": 1}
+        f"{SPLIT}_train_val.xlsx": 3,
+        f"{SPLIT}_val_train.xlsx": 3,
+        f"{SPLIT}_test.xlsx": 1,
+    }
     assert not done.is_out_of_date
     for path in done.counts:
         assert manifest.sheet_names(path) == [path.stem]
@@ -168,14 +195,19 @@ def test_rows_of_each_group_in_sheet_order(split_path, tmp_path):
     assert ids(both, both.stem) == ["amos_0001", "amos_0003", "amos_0004"]
     whole = manifest.read_sheet(split_path, SPLIT, typed=True)
     assert manifest.read_sheet(test, test.stem, typed=True) == manifest.Table(
-        whole.columns, [whole.rows[1]])
+        whole.columns, [whole.rows[1]]
+    )
 
 
-@pytest.mark.parametrize("groups, message", [
-    ((("train",), ("val", "nothing")), "no samples in nothing; its subsets: train, test, val"),
-    ((("train",), ("",)), "no samples in ;"),
-    ((("train", "train"),), "twice"),
-    ((("train",), ("test",), ("train",)), "written twice")])
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ((("train",), ("val", "nothing")), "no samples in nothing; its subsets: train, test, val"),
+        ((("train",), ("",)), "no samples in ;"),
+        ((("train", "train"),), "twice"),
+        ((("train",), ("test",), ("train",)), "written twice"),
+    ],
+)
 def test_one_wrong_group_and_nothing_is_written(split_path, tmp_path, groups, message):
     with pytest.raises(errors.DatasetError, match=message):
         splits.extract(split_path, SPLIT, groups, tmp_path / "out")

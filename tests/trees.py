@@ -1,4 +1,5 @@
 """Data as each routine leaves it: made once a test run from the phantom archive, then copied."""
+
 import atexit
 import functools
 import os
@@ -28,10 +29,18 @@ INDEX = "05_gen_dataset_manifest.py"
 MAKE_SPLIT = "06_make_split01_standard.py"
 
 # What the phantom archive holds of each modality: sample folder -> has a mask.
-CT_SAMPLES = {"train/Aquilion ONE/amos_0001_F": True, "train/Brilliance16/amos_0004_M": True,
-              "val/Optima CT660/amos_0008_F": True, "test/SOMATOM Force/amos_0201_M": False}
-MRI_SAMPLES = {"train/Prisma/amos_0507_M": True, "train/Achieva/amos_0540_F": True,
-               "val/SIGNA HDe/amos_0554_F": True, "test/Ingenia/amos_0539_M": False}
+CT_SAMPLES = {
+    "train/Aquilion ONE/amos_0001_F": True,
+    "train/Brilliance16/amos_0004_M": True,
+    "val/Optima CT660/amos_0008_F": True,
+    "test/SOMATOM Force/amos_0201_M": False,
+}
+MRI_SAMPLES = {
+    "train/Prisma/amos_0507_M": True,
+    "train/Achieva/amos_0540_F": True,
+    "val/SIGNA HDe/amos_0554_F": True,
+    "test/Ingenia/amos_0539_M": False,
+}
 
 
 def words(script, root, *more):
@@ -41,10 +50,22 @@ def words(script, root, *more):
     label_map = root / "descriptor/label_map.yaml"
     options = {
         SCAN: ("--root_dir", archive, "--output_manifest_file", manifest),
-        PAIR_CT: ("--root_dir", archive, "--output_dir", grouped / "AMOS-CT",
-                  "--archive_manifest", manifest),
-        PAIR_MRI: ("--root_dir", archive, "--output_dir", grouped / "AMOS-MRI",
-                   "--archive_manifest", manifest),
+        PAIR_CT: (
+            "--root_dir",
+            archive,
+            "--output_dir",
+            grouped / "AMOS-CT",
+            "--archive_manifest",
+            manifest,
+        ),
+        PAIR_MRI: (
+            "--root_dir",
+            archive,
+            "--output_dir",
+            grouped / "AMOS-MRI",
+            "--archive_manifest",
+            manifest,
+        ),
         SPLIT_LABEL: ("--root_dir", grouped),
         EXTRACT: ("--root_dir", grouped, "--label_explanation", label_map),
         DENOISE: ("--root_dir", grouped, "--output_dir", grouped),
@@ -76,9 +97,13 @@ def _main(script):
 
 
 # Name of a state -> the one it is made from and the scripts in between.
-_STATES = {"scanned": (None, SCAN), "paired": ("scanned", PAIR_CT, PAIR_MRI),
-           "relabelled": ("paired", SPLIT_LABEL), "extracted": ("relabelled", EXTRACT),
-           "indexed": ("extracted", INDEX)}
+_STATES = {
+    "scanned": (None, SCAN),
+    "paired": ("scanned", PAIR_CT, PAIR_MRI),
+    "relabelled": ("paired", SPLIT_LABEL),
+    "extracted": ("relabelled", EXTRACT),
+    "indexed": ("extracted", INDEX),
+}
 
 
 def copy(state, root_dir):
@@ -113,7 +138,7 @@ def scratch():
 
 def sample_dir(root, name):
     """The folder of a sample: ``sample_dir(root, "amos_0004")``."""
-    found, = (root / "grouped").rglob(f"{name}_?")
+    (found,) = (root / "grouped").rglob(f"{name}_?")
     return found
 
 
@@ -145,15 +170,20 @@ def edit(path, change, **header_fields):
 
 def put_voxel(path, place, value):
     """Set one voxel of a mask by hand."""
+
     def change(data):
         data[place] = value
+
     edit(path, change)
 
 
 def _files(folder):
     """Relative path -> path of all files but the record of runs, which every run adds to."""
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != provenance.FILE_NAME}
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != provenance.FILE_NAME
+    }
 
 
 def contents(folder):
@@ -163,8 +193,10 @@ def contents(folder):
 
 def identities(folder):
     """Relative path -> (inode, time of change) of all files: what was written anew shows."""
-    return {name: (os.stat(path).st_ino, os.stat(path).st_mtime_ns)
-            for name, path in _files(folder).items()}
+    return {
+        name: (os.stat(path).st_ino, os.stat(path).st_mtime_ns)
+        for name, path in _files(folder).items()
+    }
 
 
 def rewritten(before, after):

@@ -1,4 +1,9 @@
-"""What can be wrong with the data, as exceptions and warnings."""
+"""What can be wrong with the data, as exceptions and warnings, and how it is put into words."""
+
+import warnings
+
+# How many names a message lists before it only counts.
+LISTED = 5
 
 
 class DatasetError(ValueError):
@@ -62,3 +67,28 @@ class CasesError(DatasetError):
 
 class DataWarning(UserWarning):
     """Something odd that does not stop the sample; the runner prints it with the sample's name."""
+
+
+def warn(message: str) -> None:
+    """Tell the user something odd that does not stop the sample."""
+    warnings.warn(message, DataWarning, stacklevel=2)
+
+
+def listed(names) -> str:
+    """Join names for a message; of more than `LISTED` the first ones and how many follow.
+
+    >>> listed("abcdefgh")
+    'a, b, c, d, e and 3 more'
+    """
+    names = [str(name) for name in names]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def one_line(error) -> str:
+    """Put a library's message, or any text, on one line; an empty one becomes its type's name.
+
+    >>> one_line("mapping values\\n  are not allowed here")
+    'mapping values are not allowed here'
+    """
+    return " ".join(str(error).split()) or type(error).__name__

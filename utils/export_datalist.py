@@ -9,6 +9,7 @@ A sample's metadata stand in an object of their own.
       --manifest_file root_dir/grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx \\
       --split_name split01_standard --output_file root_dir/datalists/amos_ct.json
 """
+
 import sys
 from pathlib import Path
 
@@ -22,13 +23,27 @@ from utils.running import cli
 
 @cli.routine(__doc__, images=False)
 @cli.export_options
-@click.option("--output_file", required=True, type=cli.OUTPUT_FILE, metavar="JSON",
-              help="File to write; its folder is made.")
-@click.option("--folds", type=click.IntRange(min=0), default=5, metavar="N",
-              help="Number the training samples for N-fold cross-validation; 0: no folds, "
-                   "Auto3DSeg then validates on the list validation.")
-@click.option("--overwrite", is_flag=True, show_default="off",
-              help="Replace a file that was changed by hand or is not ours.")
+@click.option(
+    "--output_file",
+    required=True,
+    type=cli.OUTPUT_FILE,
+    metavar="JSON",
+    help="File to write; its folder is made.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=0),
+    default=5,
+    metavar="N",
+    help="Number the training samples for N-fold cross-validation; 0: no folds, "
+    "Auto3DSeg then validates on the list validation.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    show_default="off",
+    help="Replace a file that was changed by hand or is not ours.",
+)
 def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
     selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
@@ -37,8 +52,9 @@ def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")
     usable = [case for case, is_usable in outcome.results if is_usable]
-    content = datalist.build(usable, selection.label_names, output_file, folds,
-                             amos22.DATASET_KEYS, amos22)
+    content = datalist.build(
+        usable, selection.label_names, output_file, folds, amos22.DATASET_KEYS, amos22
+    )
     datalist.write(output_file, content, overwrite)
     counts = ", ".join(f"{name} {len(content[name])}" for name in datalist.LISTS.values())
     cli.finish(outcome, f"{output_file}: {counts}")

@@ -17,12 +17,15 @@ and the others are numbered from 0 again.
       --split_name split01_standard --output_dir root_dir/nnUNet_raw \\
       --dataset_id 218 --dataset_name AMOS22_CT
 """
+
+import collections
 import sys
 from pathlib import Path
 
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import errors
 from utils.exports import cases, nnunet_raw
 from utils.facts import amos22
 from utils.running import cli
@@ -38,41 +41,73 @@ def whole_numbers(context, option, groups):
 
 def describe(chosen, settings, removed):
     """Tell what the folder holds."""
-    counts = [f"{sum(case.subset == subset for case in chosen)} {subset}"
-              for subset in ("train", "val", "test")]
-    lines = [f"{settings.directory}: {', '.join(counts)}; mode {settings.mode}"]
+    sizes = collections.Counter(case.subset for case in chosen)
+    counts = [f"{sizes[subset]} {subset}" for subset in ("train", "val", "test")]
+    yield f"{settings.directory}: {', '.join(counts)}; mode {settings.mode}"
     if removed:
-        more = f" and {len(removed) - 1} more" if removed[1:] else ""
-        lines.append(f"Removed, of an earlier export: {removed[0]}{more}")
-    return lines
+        yield f"Removed, of an earlier export: {errors.listed(removed)}"
 
 
 @cli.routine(__doc__)
 @cli.export_options
-@click.option("--output_dir", required=True, type=cli.OUTPUT_DIR, metavar="DIR",
-              help="nnU-Net's folder nnUNet_raw; made if it is missing.")
-@click.option("--dataset_id", required=True, type=click.IntRange(1, 999), metavar="XXX",
-              help="Number of the data set, 1 to 999.")
+@click.option(
+    "--output_dir",
+    required=True,
+    type=cli.OUTPUT_DIR,
+    metavar="DIR",
+    help="nnU-Net's folder nnUNet_raw; made if it is missing.",
+)
+@click.option(
+    "--dataset_id",
+    required=True,
+    type=click.IntRange(1, 999),
+    metavar="XXX",
+    help="Number of the data set, 1 to 999.",
+)
 @click.option("--dataset_name", default=amos22.NAME, metavar="NAME", help="Name of the data set.")
-@click.option("--mode", type=click.Choice(nnunet_raw.MODES), default="reference",
-              help="How images and labels get there.")
-@click.option("--ignore_labels", cls=cli.GroupOption, metavar="LABEL...", callback=whole_numbers,
-              show_default="none", help="Labels that training shall ignore.")
-def main(manifest_file, split_name, output_dir, dataset_id, dataset_name, mode, ignore_labels,
-         root_dir, overwrite):
+@click.option(
+    "--mode",
+    default="reference",
+    type=click.Choice(nnunet_raw.MODES),
+    help="How images and labels get there.",
+)
+@click.option(
+    "--ignore_labels",
+    cls=cli.GroupOption,
+    metavar="LABEL...",
+    callback=whole_numbers,
+    show_default="none",
+    help="Labels that training shall ignore.",
+)
+def main(
+    manifest_file,
+    split_name,
+    output_dir,
+    dataset_id,
+    dataset_name,
+    mode,
+    ignore_labels,
+    root_dir,
+    overwrite,
+):
     selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
         cli.warn(split_name, "the worksheet differs from the worksheet Manifest")
-    settings = nnunet_raw.Settings(nnunet_raw.folder(output_dir, dataset_id, dataset_name), mode,
-                                   selection.label_names, ignore_labels)
+    folder = nnunet_raw.folder(output_dir, dataset_id, dataset_name)
+    settings = nnunet_raw.Settings(folder, mode, selection.label_names, ignore_labels)
     checked = cases.check(selection)
     if checked.failures:
         cli.finish(checked, f"Nothing written; {settings.directory} is as it was")
     usable = [case for case, is_usable in checked.results if is_usable]
     new = nnunet_raw.contents(usable, settings, amos22)
     nnunet_raw.prepare(settings, new, overwrite)
-    outcome = cli.for_each_sample(nnunet_raw.place, usable, settings, overwrite,
-                                  memory=nnunet_raw.memory if ignore_labels else None)
+    outcome = cli.for_each_sample(
+        nnunet_raw.place,
+        usable,
+        settings,
+        overwrite,
+        memory=nnunet_raw.memory if ignore_labels else None,
+    )
     outcome.warnings[:0] = checked.warnings
     if outcome.failures:
         cli.finish(outcome, f"No {nnunet_raw.DATASET_JSON} written: not all samples are there")

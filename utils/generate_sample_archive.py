@@ -19,6 +19,7 @@ a folder with another archive in it is refused.
   python utils/generate_sample_archive.py --root_dir sample_data
   python utils/generate_sample_archive.py --root_dir big --samples 4 2 --shape 512 512 100
 """
+
 import sys
 from pathlib import Path
 
@@ -34,17 +35,25 @@ _N_MRI = click.IntRange(0, amos22_archive.MAX_N_MRI)
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(amos22_archive.DEFAULT_SHAPE, archive_folder.SHORTEST,
-                     archive_folder.LONGEST)
-@click.option("--samples", type=(_N_CT, _N_MRI), metavar="CT MRI",
-              default=(amos22_archive.DEFAULT_N_CT, amos22_archive.DEFAULT_N_MRI),
-              help="How many CT and how many MRI scans.")
+@cli.made_up_options(amos22_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST)
+@click.option(
+    "--samples",
+    type=(_N_CT, _N_MRI),
+    metavar="CT MRI",
+    default=(amos22_archive.DEFAULT_N_CT, amos22_archive.DEFAULT_N_MRI),
+    help="How many CT and how many MRI scans.",
+)
 def main(root_dir, samples, shape, seed, overwrite):
     settings = amos22_archive.Settings(shape, *samples, seed)
     planned = amos22_archive.prepare(root_dir, settings)
     outcome = cli.for_each_sample(
-        amos22_archive.write_sample, planned, root_dir, settings, overwrite,
-        memory=lambda sample: amos22_archive.memory_bytes(shape))
+        amos22_archive.write_sample,
+        planned,
+        root_dir,
+        settings,
+        overwrite,
+        memory=lambda sample: amos22_archive.memory_bytes(shape),
+    )
     cli.finish(outcome, f"archive: {root_dir / archive_folder.ARCHIVE_DIR}")
 
 

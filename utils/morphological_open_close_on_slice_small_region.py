@@ -12,6 +12,7 @@ Existing binary masks must be those of the mask: otherwise run routine 04 first.
       --root_dir root_dir/grouped --output_dir root_dir/grouped \\
       --kernel_size 5 5 --filter_halfedge 3 --region_area_thresh 10.0
 """
+
 import sys
 from pathlib import Path
 
@@ -27,28 +28,53 @@ from utils.storage import files, samples
 def odd(context, option, sizes):
     """Refuse kernels without a middle pixel."""
     if any(size % 2 == 0 for size in sizes):
-        raise click.BadParameter(f"{sizes[0]} {sizes[1]} found, expected odd numbers: an even "
-                                 "kernel has no middle pixel")
+        raise click.BadParameter(
+            f"{sizes[0]} {sizes[1]} found, expected odd numbers: an even kernel has no middle pixel"
+        )
     return sizes
 
 
 def check_apart(root_dir, output_dir):
     """Refuse an output inside the input: its samples would be found, too, the next time."""
     if root_dir.resolve() in output_dir.resolve().parents:
-        raise errors.DatasetError(f"--output_dir {output_dir} lies inside --root_dir {root_dir}; "
-                                  "expected the same folder or one outside")
+        raise errors.DatasetError(
+            f"--output_dir {output_dir} lies inside --root_dir {root_dir}; "
+            "expected the same folder or one outside"
+        )
 
 
 @cli.routine(__doc__)
 @cli.root_dir_option
-@click.option("--output_dir", required=True, type=cli.OUTPUT_DIR, metavar="DIR",
-              help="The same as --root_dir: in place; else only masks are written, there.")
-@click.option("--kernel_size", nargs=2, type=click.IntRange(min=1), default=(5, 5), callback=odd,
-              metavar="KX KY", help="Size of the all-ones kernel, pixels; odd numbers.")
-@click.option("--filter_halfedge", type=click.IntRange(min=0), default=3, metavar="F",
-              help="The window has (2F+1) x (2F+1) pixels.")
-@click.option("--region_area_thresh", type=cli.NOT_NEGATIVE, default=10.0, metavar="MM2",
-              help="Regions below this area are small, mm^2.")
+@click.option(
+    "--output_dir",
+    required=True,
+    type=cli.OUTPUT_DIR,
+    metavar="DIR",
+    help="The same as --root_dir: in place; else only masks are written, there.",
+)
+@click.option(
+    "--kernel_size",
+    nargs=2,
+    type=click.IntRange(min=1),
+    default=(5, 5),
+    callback=odd,
+    metavar="KX KY",
+    help="Size of the all-ones kernel, pixels; odd numbers.",
+)
+@click.option(
+    "--filter_halfedge",
+    type=click.IntRange(min=0),
+    default=3,
+    metavar="F",
+    help="The window has (2F+1) x (2F+1) pixels.",
+)
+@click.option(
+    "--region_area_thresh",
+    type=cli.NOT_NEGATIVE,
+    default=10.0,
+    metavar="MM2",
+    help="Regions below this area are small, mm^2.",
+)
 def main(root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, overwrite):
     check_apart(root_dir, output_dir)
     parameters = denoised_masks.Parameters(kernel_size, filter_halfedge, region_area_thresh)
@@ -56,8 +82,15 @@ def main(root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh,
         files.sweep(folder)
     annotated = samples.find_annotated(root_dir)
     outcome = cli.for_each_sample(
-        denoised_masks.write, annotated, root_dir, output_dir, parameters, overwrite,
-        size=samples.mask_bytes, memory=binary_masks.memory)
+        denoised_masks.write,
+        annotated,
+        root_dir,
+        output_dir,
+        parameters,
+        overwrite,
+        size=samples.mask_bytes,
+        memory=binary_masks.memory,
+    )
     n_voxels = sum(n for _, n in outcome.results)
     cli.finish(outcome, f"{n_voxels:,} voxels got another label")
 

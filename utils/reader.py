@@ -2,6 +2,7 @@
 
 Nothing but a manifest is read before voxels are asked for.
 """
+
 import re
 from pathlib import Path
 
@@ -77,8 +78,11 @@ class AMOS22:
             Another word.
         """
         if subset not in amos22.SUBSETS:
-            raise errors.DatasetError(f"no subset {subset!r}, expected one of "
-                                      f"{', '.join(amos22.SUBSETS)}", code="subset", found=subset)
+            raise errors.DatasetError(
+                f"no subset {subset!r}, expected one of {', '.join(amos22.SUBSETS)}",
+                code="subset",
+                found=subset,
+            )
         return tuple(case.id for case in self._cases.values() if case.subset == subset)
 
     def subset(self, id: str) -> str:
@@ -131,8 +135,9 @@ class AMOS22:
         """File of a sample's mask; a DatasetError for a sample without."""
         path = self._case(id).mask_path
         if path is None:
-            raise errors.DatasetError(f"{id}: this sample ({self.subset(id)}) has no mask",
-                                      code="no_mask")
+            raise errors.DatasetError(
+                f"{id}: this sample ({self.subset(id)}) has no mask", code="no_mask"
+            )
         return path
 
     def affine(self, id: str) -> np.ndarray:
@@ -168,9 +173,12 @@ class AMOS22:
             return None
         years = _YEARS.fullmatch(text)
         if not years:
-            raise errors.DatasetError(f"{self.manifest_path}: age {text!r} of {id}, expected such "
-                                      "as 062Y or UND", file=self.manifest_path, code="age",
-                                      found=text)
+            raise errors.DatasetError(
+                f"{self.manifest_path}: age {text!r} of {id}, expected such as 062Y or UND",
+                file=self.manifest_path,
+                code="age",
+                found=text,
+            )
         return int(years[1])
 
     def metadata(self, id: str) -> dict[str, str]:
@@ -179,26 +187,41 @@ class AMOS22:
 
     def _case(self, id):
         if id not in self._cases:
-            raise errors.DatasetError(f"{self.manifest_path}: no sample {id!r}; there are "
-                                      f"{len(self)} such as {', '.join(self.ids[:3])}",
-                                      file=self.manifest_path, code="ids", found=id)
+            raise errors.DatasetError(
+                f"{self.manifest_path}: no sample {id!r}; there are "
+                f"{len(self)} such as {', '.join(self.ids[:3])}",
+                file=self.manifest_path,
+                code="ids",
+                found=id,
+            )
         return self._cases[id]
 
     def _cell(self, id, column):
         row = self._case(id).row
         if column not in row:
-            raise errors.DatasetError(f"{self.manifest_path}: no column {column!r}",
-                                      file=self.manifest_path, code="columns", expected=column)
+            raise errors.DatasetError(
+                f"{self.manifest_path}: no column {column!r}",
+                file=self.manifest_path,
+                code="columns",
+                expected=column,
+            )
         return row[column]
 
     def _check_geometry(self, id, header):
-        fits = header.shape == self.shape(id) and geometry.corner_displacement_mm(
-            header.affine, self.affine(id), header.shape) <= _TOLERANCE_MM
+        fits = (
+            header.shape == self.shape(id)
+            and geometry.corner_displacement_mm(header.affine, self.affine(id), header.shape)
+            <= _TOLERANCE_MM
+        )
         if not fits:
             raise errors.DatasetError(
                 f"{header.path}: shape or affine differ from the manifest's, "
-                f"{self.manifest_path}; run routine 05 again", file=header.path, code="changed",
-                expected=self.shape(id), found=header.shape)
+                f"{self.manifest_path}; run routine 05 again",
+                file=header.path,
+                code="changed",
+                expected=self.shape(id),
+                found=header.shape,
+            )
 
 
 def _if_defined(text):
@@ -211,6 +234,11 @@ def _manifest_in(path):
     found = sorted(name for name in path.glob(_MANIFESTS) if not _BACKUP.fullmatch(name.name))
     if len(found) != 1:
         names = ", ".join(name.name for name in found) or "none"
-        raise errors.DatasetError(f"{path}: expected one {_MANIFESTS} in it, found: {names}",
-                                  file=path, code="missing", expected=_MANIFESTS, found=names)
+        raise errors.DatasetError(
+            f"{path}: expected one {_MANIFESTS} in it, found: {names}",
+            file=path,
+            code="missing",
+            expected=_MANIFESTS,
+            found=names,
+        )
     return found[0]

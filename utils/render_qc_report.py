@@ -12,6 +12,7 @@ again. Nothing below --root_dir is changed.
       --before_dir root_dir/before_denoising \\
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --output_dir root_dir/qc
 """
+
 import os
 import sys
 from pathlib import Path
@@ -28,22 +29,46 @@ from utils.storage import samples
 def check_apart(output_dir, *data_dirs):
     """Refuse a report among the data: other routines would find its files."""
     for data_dir in data_dirs:
-        if data_dir is not None and data_dir.resolve() in [output_dir.resolve(),
-                                                           *output_dir.resolve().parents]:
-            raise errors.DatasetError(f"--output_dir {output_dir} lies in the data's folder "
-                                      f"{data_dir}; expected one outside")
+        if data_dir is not None and data_dir.resolve() in [
+            output_dir.resolve(),
+            *output_dir.resolve().parents,
+        ]:
+            raise errors.DatasetError(
+                f"--output_dir {output_dir} lies in the data's folder "
+                f"{data_dir}; expected one outside"
+            )
 
 
 @cli.routine(__doc__)
 @cli.root_dir_option
-@click.option("--output_dir", required=True, type=cli.OUTPUT_DIR, metavar="DIR",
-              help="Folder for the report; made where missing.")
-@click.option("--before_dir", type=cli.DIRECTORY, metavar="DIR", show_default="none",
-              help="Tree with the masks before denoising, same folders as --root_dir.")
-@click.option("--manifest_file", type=cli.FILE, metavar="XLSX", show_default="none",
-              help="Show only the samples that it lists, with its metadata.")
-@click.option("--region_volume_thresh", type=click.FloatRange(min=0), default=100.0,
-              metavar="MM3", help="Regions below this volume count as small, mm^3.")
+@click.option(
+    "--output_dir",
+    required=True,
+    type=cli.OUTPUT_DIR,
+    metavar="DIR",
+    help="Folder for the report; made where missing.",
+)
+@click.option(
+    "--before_dir",
+    type=cli.DIRECTORY,
+    metavar="DIR",
+    show_default="none",
+    help="Tree with the masks before denoising, same folders as --root_dir.",
+)
+@click.option(
+    "--manifest_file",
+    type=cli.FILE,
+    metavar="XLSX",
+    show_default="none",
+    help="Show only the samples that it lists, with its metadata.",
+)
+@click.option(
+    "--region_volume_thresh",
+    type=click.FloatRange(min=0),
+    default=100.0,
+    metavar="MM3",
+    help="Regions below this volume count as small, mm^3.",
+)
 def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, overwrite):
     check_apart(output_dir, root_dir, before_dir)
     if sys.prefix != sys.base_prefix:
@@ -53,14 +78,22 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     found = report.find_samples(root_dir, listed)
     report.make_folders(output_dir)
     task = sample_report.Task(root_dir, output_dir, before_dir, region_volume_thresh, overwrite)
-    outcome = cli.for_each_sample(sample_report.render, found, task, size=samples.mask_bytes,
-                                  memory=sample_report.memory)
+    outcome = cli.for_each_sample(
+        sample_report.render, found, task, size=samples.mask_bytes, memory=sample_report.memory
+    )
     entries = report.write(output_dir, found, outcome, listed)
-    flags = [f"{entry.name}: {flag.kind}: {flag.reason}" for entry in entries if entry.record
-             for flag in entry.flags]
+    flags = [
+        f"{entry.name}: {flag.kind}: {flag.reason}"
+        for entry in entries
+        if entry.record
+        for flag in entry.flags
+    ]
     n_flagged = sum(bool(entry.flags) for entry in entries)
-    cli.finish(outcome, *flags, f"{output_dir / report.INDEX}: {len(entries)} samples, "
-                                f"{n_flagged} with flags")
+    cli.finish(
+        outcome,
+        *flags,
+        f"{output_dir / report.INDEX}: {len(entries)} samples, {n_flagged} with flags",
+    )
 
 
 if __name__ == "__main__":

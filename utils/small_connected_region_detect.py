@@ -10,6 +10,7 @@ changed. Binary masks must be those of their multi-label mask: otherwise run rou
       --region_volume_thresh 300.0 \\
       --output_manifest root_dir/descriptor/small_connected_region_300_manifest.xlsx
 """
+
 import sys
 from pathlib import Path
 
@@ -23,22 +24,40 @@ from utils.storage import files, manifest, samples
 
 @cli.routine(__doc__)
 @cli.root_dir_option
-@click.option("--region_volume_thresh", type=cli.NOT_NEGATIVE, default=300.0,
-              metavar="MM3", help="Regions below this volume are listed, mm^3.")
-@click.option("--output_manifest", required=True, type=cli.OUTPUT_WORKBOOK, metavar="XLSX",
-              help="Workbook to write; its folder is made.")
+@click.option(
+    "--region_volume_thresh",
+    type=cli.NOT_NEGATIVE,
+    default=300.0,
+    metavar="MM3",
+    help="Regions below this volume are listed, mm^3.",
+)
+@click.option(
+    "--output_manifest",
+    required=True,
+    type=cli.OUTPUT_WORKBOOK,
+    metavar="XLSX",
+    help="Workbook to write; its folder is made.",
+)
 def main(root_dir, region_volume_thresh, output_manifest, overwrite):
     manifest.refuse_if_changed(output_manifest, overwrite)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
     outcome = cli.for_each_sample(
-        region_manifest.describe, annotated, root_dir, region_volume_thresh,
-        size=samples.mask_bytes, memory=binary_masks.memory)
+        region_manifest.describe,
+        annotated,
+        root_dir,
+        region_volume_thresh,
+        size=samples.mask_bytes,
+        memory=binary_masks.memory,
+    )
     tables = region_manifest.tables(outcome)
     manifest.write(output_manifest, tables, overwrite)
     n_regions = len(tables["Manifest"].rows)
-    cli.finish(outcome, f"{output_manifest}: {n_regions:,} regions below {region_volume_thresh:g} "
-                        f"mm^3 in {len(outcome.results)} samples")
+    cli.finish(
+        outcome,
+        f"{output_manifest}: {n_regions:,} regions below {region_volume_thresh:g} "
+        f"mm^3 in {len(outcome.results)} samples",
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Exact shortcuts for the literal formula (`find_changes` has it): only pixels of 
 change, few slices have any, and what becomes of them follows from their own shape and the slice's
 border.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,19 +26,24 @@ _STEPS = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (
 class _Small:
     """The k small regions of a slice and their n pixels."""
 
-    x: np.ndarray          # (n,) int64, place in the slice
-    y: np.ndarray          # (n,) int64
-    region: np.ndarray     # (n,) int64, number of the pixel's region, 0 .. k-1
-    label: np.ndarray      # (k,) uint8
-    n_pixels: np.ndarray   # (k,) int64
-    lowest: np.ndarray     # (k,) int64, label of the neighbouring large regions; 256 without any
-    highest: np.ndarray    # (k,) int64, the same; -1 without any
+    x: np.ndarray  # (n,) int64, place in the slice
+    y: np.ndarray  # (n,) int64
+    region: np.ndarray  # (n,) int64, number of the pixel's region, 0 .. k-1
+    label: np.ndarray  # (k,) uint8
+    n_pixels: np.ndarray  # (k,) int64
+    lowest: np.ndarray  # (k,) int64, label of the neighbouring large regions; 256 without any
+    highest: np.ndarray  # (k,) int64, the same; -1 without any
     clustered: np.ndarray  # (k,) bool, touches other small regions
-    near: np.ndarray       # labels of the neighbours of clustered regions, ascending
+    near: np.ndarray  # labels of the neighbours of clustered regions, ascending
 
 
-def open_close_small_regions(mask: np.ndarray, zooms, kernel_size=(5, 5), filter_halfedge: int = 3,
-                             region_area_thresh: float = 10.0) -> np.ndarray:
+def open_close_small_regions(
+    mask: np.ndarray,
+    zooms,
+    kernel_size=(5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
+) -> np.ndarray:
     """Denoise a mask slice by slice along its third axis.
 
     Parameters
@@ -61,8 +67,13 @@ def open_close_small_regions(mask: np.ndarray, zooms, kernel_size=(5, 5), filter
     return denoised
 
 
-def find_changes(mask: np.ndarray, zooms, kernel_size=(5, 5), filter_halfedge: int = 3,
-                 region_area_thresh: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+def find_changes(
+    mask: np.ndarray,
+    zooms,
+    kernel_size=(5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the voxels whose label changes when small regions are opened and closed.
 
     Parameters
@@ -135,11 +146,17 @@ def _check_parameters(kernel_size, filter_halfedge):
     if len(kernel_size) != 2 or not all(edge > 0 and edge % 2 == 1 for edge in kernel_size):
         raise errors.DatasetError(
             f"kernel size {tuple(kernel_size)}: two odd positive numbers of pixels expected",
-            code="parameter", expected="two odd positive numbers", found=tuple(kernel_size))
+            code="parameter",
+            expected="two odd positive numbers",
+            found=tuple(kernel_size),
+        )
     if not (filter_halfedge >= 0 and filter_halfedge % 1 == 0):
         raise errors.DatasetError(
             f"window halfedge {filter_halfedge}: a whole number of pixels, 0 or more, expected",
-            code="parameter", expected="a whole number, 0 or more", found=filter_halfedge)
+            code="parameter",
+            expected="a whole number, 0 or more",
+            found=filter_halfedge,
+        )
 
 
 def _find_small(frame, z, is_small):
@@ -169,8 +186,12 @@ def _find_small(frame, z, is_small):
 def _look_around(plane, components, x, y, small, compact):
     """What touches each small region: the last four fields of `_Small`."""
     beside_x, beside_y = x + _STEPS[:, :1], y + _STEPS[:, 1:]
-    inside = ((beside_x >= 0) & (beside_x < plane.shape[0])
-              & (beside_y >= 0) & (beside_y < plane.shape[1]))
+    inside = (
+        (beside_x >= 0)
+        & (beside_x < plane.shape[0])
+        & (beside_y >= 0)
+        & (beside_y < plane.shape[1])
+    )
     own = np.broadcast_to(components[x, y], inside.shape)[inside]
     beside = beside_x[inside], beside_y[inside]
     other = components[beside]
@@ -234,10 +255,10 @@ def _stays_open(x, y, shape, kernel):
     """Which pixels of holes lie in a kernel that fits in; the outside counts as hole."""
     start = x.min() - kernel[0] + 1, y.min() - kernel[1] + 1
     hole = np.zeros((x.max() + kernel[0] - start[0], y.max() + kernel[1] - start[1]), np.uint8)
-    hole[:max(0, -start[0])] = 1
-    hole[shape[0] - start[0]:] = 1
-    hole[:, :max(0, -start[1])] = 1
-    hole[:, shape[1] - start[1]:] = 1
+    hole[: max(0, -start[0])] = 1
+    hole[shape[0] - start[0] :] = 1
+    hole[:, : max(0, -start[1])] = 1
+    hole[:, shape[1] - start[1] :] = 1
     x, y = x - start[0], y - start[1]
     hole[x, y] = 1
     return _covered_by_kernels(hole, kernel)[x, y]
@@ -258,8 +279,12 @@ def _find_holes(plane, small, is_small):
         pixels = np.flatnonzero((lone & (small.lowest == label))[small.region])
         yield label, pixels, small.n_pixels[small.region[pixels]]
         # No large neighbour but those of this label; without any, lowest is 256 and highest -1.
-        fitting = small.clustered & (small.label != label) \
-            & (small.lowest >= label) & (small.highest <= label)
+        fitting = (
+            small.clustered
+            & (small.label != label)
+            & (small.lowest >= label)
+            & (small.highest <= label)
+        )
         pixels = np.flatnonzero(fitting[small.region])
         if pixels.size:
             found, sizes = _enclosed(plane, small.x[pixels], small.y[pixels], label, is_small)
@@ -271,7 +296,7 @@ def _enclosed(plane, x, y, label, is_small):
     # One pixel around shows all neighbours: a component in this box that has no other pixels
     # than the given ones is a whole component of the slice.
     start = max(x.min() - 1, 0), max(y.min() - 1, 0)
-    box = plane[start[0]:x.max() + 2, start[1]:y.max() + 2] != label
+    box = plane[start[0] : x.max() + 2, start[1] : y.max() + 2] != label
     components, n_regions = regions.connect(box.view(np.uint8))
     numbers = components[x - start[0], y - start[1]]
     given = np.bincount(numbers, minlength=n_regions + 1)
@@ -297,8 +322,9 @@ def _merge(plane, small, claims, halfedge):
     merged = layers[0][small.x, small.y]
     unsettled = np.flatnonzero(n_claims != 1)
     if unsettled.size:
-        merged[unsettled] = _most_supported(layers, small.x[unsettled], small.y[unsettled],
-                                            halfedge)
+        merged[unsettled] = _most_supported(
+            layers, small.x[unsettled], small.y[unsettled], halfedge
+        )
     return merged
 
 
@@ -341,5 +367,7 @@ def _support_by_sums(layers, x, y, reach):
         sums[1:, 1:] = sum((layer == value).astype(np.int64) for layer in layers)
         np.cumsum(sums, axis=0, out=sums)
         np.cumsum(sums, axis=1, out=sums)
-        yield value, (sums[high_x, high_y] - sums[low_x, high_y]
-                      - sums[high_x, low_y] + sums[low_x, low_y])
+        yield (
+            value,
+            (sums[high_x, high_y] - sums[low_x, high_y] - sums[high_x, low_y] + sums[low_x, low_y]),
+        )

@@ -1,4 +1,5 @@
 """Spacing, orientation, obliquity and comparison of voxel-to-world affines."""
+
 import itertools
 
 import numpy as np
@@ -31,12 +32,18 @@ def check_affine(affine: np.ndarray, where: str) -> None:
     """
     with np.errstate(all="ignore"):
         norms = spacing(affine)
-        spans = np.isfinite(affine).all() and (norms > 0).all() \
+        spans = (
+            np.isfinite(affine).all()
+            and (norms > 0).all()
             and abs(np.linalg.det(affine[:3, :3] / norms)) > 1e-3
+        )
     if not spans:
         raise errors.DamagedFileError(
             f"{where}: the affine {_flat(affine)} is no voxel grid; expected finite values and "
-            "three axes that span space", file=where, code="affine")
+            "three axes that span space",
+            file=where,
+            code="affine",
+        )
 
 
 def _flat(affine):
@@ -79,6 +86,7 @@ def orientation_codes(affine: np.ndarray) -> tuple[str, str]:
     nearest world axis by more than `OBLIQUE_DEGREES`; exchanged axes alone are not oblique.
     """
     import nibabel as nib
+
     end = "".join(nib.aff2axcodes(affine))
     codes = end.translate(_OPPOSITE), end
     if np.degrees(_obliquity(affine)) > OBLIQUE_DEGREES:

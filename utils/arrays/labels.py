@@ -1,4 +1,5 @@
 """Labels: the label map file, names as they stand in file names, prostate and uterus."""
+
 import re
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def read_label_map(path, short_form: bool = False) -> dict[int, str]:
         The file does not hold such a map, or two names are one in file names.
     """
     import yaml
+
     key = "short_form_index_map" if short_form else "full_form_index_map"
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -44,8 +46,9 @@ def read_label_map(path, short_form: bool = False) -> dict[int, str]:
         raise errors.DatasetError(f"{path}: not a readable YAML file: {text}", file=path) from error
     names = content.get(key) if isinstance(content, dict) else None
     if not isinstance(names, dict) or not names:
-        raise errors.DatasetError(f"{path}: {key} is missing; expected {key}: {{0: background, "
-                                  "1: ...}", file=path)
+        raise errors.DatasetError(
+            f"{path}: {key} is missing; expected {key}: {{0: background, 1: ...}}", file=path
+        )
     for value, name in names.items():
         _check_entry(path, value, name)
     forms = [file_form(name).lower() for name in names.values()]
@@ -59,12 +62,16 @@ def read_label_map(path, short_form: bool = False) -> dict[int, str]:
 def _check_entry(path, value, name):
     is_label = isinstance(value, int) and not isinstance(value, bool)
     if not is_label or not 0 <= value <= LARGEST_LABEL:
-        raise errors.DatasetError(f"{path}: label {value!r} found, expected a whole number from 0 "
-                                  f"to {LARGEST_LABEL}", file=path)
+        raise errors.DatasetError(
+            f"{path}: label {value!r} found, expected a whole number from 0 to {LARGEST_LABEL}",
+            file=path,
+        )
     if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
-        raise errors.DatasetError(f"{path}: name {name!r} of label {value} cannot be part of a "
-                                  "file name; expected letters, digits, blanks and _ . + -",
-                                  file=path)
+        raise errors.DatasetError(
+            f"{path}: name {name!r} of label {value} cannot be part of a "
+            "file name; expected letters, digits, blanks and _ . + -",
+            file=path,
+        )
 
 
 def file_form(name: str) -> str:
@@ -110,8 +117,12 @@ def check_known(data: np.ndarray, label_names: dict[int, str], where) -> None:
         found = ", ".join(f"label {value} ({n_voxels[value]:,} voxels)" for value in unknown)
         raise errors.DatasetError(
             f"{where}: {found} found, expected only the labels of the label map "
-            f"({min(label_names)}..{max(label_names)})", file=where, code="unknown_label",
-            expected=f"{min(label_names)}..{max(label_names)}", found=found)
+            f"({min(label_names)}..{max(label_names)})",
+            file=where,
+            code="unknown_label",
+            expected=f"{min(label_names)}..{max(label_names)}",
+            found=found,
+        )
 
 
 def uterus_of_prostate(data: np.ndarray, sex: str, where) -> bool:
@@ -145,8 +156,12 @@ def uterus_of_prostate(data: np.ndarray, sex: str, where) -> bool:
         if sex != "F":
             raise errors.DatasetError(
                 f"{where}: label {PROSTATE} is present and the sex is {sex!r}, expected M "
-                "(prostate) or F (uterus); left as it was", file=where, code="sex",
-                expected="M or F", found=sex)
+                "(prostate) or F (uterus); left as it was",
+                file=where,
+                code="sex",
+                expected="M or F",
+                found=sex,
+            )
         part[found] = UTERUS
         changed = True
     return changed
@@ -155,4 +170,4 @@ def uterus_of_prostate(data: np.ndarray, sex: str, where) -> bool:
 def _parts(data):
     """Views of a mask's voxels, small enough for temporary arrays of any type."""
     flat = data.ravel(order="K")
-    return (flat[start:start + _PART_VOXELS] for start in range(0, flat.size, _PART_VOXELS))
+    return (flat[start : start + _PART_VOXELS] for start in range(0, flat.size, _PART_VOXELS))

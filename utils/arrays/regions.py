@@ -1,4 +1,5 @@
 """Connected regions of a mask: all labels at once, their size and their centre."""
+
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -77,11 +78,17 @@ def check_sizes(zooms, threshold) -> None:
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         raise errors.DatasetError(
             f"stored voxel spacing {spacing.tolist()} mm: positive numbers expected",
-            code="spacing", expected="positive numbers", found=spacing.tolist())
+            code="spacing",
+            expected="positive numbers",
+            found=spacing.tolist(),
+        )
     if not threshold >= 0:
         raise errors.DatasetError(
             f"threshold {threshold} for the size of small regions: 0 or more expected",
-            code="parameter", expected="0 or more", found=threshold)
+            code="parameter",
+            expected="0 or more",
+            found=threshold,
+        )
 
 
 def measure(counts, zooms) -> np.ndarray:
@@ -132,8 +139,9 @@ def connect(mask: np.ndarray) -> tuple[np.ndarray, int]:
     # cc3d leaves zeros out, so all labels move up by one; 255 needs a wider type for that.
     wide = np.uint16 if mask.max(initial=0) == 255 else np.uint8
     raised = np.add(mask, 1, dtype=wide, order="F")
-    return cc3d.connected_components(raised, connectivity=8 if mask.ndim == 2 else 26,
-                                     return_N=True)
+    return cc3d.connected_components(
+        raised, connectivity=8 if mask.ndim == 2 else 26, return_N=True
+    )
 
 
 @dataclass(frozen=True)
@@ -314,10 +322,10 @@ def find_small_regions(mask: np.ndarray, zooms, region_volume_thresh: float) -> 
 class _Pieces:
     """Parts of regions within slabs; of large parts only `voxels` is filled in."""
 
-    label: np.ndarray   # (n,) uint8
+    label: np.ndarray  # (n,) uint8
     voxels: np.ndarray  # (n,) int64
-    first: np.ndarray   # (n,) int64, place of the first voxel in the trimmed mask
-    sums: np.ndarray    # (3, n) float64, voxel indices added up
+    first: np.ndarray  # (n,) int64, place of the first voxel in the trimmed mask
+    sums: np.ndarray  # (3, n) float64, voxel indices added up
 
     @classmethod
     def none(cls):
@@ -329,14 +337,19 @@ def _label_slabs(frame, is_small):
     """Pieces of all slabs, and the (2, m) pairs of pieces that belong to one region."""
     rows, columns, depth = frame.mask.shape
     step = max(1, SLAB_VOXELS // max(1, rows * columns))
-    slabs, pairs, total = [_Pieces.none()], [np.zeros((2, 0), np.int64)], 0
+    slabs, pairs, total, shared = [_Pieces.none()], [np.zeros((2, 0), np.int64)], 0, None
     for start in range(0, depth if frame.mask.size else 0, step):
         overlap = min(start, 1)
-        labels = frame.mask[:, :, start - overlap:start + step]
+        labels = frame.mask[:, :, start - overlap : start + step]
         components, n_pieces = connect(labels)
         components -= 1
-        slab = _measure_pieces(labels[:, :, overlap:], components[:, :, overlap:], n_pieces,
-                               start * rows * columns, is_small)
+        slab = _measure_pieces(
+            labels[:, :, overlap:],
+            components[:, :, overlap:],
+            n_pieces,
+            start * rows * columns,
+            is_small,
+        )
         if overlap:
             pairs.append(_meet(shared, components[:, :, 0].astype(np.int64) + total))
         else:
@@ -345,8 +358,12 @@ def _label_slabs(frame, is_small):
         shared = components[:, :, -1].astype(np.int64) + total
         slabs.append(slab)
         total += n_pieces
-    pieces = _Pieces(*(np.concatenate([getattr(slab, field.name) for slab in slabs], axis=-1)
-                       for field in fields(_Pieces)))
+    pieces = _Pieces(
+        *(
+            np.concatenate([getattr(slab, field.name) for slab in slabs], axis=-1)
+            for field in fields(_Pieces)
+        )
+    )
     return pieces, np.concatenate(pairs, axis=1)
 
 

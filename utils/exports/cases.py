@@ -1,4 +1,5 @@
 """The samples of a dataset manifest as training takes them: volume, mask, subset, label names."""
+
 import collections
 import dataclasses
 import hashlib
@@ -111,10 +112,21 @@ def read(manifest_path, split_name: str | None = None, root_dir=None) -> Selecti
     table = workbook.table(sheet, required=dict.fromkeys((*COLUMNS, column)))
     where = f"{manifest_path}, worksheet {sheet}"
     _check_rows(table, column, where)
-    cases = [Case(row["ID"], row[column], row, Path(manifest_path),
-                  None if root_dir is None else Path(root_dir)) for row in table.rows]
-    is_old = bool(split_name) and manifest.MAIN_SHEET in workbook.names \
+    cases = [
+        Case(
+            row["ID"],
+            row[column],
+            row,
+            Path(manifest_path),
+            None if root_dir is None else Path(root_dir),
+        )
+        for row in table.rows
+    ]
+    is_old = (
+        bool(split_name)
+        and manifest.MAIN_SHEET in workbook.names
         and split_name in splits.out_of_date(workbook, workbook.table())
+    )
     return Selection(cases, _label_names(table.columns, where), is_old)
 
 
@@ -125,23 +137,32 @@ def _sheet(workbook, split_name):
     if manifest.MAIN_SHEET in workbook.names or len(workbook.names) > 1:
         return manifest.MAIN_SHEET, "subset"
     # An index manifest: split01_standard_train_val has the column split01_standard.
-    sheet, = workbook.names
-    return sheet, next((column for column in reversed(workbook.header(sheet))
-                        if sheet.startswith(f"{column}_")), "subset")
+    (sheet,) = workbook.names
+    return sheet, next(
+        (column for column in reversed(workbook.header(sheet)) if sheet.startswith(f"{column}_")),
+        "subset",
+    )
 
 
 def _check_rows(table, column, where):
     counts = collections.Counter(row["ID"] for row in table.rows)
-    wrong = {"IDs in several rows": [key for key in counts if counts[key] > 1],
-             "IDs that cannot be names of files": [
-                 repr(key) for key in counts if not _PLAIN_ID.fullmatch(key)],
-             f"{column} is none of {', '.join(splits.SUBSETS)}": [
-                 f"{row['ID']} {row[column]!r}" for row in table.rows
-                 if row[column] not in splits.SUBSETS]}
+    wrong = {
+        "IDs in several rows": [key for key in counts if counts[key] > 1],
+        "IDs that cannot be names of files": [
+            repr(key) for key in counts if not _PLAIN_ID.fullmatch(key)
+        ],
+        f"{column} is none of {', '.join(splits.SUBSETS)}": [
+            f"{row['ID']} {row[column]!r}"
+            for row in table.rows
+            if row[column] not in splits.SUBSETS
+        ],
+    }
     for fault, found in wrong.items():
         if found:
-            raise errors.DatasetError(f"{where}: {fault}: {', '.join(found[:5])}"
-                                      f"{' ...' if len(found) > 5 else ''}", code="manifest")
+            raise errors.DatasetError(
+                f"{where}: {fault}: {', '.join(found[:5])}{' ...' if len(found) > 5 else ''}",
+                code="manifest",
+            )
 
 
 def _label_names(columns, where):
@@ -153,7 +174,10 @@ def _label_names(columns, where):
     if not found:
         raise errors.DatasetError(
             f"{where}: no columns of binary masks (mask_00_background and so on), which name the "
-            "labels; run routines 04, 05 and 06", code="columns", expected="mask_00_background")
+            "labels; run routines 04, 05 and 06",
+            code="columns",
+            expected="mask_00_background",
+        )
     return dict(sorted(found.items()))
 
 
@@ -172,8 +196,11 @@ def check(selection: Selection) -> runner.Outcome:
 def _is_usable(case):
     _, mask_path = case.volume_path, case.mask_path
     if mask_path is None and case.is_trained_on:
-        warnings.warn(f"belongs to {case.subset} and has no mask; it is left out",
-                      errors.DataWarning, stacklevel=2)
+        warnings.warn(
+            f"belongs to {case.subset} and has no mask; it is left out",
+            errors.DataWarning,
+            stacklevel=2,
+        )
         return False
     return True
 
@@ -225,7 +252,10 @@ def modality(cases: list[Case], facts) -> str:
         raise errors.DatasetError(
             f"neither CT nor MRI by their scanner: {', '.join(unknown[:5])}"
             f"{' ...' if len(unknown) > 5 else ''}; correct manufacturer_model_name and run "
-            "routines 02, 05 and 06", code="modality", found=", ".join(unknown))
+            "routines 02, 05 and 06",
+            code="modality",
+            found=", ".join(unknown),
+        )
     return "_or_".join(sorted(set(found.values())))
 
 
@@ -251,7 +281,8 @@ def was_changed(path) -> bool:
     except ValueError:
         return True
     return not isinstance(content, dict) or content.pop(_CHECKSUM, None) != checksum(
-        json_bytes(content))
+        json_bytes(content)
+    )
 
 
 def put(path, content: bytes) -> bool:

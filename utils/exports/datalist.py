@@ -1,4 +1,5 @@
 """MONAI's data list: a JSON file in the manner of the Medical Segmentation Decathlon."""
+
 import os
 from pathlib import Path
 
@@ -10,8 +11,14 @@ from utils.storage import files
 LISTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
-def build(chosen: list[cases.Case], label_names: dict[int, str], output_path, n_folds: int,
-          metadata_keys, facts) -> dict:
+def build(
+    chosen: list[cases.Case],
+    label_names: dict[int, str],
+    output_path,
+    n_folds: int,
+    metadata_keys,
+    facts,
+) -> dict:
     """Make the content of a data list.
 
     Parameters
@@ -44,21 +51,36 @@ def build(chosen: list[cases.Case], label_names: dict[int, str], output_path, n_
     name exists, such as ``train``.
     """
     folder = Path(output_path).parent
-    members = {subset: [case for case in sorted(chosen, key=str) if case.subset == subset]
-               for subset in LISTS}
+    members = {
+        subset: [case for case in sorted(chosen, key=str) if case.subset == subset]
+        for subset in LISTS
+    }
     if not members["train"]:
         raise errors.DatasetError("the split has no training sample with a mask", code="empty")
     n_folds = min(n_folds, len(members["train"]))
-    folds = {case.id: {"fold": number % n_folds} for number, case in enumerate(members["train"])
-             if n_folds > 1}
-    lists = {name: [_item(case, folder, folds.get(case.id, {}), metadata_keys)
-                    for case in members[subset]] for subset, name in LISTS.items()}
+    folds = {
+        case.id: {"fold": number % n_folds}
+        for number, case in enumerate(members["train"])
+        if n_folds > 1
+    }
+    lists = {
+        name: [
+            _item(case, folder, folds.get(case.id, {}), metadata_keys) for case in members[subset]
+        ]
+        for subset, name in LISTS.items()
+    }
     return {
-        "name": facts.NAME, "description": facts.DESCRIPTION, "reference": facts.REFERENCE,
-        "licence": facts.LICENCE, "tensorImageSize": "3D",
+        "name": facts.NAME,
+        "description": facts.DESCRIPTION,
+        "reference": facts.REFERENCE,
+        "licence": facts.LICENCE,
+        "tensorImageSize": "3D",
         "modality": {"0": cases.modality(chosen, facts)},
         "labels": {str(value): name for value, name in label_names.items()},
-        "numTraining": len(lists["training"]), "numTest": len(lists["testing"]), **lists}
+        "numTraining": len(lists["training"]),
+        "numTest": len(lists["testing"]),
+        **lists,
+    }
 
 
 def _item(case, folder, fold, metadata_keys):
@@ -92,8 +114,12 @@ def write(path, content: dict, overwrite: bool = False) -> bool:
         Such a file, or it cannot be written.
     """
     if os.path.lexists(path) and not overwrite and cases.was_changed(path):
-        raise errors.DatasetError(f"{path}: was changed by hand, or was not written here; move it "
-                                  "away, or use --overwrite", file=path, code="changed")
+        raise errors.DatasetError(
+            f"{path}: was changed by hand, or was not written here; move it "
+            "away, or use --overwrite",
+            file=path,
+            code="changed",
+        )
     files.make_dir(Path(path).parent)
     files.sweep(Path(path).parent, recursive=False)
     return cases.put(path, cases.sealed(content))

@@ -1,4 +1,5 @@
 """A raw data set folder of nnU-Net v2: images and labels by reference, link or copy."""
+
 import dataclasses
 import filecmp
 import json
@@ -59,7 +60,10 @@ class Settings:
         if not self.ignored and kept != list(range(len(kept))):
             raise errors.DatasetError(
                 f"the labels {', '.join(map(str, kept))} are not consecutive from 0, as nnU-Net "
-                "wants them", code="labels", found=kept)
+                "wants them",
+                code="labels",
+                found=kept,
+            )
         # nnU-Net finds the background by its name.
         names = {self.label_names[value]: number for number, value in enumerate(kept) if number}
         named = {"background": 0, **names}
@@ -82,8 +86,12 @@ def _check_ignored(settings):
         if wrong:
             fault = f"no such organ label: {', '.join(map(str, wrong))}"
         listed = ", ".join(f"{value} {settings.label_names[value]}" for value in known)
-        raise errors.DatasetError(f"--ignore_labels: {fault}; labels: {listed}", code="labels",
-                                  expected=listed, found=sorted(settings.ignored))
+        raise errors.DatasetError(
+            f"--ignore_labels: {fault}; labels: {listed}",
+            code="labels",
+            expected=listed,
+            found=sorted(settings.ignored),
+        )
 
 
 def folder(output_dir, dataset_id: int, dataset_name: str) -> Path:
@@ -104,15 +112,25 @@ def folder(output_dir, dataset_id: int, dataset_name: str) -> Path:
         The name is none, or another data set has this number: nnU-Net refuses both then.
     """
     if not _PLAIN_NAME.fullmatch(dataset_name):
-        raise errors.DatasetError(f"--dataset_name {dataset_name!r}: expected letters, digits and "
-                                  "_ . -", code="name", found=dataset_name)
+        raise errors.DatasetError(
+            f"--dataset_name {dataset_name!r}: expected letters, digits and _ . -",
+            code="name",
+            found=dataset_name,
+        )
     path = Path(output_dir, f"Dataset{dataset_id:03d}_{dataset_name}")
-    taken = [other.name for other in sorted(path.parent.glob(f"Dataset{dataset_id:03d}*"))
-             if other.name != path.name]
+    taken = [
+        other.name
+        for other in sorted(path.parent.glob(f"Dataset{dataset_id:03d}*"))
+        if other.name != path.name
+    ]
     if taken:
-        raise errors.DatasetError(f"{output_dir}: {taken[0]} has the number {dataset_id} already; "
-                                  "choose another --dataset_id", file=output_dir, code="name",
-                                  found=taken[0])
+        raise errors.DatasetError(
+            f"{output_dir}: {taken[0]} has the number {dataset_id} already; "
+            "choose another --dataset_id",
+            file=output_dir,
+            code="name",
+            found=taken[0],
+        )
     return path
 
 
@@ -191,8 +209,9 @@ def _put_copy(path, source, settings, overwrite):
             shutil.copyfileobj(handle, pending.handle, 1 << 20)
         pending.seal()
         if not _same_bytes(source, pending.temporary_path):
-            raise errors.DatasetError(f"{path}: the disk does not hold what was copied", file=path,
-                                      code="write")
+            raise errors.DatasetError(
+                f"{path}: the disk does not hold what was copied", file=path, code="write"
+            )
         pending.commit()
     return 1
 
@@ -250,15 +269,22 @@ def contents(chosen: list[cases.Case], settings: Settings, facts) -> Contents:
     if not any(case.subset == "train" for case in training):
         raise errors.DatasetError("the split has no training sample with a mask", code="empty")
     described = {
-        "name": facts.NAME, "description": facts.DESCRIPTION, "reference": facts.REFERENCE,
+        "name": facts.NAME,
+        "description": facts.DESCRIPTION,
+        "reference": facts.REFERENCE,
         "licence": facts.LICENCE,
         "channel_names": {"0": cases.modality(chosen, facts)},
-        "labels": settings.new_labels(), "numTraining": len(training), "file_ending": FILE_ENDING}
+        "labels": settings.new_labels(),
+        "numTraining": len(training),
+        "file_ending": FILE_ENDING,
+    }
     if settings.mode == "reference":
         described["dataset"] = {case.id: _references(case, settings) for case in training}
     texts = {DATASET_JSON: cases.json_bytes(described)}
-    fold = {subset: [case.id for case in training if case.subset == subset]
-            for subset in ("train", "val")}
+    fold = {
+        subset: [case.id for case in training if case.subset == subset]
+        for subset in ("train", "val")
+    }
     if fold["val"]:
         texts[SPLITS_JSON] = cases.json_bytes([fold])
     names = frozenset(name for case in chosen for name in wanted(case, settings))
@@ -266,13 +292,19 @@ def contents(chosen: list[cases.Case], settings: Settings, facts) -> Contents:
 
 
 def _references(case, settings):
-    label = _label_file(case) if settings.ignored \
+    label = (
+        _label_file(case)
+        if settings.ignored
         else cases.relative(case.mask_path, settings.directory)
+    )
     entry = {"images": [cases.relative(case.volume_path, settings.directory)], "label": label}
     if "$" in "".join((*entry["images"], label)):
-        raise errors.DatasetError(f"{case.volume_path}: nnU-Net would take the $ in it for a "
-                                  "variable; use --mode link or copy", file=case.volume_path,
-                                  code="path")
+        raise errors.DatasetError(
+            f"{case.volume_path}: nnU-Net would take the $ in it for a "
+            "variable; use --mode link or copy",
+            file=case.volume_path,
+            code="path",
+        )
     return entry
 
 
@@ -311,8 +343,9 @@ def _read_record(directory):
         record = json.loads(path.read_bytes())
         return {"files": frozenset(record["files"]), "sha256": dict(record["sha256"])}
     except (ValueError, TypeError, LookupError) as error:
-        raise errors.DatasetError(f"{path}: was changed by hand; move {directory} away",
-                                  file=path, code="changed") from error
+        raise errors.DatasetError(
+            f"{path}: was changed by hand; move {directory} away", file=path, code="changed"
+        ) from error
 
 
 def _write_record(directory, names, new):
@@ -321,14 +354,20 @@ def _write_record(directory, names, new):
 
 
 def _refuse_foreign(directory, record):
-    present = [path.relative_to(directory).as_posix() for name in (IMAGES, LABELS, TEST_IMAGES)
-               for path in sorted((directory / name).glob(f"*{FILE_ENDING}"))]
+    present = [
+        path.relative_to(directory).as_posix()
+        for name in (IMAGES, LABELS, TEST_IMAGES)
+        for path in sorted((directory / name).glob(f"*{FILE_ENDING}"))
+    ]
     foreign = [name for name in present if name not in record["files"]]
     if foreign:
         more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
-        raise errors.DatasetError(f"{directory}: {foreign[0]}{more} was not put there by this "
-                                  "export; move it away", file=directory / foreign[0],
-                                  code="foreign", found=", ".join(foreign))
+        raise errors.DatasetError(
+            f"{directory}: {foreign[0]}{more} was not put there by this export; move it away",
+            file=directory / foreign[0],
+            code="foreign",
+            found=", ".join(foreign),
+        )
 
 
 def _refuse_changed(path, record, new_text, overwrite):
@@ -336,8 +375,12 @@ def _refuse_changed(path, record, new_text, overwrite):
         return
     text = path.read_bytes()
     if text != new_text and cases.checksum(text) != record["sha256"].get(path.name):
-        raise errors.DatasetError(f"{path}: was changed by hand, or was not written here; move it "
-                                  "away, or use --overwrite", file=path, code="changed")
+        raise errors.DatasetError(
+            f"{path}: was changed by hand, or was not written here; move it "
+            "away, or use --overwrite",
+            file=path,
+            code="changed",
+        )
 
 
 def complete(settings: Settings, new: Contents) -> list[str]:

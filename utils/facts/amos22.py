@@ -1,4 +1,5 @@
 """The facts of AMOS22: file names, columns, and the fault of its metadata table."""
+
 import collections
 import csv
 import re
@@ -8,7 +9,8 @@ from utils import errors
 
 NAME = "AMOS22"
 CT_SCANNERS = frozenset(
-    {"Aquilion ONE", "Brilliance16", "SOMATOM Force", "Optima CT660", "Optima CT540"})
+    {"Aquilion ONE", "Brilliance16", "SOMATOM Force", "Optima CT660", "Optima CT540"}
+)
 MRI_SCANNERS = frozenset({"Ingenia", "Prisma", "SIGNA HDe", "Achieva"})
 CT_DIR, MRI_DIR = "AMOS-CT", "AMOS-MRI"
 
@@ -16,8 +18,14 @@ SUBSETS = ("train", "val", "test")
 # Those published with masks.
 LABELLED_SUBSETS = ("train", "val")
 # Folder of the archive -> type and subset of the files in it; labelsTs was never published.
-FOLDERS = {"imagesTr": ("v3d", "train"), "imagesVa": ("v3d", "val"), "imagesTs": ("v3d", "test"),
-           "labelsTr": ("m3d", "train"), "labelsVa": ("m3d", "val"), "labelsTs": ("m3d", "test")}
+FOLDERS = {
+    "imagesTr": ("v3d", "train"),
+    "imagesVa": ("v3d", "val"),
+    "imagesTs": ("v3d", "test"),
+    "labelsTr": ("m3d", "train"),
+    "labelsVa": ("m3d", "val"),
+    "labelsTs": ("m3d", "test"),
+}
 FILE_NAME = re.compile(r"amos_([0-9]{4})\.nii\.gz")
 EXAMPLE_FILE = "imagesTr/amos_0004.nii.gz"
 # Lists of dataset.json -> subset.
@@ -35,12 +43,36 @@ METADATA = {
 }
 UNDEFINED = "UND"
 ARCHIVE_COLUMNS = (
-    "file_path", "subset", "seq", "type", "szx", "szy", "szz", "spx", "spy", "spz",
-    "orientation_from", "orientation_to", "dtype", "transform", "diff_trans_f_norm", *METADATA)
+    "file_path",
+    "subset",
+    "seq",
+    "type",
+    "szx",
+    "szy",
+    "szz",
+    "spx",
+    "spy",
+    "spz",
+    "orientation_from",
+    "orientation_to",
+    "dtype",
+    "transform",
+    "diff_trans_f_norm",
+    *METADATA,
+)
 INFO_KEYS = ("subset", "seq", *METADATA)
 # Keys of the info file that become columns of the dataset manifest, in their order there.
-DATASET_KEYS = ("seq", "sex", "subset", "manufacturer_model_name", "manufacturer", "birth_date",
-                "age", "acquisition_date", "site")
+DATASET_KEYS = (
+    "seq",
+    "sex",
+    "subset",
+    "manufacturer_model_name",
+    "manufacturer",
+    "birth_date",
+    "age",
+    "acquisition_date",
+    "site",
+)
 
 ZENODO_RECORD = "7262581"
 DESCRIPTION = "Abdominal multi-organ segmentation, 15 organs in CT and MRI"
@@ -169,26 +201,38 @@ def read_metadata_table(path) -> list[dict]:
     header = filled[0][1] if filled else []
     if any(header.count(name) != 1 for name in _TABLE_COLUMNS):
         found = str(header)[:_SHOWN_CHARACTERS]  # of a wrong file the "header" may be all of it
-        raise _bad_table(path, f"has the columns {found}, expected each of "
-                         f"{list(_TABLE_COLUMNS)} once", expected=_TABLE_COLUMNS, found=found)
+        raise _bad_table(
+            path,
+            f"has the columns {found}, expected each of {list(_TABLE_COLUMNS)} once",
+            expected=_TABLE_COLUMNS,
+            found=found,
+        )
     return [_table_row(path, number, header, cells) for number, cells in filled[1:]]
 
 
 def _bad_table(path, reason, **sides):
-    return errors.DatasetError(f"{path}: the metadata table {reason}", file=path, code="metadata",
-                               **sides)
+    return errors.DatasetError(
+        f"{path}: the metadata table {reason}", file=path, code="metadata", **sides
+    )
 
 
 def _table_row(path, line_number, header, cells):
-    if len(cells) < len(header) or any(cells[len(header):]):
-        raise _bad_table(path, f"has {len(cells)} cells in line {line_number}, expected "
-                         f"{len(header)}", expected=len(header), found=len(cells))
-    texts = {name: _SPREADSHEET_WHOLE_NUMBER.sub(r"\1", cell)
-             for name, cell in zip(header, cells)}
+    if len(cells) < len(header) or any(cells[len(header) :]):
+        raise _bad_table(
+            path,
+            f"has {len(cells)} cells in line {line_number}, expected {len(header)}",
+            expected=len(header),
+            found=len(cells),
+        )
+    texts = {name: _SPREADSHEET_WHOLE_NUMBER.sub(r"\1", cell) for name, cell in zip(header, cells)}
     number = texts[_TABLE_ID]
     if not re.fullmatch("0*[0-9]{1,4}", number):
-        raise _bad_table(path, f"has the {_TABLE_ID} {number!r} in line {line_number}, expected a "
-                         "whole number of at most four digits", found=number)
+        raise _bad_table(
+            path,
+            f"has the {_TABLE_ID} {number!r} in line {line_number}, expected a "
+            "whole number of at most four digits",
+            found=number,
+        )
     row = {key: texts[name] or UNDEFINED for key, name in METADATA.items()}
     return {"seq": f"{int(number):04d}", **row}
 
@@ -233,37 +277,49 @@ class Metadata:
         elif shifted:
             self.notes.append(
                 f"the MRI ids are one too low ({'; '.join(shifted)}): 1 was added to the ids of "
-                f"{len(mri_rows)} MRI rows")
+                f"{len(mri_rows)} MRI rows"
+            )
             mri_rows = [row | {"seq": _next(row["seq"])} for row in mri_rows]
         elif mri_rows and not mended:
-            self.notes.append("nothing in it tells whether its MRI ids are one too low, as in the "
-                              f"official table; {len(mri_rows)} MRI rows were joined as they are")
+            self.notes.append(
+                "nothing in it tells whether its MRI ids are one too low, as in the "
+                f"official table; {len(mri_rows)} MRI rows were joined as they are"
+            )
         self._rows = self._unique_rows([*other_rows, *mri_rows], unclear)
 
     def _leave_mri_open(self, mri_rows, other_rows, shifted, mended):
         """Report a table that is shifted and mended; return the files whose rows stay open."""
-        self.faults.append(("metadata table", errors.DatasetError(
-            f"the MRI ids are one too low ({'; '.join(shifted)}), and they are not "
-            f"({'; '.join(mended)}): all metadata of the MRI files stay {UNDEFINED}; use "
-            f"{TABLE_SOURCE} as published",
-            code="metadata", expected="shifted or mended MRI ids", found="both")))
+        self.faults.append(
+            (
+                "metadata table",
+                errors.DatasetError(
+                    f"the MRI ids are one too low ({'; '.join(shifted)}), and they are not "
+                    f"({'; '.join(mended)}): all metadata of the MRI files stay {UNDEFINED}; use "
+                    f"{TABLE_SOURCE} as published",
+                    code="metadata",
+                    expected="shifted or mended MRI ids",
+                    found="both",
+                ),
+            )
+        )
         meant = {seq for row in mri_rows for seq in (row["seq"], _next(row["seq"]))}
         owners = collections.defaultdict(list)
         for row in other_rows:
             owners[row["seq"]].append(row["manufacturer_model_name"])
-        return {seq for seq in meant
-                if len(owners[seq]) != 1 or owners[seq][0] not in CT_SCANNERS}
+        return {seq for seq in meant if len(owners[seq]) != 1 or owners[seq][0] not in CT_SCANNERS}
 
     def _unique_rows(self, rows, unclear):
         """Map the four digits to their row, or to None where several rows contradict."""
         by_seq = collections.defaultdict(list)
         for row in rows:
             by_seq[row["seq"]].append(row)
-        for seq, candidates in sorted(by_seq.items()):
+        for _, candidates in sorted(by_seq.items()):
             if len(candidates) > 1:
                 self.faults.append((sample_name(candidates[0]), _contradiction(candidates)))
-        unique = {seq: candidates[0] if len(candidates) == 1 else None
-                  for seq, candidates in by_seq.items()}
+        unique = {
+            seq: candidates[0] if len(candidates) == 1 else None
+            for seq, candidates in by_seq.items()
+        }
         return unique | dict.fromkeys(unclear)
 
     def of(self, seq: str) -> dict:
@@ -292,18 +348,20 @@ def _next(seq):
 
 
 def _signs_of_shift(mri_rows, other_rows):
-    ct_ids = {row["seq"] for row in other_rows
-              if row["manufacturer_model_name"] in CT_SCANNERS}
+    ct_ids = {row["seq"] for row in other_rows if row["manufacturer_model_name"] in CT_SCANNERS}
     mri_ids = {row["seq"] for row in mri_rows}
     signs = []
     if ct_ids & mri_ids:
         signs.append(f"a CT and an MRI row have id {', '.join(sorted(ct_ids & mri_ids))}")
     if _ID_BELOW_MRI_FILES in mri_ids:
-        signs.append(f"an MRI row has id {_ID_BELOW_MRI_FILES}, the first MRI file is "
-                     f"amos_{_next(_ID_BELOW_MRI_FILES)}")
+        signs.append(
+            f"an MRI row has id {_ID_BELOW_MRI_FILES}, the first MRI file is "
+            f"amos_{_next(_ID_BELOW_MRI_FILES)}"
+        )
     if _achieva_ids(mri_rows) == {_ACHIEVA_ROW}:
-        signs.append(f"the only Achieva row has id {_ACHIEVA_ROW}, the scan is "
-                     f"amos_{_ACHIEVA_FILE}")
+        signs.append(
+            f"the only Achieva row has id {_ACHIEVA_ROW}, the scan is amos_{_ACHIEVA_FILE}"
+        )
     return signs
 
 
@@ -321,12 +379,19 @@ def _achieva_ids(mri_rows):
 
 
 def _contradiction(rows):
-    differences = [f"{key} {' or '.join(sorted({row[key] for row in rows}))}" for key in METADATA
-                   if len({row[key] for row in rows}) > 1]
+    differences = [
+        f"{key} {' or '.join(sorted({row[key] for row in rows}))}"
+        for key in METADATA
+        if len({row[key] for row in rows}) > 1
+    ]
     found = ", ".join(differences)
     return errors.DatasetError(
         f"the metadata table has {len(rows)} different rows for it ({found}); its metadata stay "
-        f"{UNDEFINED} for the manual check", code="metadata", expected="one row", found=found)
+        f"{UNDEFINED} for the manual check",
+        code="metadata",
+        expected="one row",
+        found=found,
+    )
 
 
 def plain_row(row: dict) -> dict:
@@ -353,13 +418,21 @@ def plain_row(row: dict) -> dict:
     seq = plain["seq"]
     if re.fullmatch("[0-9]{1,4}", seq):
         plain["seq"] = seq.zfill(4)
-    expected = {"seq": "[0-9]{1,4}", "subset": "|".join(SUBSETS), "type": "v3d|m3d",
-                "sex": "[A-Za-z0-9]+"}
+    expected = {
+        "seq": "[0-9]{1,4}",
+        "subset": "|".join(SUBSETS),
+        "type": "v3d|m3d",
+        "sex": "[A-Za-z0-9]+",
+    }
     for key, pattern in expected.items():
         if not re.fullmatch(pattern, plain[key]):
             raise errors.DatasetError(
                 f"{key} is {plain[key]!r} in the manifest's row of {row['file_path']!r}, expected "
-                f"{pattern}", code="manifest", expected=pattern, found=plain[key])
+                f"{pattern}",
+                code="manifest",
+                expected=pattern,
+                found=plain[key],
+            )
     return plain
 
 
@@ -371,8 +444,9 @@ def sample_dir(info: dict) -> PurePosixPath:
     info : dict
         `plain_row` with a scanner of `CT_SCANNERS` or `MRI_SCANNERS`.
     """
-    return PurePosixPath(info["subset"], info["manufacturer_model_name"],
-                         f"{sample_name(info)}_{info['sex']}")
+    return PurePosixPath(
+        info["subset"], info["manufacturer_model_name"], f"{sample_name(info)}_{info['sex']}"
+    )
 
 
 def of_scanners(scanners):
@@ -403,12 +477,19 @@ def row_faults(row: dict) -> list[errors.DatasetError]:
     if modality(row):
         return []
     scanner = row["manufacturer_model_name"]
-    return [errors.DatasetError(
-        f"scanner {scanner!r} is none of those known; correct manufacturer_model_name in the "
-        "manifest", code="scanner", found=scanner)]
+    return [
+        errors.DatasetError(
+            f"scanner {scanner!r} is none of those known; correct manufacturer_model_name in the "
+            "manifest",
+            code="scanner",
+            found=scanner,
+        )
+    ]
 
 
 def trees(output_dir) -> list:
     """Return the folders in which a sample may lie already: the output and its sibling."""
-    return [output_dir, *(output_dir.parent / name for name in (CT_DIR, MRI_DIR)
-                          if name != output_dir.name)]
+    return [
+        output_dir,
+        *(output_dir.parent / name for name in (CT_DIR, MRI_DIR) if name != output_dir.name),
+    ]

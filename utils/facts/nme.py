@@ -1,4 +1,5 @@
 """The facts of NME-2025.8.25: folders, file names, columns, and which collection is whose."""
+
 import collections
 import re
 from pathlib import PurePosixPath
@@ -8,8 +9,13 @@ from utils import errors
 NAME = "NME-2025.8.25"
 
 # Collection of the archive -> clinical site it comes from.
-SITES = {"train-val": "Tongji", "test-inner-01": "Tongji", "test-outer-02": "Yunnan",
-         "test-outer-03": "Zhongnan", "test-outer-04": "HKU-SZH"}
+SITES = {
+    "train-val": "Tongji",
+    "test-inner-01": "Tongji",
+    "test-outer-02": "Yunnan",
+    "test-outer-03": "Zhongnan",
+    "test-outer-04": "HKU-SZH",
+}
 # The site whose published subsets a split across sites keeps.
 INNER_SITE = "Tongji"
 
@@ -17,8 +23,14 @@ SUBSETS = ("train", "val", "test")
 # All three were published with masks.
 LABELLED_SUBSETS = SUBSETS
 # Folder of the archive -> type and subset of the files in it.
-FOLDERS = {"imagesTr": ("v3d", "train"), "imagesVd": ("v3d", "val"), "imagesTs": ("v3d", "test"),
-           "labelsTr": ("m3d", "train"), "labelsVd": ("m3d", "val"), "labelsTs": ("m3d", "test")}
+FOLDERS = {
+    "imagesTr": ("v3d", "train"),
+    "imagesVd": ("v3d", "val"),
+    "imagesTs": ("v3d", "test"),
+    "labelsTr": ("m3d", "train"),
+    "labelsVd": ("m3d", "val"),
+    "labelsTs": ("m3d", "test"),
+}
 COLLECTION_FOLDER_PREFIX = "NME-Seg-2025.8.25-"
 # Without _ the name <seq>_<pid> has one reading only.
 _PART = "[A-Za-z0-9][A-Za-z0-9-]*"
@@ -26,14 +38,34 @@ FILE_NAME = re.compile(rf"NME-Seg_({_PART})\.({_PART})\.nii\.gz")
 EXAMPLE_FILE = f"{COLLECTION_FOLDER_PREFIX}train-val/imagesTr/NME-Seg_01A002.60012875311.nii.gz"
 
 ARCHIVE_COLUMNS = (
-    "file_path", "site", "collection", "subset", "seq", "pid", "type", "szx", "szy", "szz", "spx",
-    "spy", "spz", "orientation_from", "orientation_to", "dtype", "transform", "diff_trans_f_norm")
+    "file_path",
+    "site",
+    "collection",
+    "subset",
+    "seq",
+    "pid",
+    "type",
+    "szx",
+    "szy",
+    "szz",
+    "spx",
+    "spy",
+    "spz",
+    "orientation_from",
+    "orientation_to",
+    "dtype",
+    "transform",
+    "diff_trans_f_norm",
+)
 INFO_KEYS = ("collection", "subset", "site", "seq", "pid")
 # Keys of the info file that become columns of the dataset manifest, in their order there.
 DATASET_KEYS = ("site", "collection", "subset", "pid")
 # Folders of the grouped tree that are there even without samples.
-TREE = tuple(f"{SITES[collection]}/{collection}/{name}" for collection in SITES
-             for name in (("train", "val") if collection == "train-val" else ("test",)))
+TREE = tuple(
+    f"{SITES[collection]}/{collection}/{name}"
+    for collection in SITES
+    for name in (("train", "val") if collection == "train-val" else ("test",))
+)
 
 _NUMBER = re.compile("[0-9]+([eE][0-9]+)?")
 _SPREADSHEET_DIGITS = 15
@@ -67,16 +99,25 @@ def classify(relative_path: str) -> dict | None:
         return None
     path = PurePosixPath(relative_path)
     name = FILE_NAME.fullmatch(path.name)
-    return {"site": SITES[collection], "collection": collection, "subset": path.parent.name,
-            "seq": name[1], "pid": name[2], "type": FOLDERS[path.parent.name][0]}
+    return {
+        "site": SITES[collection],
+        "collection": collection,
+        "subset": path.parent.name,
+        "seq": name[1],
+        "pid": name[2],
+        "type": FOLDERS[path.parent.name][0],
+    }
 
 
 def _collection(relative_path):
     """Collection of a path that fits the grammar, known or not; None for any other path."""
     path = PurePosixPath(relative_path)
     folder = path.parent.parent.name
-    fits = (FILE_NAME.fullmatch(path.name) and path.parent.name in FOLDERS
-            and folder.startswith(COLLECTION_FOLDER_PREFIX))
+    fits = (
+        FILE_NAME.fullmatch(path.name)
+        and path.parent.name in FOLDERS
+        and folder.startswith(COLLECTION_FOLDER_PREFIX)
+    )
     return folder.removeprefix(COLLECTION_FOLDER_PREFIX) if fits else None
 
 
@@ -94,10 +135,19 @@ def unknown_collections(relative_paths) -> list:
         Name to show and reason, one a collection; sorted.
     """
     n_files = collections.Counter(filter(None, map(_collection, relative_paths)))
-    return [(f"collection {name}", errors.DatasetError(
-        f"unknown collection {name!r}: its site is not known, its {n_files[name]} files are left "
-        f"out; expected one of {', '.join(SITES)}", code="collection", expected=", ".join(SITES),
-        found=name)) for name in sorted(n_files)]
+    return [
+        (
+            f"collection {name}",
+            errors.DatasetError(
+                f"unknown collection {name!r}: its site is not known, its {n_files[name]} files "
+                f"are left out; expected one of {', '.join(SITES)}",
+                code="collection",
+                expected=", ".join(SITES),
+                found=name,
+            ),
+        )
+        for name in sorted(n_files)
+    ]
 
 
 def sample_name(columns: dict) -> str:
@@ -162,13 +212,20 @@ def plain_row(row: dict) -> dict:
 def _odd_cell(row, key, expected):
     return errors.DatasetError(
         f"{key} is {row[key]!r} in the manifest's row of {row['file_path']!r}, expected {expected}",
-        code="manifest", expected=expected, found=row[key])
+        code="manifest",
+        expected=expected,
+        found=row[key],
+    )
 
 
 def _is_spreadsheet_form(text, own):
     """Whether a spreadsheet that took a text for a number would show this one instead."""
-    return bool(text != own and _NUMBER.fullmatch(own) and _is_float(text)
-                and float(text) == float(f"{float(own):.{_SPREADSHEET_DIGITS}g}"))
+    return bool(
+        text != own
+        and _NUMBER.fullmatch(own)
+        and _is_float(text)
+        and float(text) == float(f"{float(own):.{_SPREADSHEET_DIGITS}g}")
+    )
 
 
 def _is_float(text):
@@ -186,9 +243,15 @@ def row_faults(row: dict) -> list[errors.DatasetError]:
     expected = SITES[row["collection"]]
     if row["site"] == expected:
         return []
-    return [errors.DatasetError(
-        f"site is {row['site']!r} in the manifest, but collection {row['collection']} comes from "
-        f"{expected}", code="site", expected=expected, found=row["site"])]
+    return [
+        errors.DatasetError(
+            f"site is {row['site']!r} in the manifest, but collection {row['collection']} comes "
+            f"from {expected}",
+            code="site",
+            expected=expected,
+            found=row["site"],
+        )
+    ]
 
 
 def sample_dir(info: dict) -> PurePosixPath:

@@ -1,4 +1,5 @@
 """Whether a mask lies where its volume's organs are: contours against edges, tissue against air."""
+
 import itertools
 from dataclasses import dataclass
 
@@ -66,20 +67,22 @@ def find_fit(volume: np.ndarray, mask: np.ndarray, spacing, window) -> Fit | Non
     tried; contour voxels that leave the grid count as no edge.
     """
     from scipy import ndimage as ndi
+
     foreground = (mask > 0).astype(np.float32)
     smooth = ndi.gaussian_filter(foreground, 1.0)
     # The whole outline, the border between two touching organs left out: it is often invisible.
     contour = np.flatnonzero((smooth > 0.3) & (smooth < 0.7))
     if contour.size < _LEAST_VOXELS or min(mask.shape) < 5:
         return None
-    contour = contour[::-(-contour.size // _MOST_VOXELS)]
+    contour = contour[:: -(-contour.size // _MOST_VOXELS)]
     places = np.stack(np.unravel_index(contour, mask.shape))
     normals = np.stack([axis[tuple(places)] for axis in np.gradient(smooth, *spacing)])
     normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-6)
     clipped = ndi.gaussian_filter(np.clip(volume, *window), 0.7)
     reach = [min(int(REACH_MM / step), length - 2) for step, length in zip(spacing, mask.shape)]
-    edges = [np.pad(axis, [(n, n) for n in reach]).ravel()
-             for axis in np.gradient(clipped, *spacing)]
+    edges = [
+        np.pad(axis, [(n, n) for n in reach]).ravel() for axis in np.gradient(clipped, *spacing)
+    ]
     return _best(edges, places, normals, reach, mask.shape, spacing)
 
 
@@ -93,11 +96,16 @@ def _best(edges, places, normals, reach, shape, spacing):
         return float(np.abs(sum(n * axis[there] for n, axis in zip(normals, edges))).mean())
 
     steps = [max(1, round(_STEP_MM / step)) for step in spacing]
-    moves = itertools.product(*({*range(0, n + 1, step), *range(0, -n - 1, -step)}
-                                for n, step in zip(reach, steps)))
+    moves = itertools.product(
+        *({*range(0, n + 1, step), *range(0, -n - 1, -step)} for n, step in zip(reach, steps))
+    )
     rough = max(sorted(moves), key=score)
-    moves = itertools.product(*(range(max(place - step, -n), min(place + step, n) + 1)
-                                for place, step, n in zip(rough, steps, reach)))
+    moves = itertools.product(
+        *(
+            range(max(place - step, -n), min(place + step, n) + 1)
+            for place, step, n in zip(rough, steps, reach)
+        )
+    )
     in_place = score((0, 0, 0))
     best = max([(0, 0, 0), *moves], key=score)
     shift_mm = tuple(float(n * step) for n, step in zip(best, spacing))

@@ -1,8 +1,11 @@
 """Facts of abdominal organs that the quality report goes by, keyed by label name."""
 
 # Twins: the right one lies at the larger RAS x.
-SIDES = (("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland"),
-         ("liver", "spleen"))
+SIDES = (
+    ("right_kidney", "left_kidney"),
+    ("right_adrenal_gland", "left_adrenal_gland"),
+    ("liver", "spleen"),
+)
 # Sex -> organ that the other sex has.
 FOREIGN_ORGAN = {"M": "uterus", "F": "prostate"}
 SEX_ORGANS = frozenset(FOREIGN_ORGAN.values())
@@ -13,8 +16,9 @@ COMPACT = frozenset({"spleen", "right_kidney", "left_kidney", "liver", "stomach"
 # They taper off at all their ends, also in slices of 10 mm; a full stomach may lie flat there.
 TAPERED = frozenset({"spleen", "right_kidney", "left_kidney", "liver"})
 # Full or empty, or taken out and shrunk: their size tells little.
-VARIABLE = frozenset({"gall_bladder", "stomach", "duodenum", "bladder", "prostate", "uterus",
-                      "esophagus"})
+VARIABLE = frozenset(
+    {"gall_bladder", "stomach", "duodenum", "bladder", "prostate", "uterus", "esophagus"}
+)
 
 # Soft tissue, Hounsfield units: level 40, width 400.
 CT_WINDOW = (-160.0, 240.0)
@@ -24,14 +28,35 @@ FAT_BELOW = -30.0
 # The eight hues of Okabe and Ito that also colour-blind people tell apart, lightened where they
 # would drown in a dark picture, each once as a solid and once as a dashed line.
 _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _RED, _PINK, _WHITE = (
-    "#E69F00", "#56B4E9", "#12C18A", "#F0E442", "#3D7DFF", "#F2601D", "#E58CC0", "#FFFFFF")
+    "#E69F00",
+    "#56B4E9",
+    "#12C18A",
+    "#F0E442",
+    "#3D7DFF",
+    "#F2601D",
+    "#E58CC0",
+    "#FFFFFF",
+)
 _SOLID_LINE, _DASHED_LINE = "solid", "dashed"
 # In AMOS22's order, so that neighbours differ in hue: 1 spleen .. 16 uterus.
 _LINES = (
-    (_PINK, _SOLID_LINE), (_SKY, _SOLID_LINE), (_ORANGE, _SOLID_LINE), (_YELLOW, _SOLID_LINE),
-    (_WHITE, _DASHED_LINE), (_GREEN, _SOLID_LINE), (_RED, _SOLID_LINE), (_ORANGE, _DASHED_LINE),
-    (_BLUE, _SOLID_LINE), (_YELLOW, _DASHED_LINE), (_SKY, _DASHED_LINE), (_RED, _DASHED_LINE),
-    (_PINK, _DASHED_LINE), (_WHITE, _SOLID_LINE), (_GREEN, _DASHED_LINE), (_BLUE, _DASHED_LINE))
+    (_PINK, _SOLID_LINE),
+    (_SKY, _SOLID_LINE),
+    (_ORANGE, _SOLID_LINE),
+    (_YELLOW, _SOLID_LINE),
+    (_WHITE, _DASHED_LINE),
+    (_GREEN, _SOLID_LINE),
+    (_RED, _SOLID_LINE),
+    (_ORANGE, _DASHED_LINE),
+    (_BLUE, _SOLID_LINE),
+    (_YELLOW, _DASHED_LINE),
+    (_SKY, _DASHED_LINE),
+    (_RED, _DASHED_LINE),
+    (_PINK, _DASHED_LINE),
+    (_WHITE, _SOLID_LINE),
+    (_GREEN, _DASHED_LINE),
+    (_BLUE, _DASHED_LINE),
+)
 
 
 def line(value: int) -> tuple[str, str]:

@@ -1,4 +1,5 @@
 """What denoising changed in a mask: voxels, islands, holes and small regions of every label."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,8 +65,12 @@ def find(before: np.ndarray, after: np.ndarray, zooms, region_volume_thresh: flo
     than the background, a hole of that label was filled, also when the region had been background.
     """
     if before.shape != after.shape:
-        raise errors.DatasetError(f"shapes {before.shape} before and {after.shape} after denoising "
-                                  "differ", code="shape", expected=after.shape, found=before.shape)
+        raise errors.DatasetError(
+            f"shapes {before.shape} before and {after.shape} after denoising differ",
+            code="shape",
+            expected=after.shape,
+            found=before.shape,
+        )
     places, tally = [np.zeros((0, 3), np.int64)], np.zeros((4, 256), np.int64)
     for z in range(after.shape[2]):
         x, y = np.nonzero(before[:, :, z] != after[:, :, z])
@@ -78,8 +83,15 @@ def find(before: np.ndarray, after: np.ndarray, zooms, region_volume_thresh: flo
     small = [_small(mask, zooms, region_volume_thresh) for mask in (before, after)]
     keys = ("lost", "gained", "islands_removed", "holes_filled", "small_before", "small_after")
     table = np.stack([*tally, *small], axis=1)
-    return Changes(places, old, new, {int(value): dict(zip(keys, table[value].tolist()))
-                                      for value in np.flatnonzero(table.any(axis=1))})
+    return Changes(
+        places,
+        old,
+        new,
+        {
+            int(value): dict(zip(keys, table[value].tolist()))
+            for value in np.flatnonzero(table.any(axis=1))
+        },
+    )
 
 
 def _small(mask, zooms, threshold):

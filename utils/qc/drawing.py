@@ -1,4 +1,5 @@
 """Pictures of one sample: a montage with contours, what denoising changed, and a thumbnail."""
+
 import contextlib
 import dataclasses
 import io
@@ -55,8 +56,9 @@ class Panel:
 
     def cropped(self, rows: slice, columns: slice) -> "Panel":
         """Cut out a part."""
-        return dataclasses.replace(self, image=self.image[rows, columns],
-                                   labels=self.labels[rows, columns])
+        return dataclasses.replace(
+            self, image=self.image[rows, columns], labels=self.labels[rows, columns]
+        )
 
     @property
     def size_shown(self) -> tuple[float, float]:
@@ -80,6 +82,7 @@ def crop_box(labels: np.ndarray, spacing, margin_mm: float = _MARGIN_MM) -> tupl
 def plain_style():
     """Draw as matplotlib ships, whatever the user's own settings; the same bytes each time."""
     import matplotlib as mpl
+
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update({"svg.hashsalt": "qc", "font.size": 9})
@@ -89,6 +92,7 @@ def plain_style():
 def _figure(width_px, height_px):
     from matplotlib import figure
     from matplotlib.backends import backend_agg
+
     drawn = figure.Figure((width_px / _DPI, height_px / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
     backend_agg.FigureCanvasAgg(drawn)
     return drawn
@@ -96,8 +100,13 @@ def _figure(width_px, height_px):
 
 def _png(drawn):
     stream = io.BytesIO()
-    drawn.savefig(stream, format="png", facecolor=_BACKGROUND, metadata={"Software": None},
-                  pil_kwargs={"compress_level": _COMPRESSION})
+    drawn.savefig(
+        stream,
+        format="png",
+        facecolor=_BACKGROUND,
+        metadata={"Software": None},
+        pil_kwargs={"compress_level": _COMPRESSION},
+    )
     return stream.getvalue()
 
 
@@ -151,8 +160,9 @@ def _layout(rows):
 
 def _add_axes(drawn, box, head_px, total):
     left, top, width, height = box
-    axes = drawn.add_axes((left / WIDTH_PX, 1 - (head_px + top + height) / total,
-                           width / WIDTH_PX, height / total))
+    axes = drawn.add_axes(
+        (left / WIDTH_PX, 1 - (head_px + top + height) / total, width / WIDTH_PX, height / total)
+    )
     axes.set_axis_off()
     return axes
 
@@ -160,8 +170,15 @@ def _add_axes(drawn, box, head_px, total):
 def _draw(axes, panel, window, numbers):
     height_mm, width_mm = panel.size_mm
     # The box of the axes has the picture's own proportions: nothing is stretched.
-    axes.imshow(panel.image, cmap="gray", vmin=window[0], vmax=window[1], aspect="auto",
-                interpolation="bilinear", extent=(0, width_mm, height_mm, 0))
+    axes.imshow(
+        panel.image,
+        cmap="gray",
+        vmin=window[0],
+        vmax=window[1],
+        aspect="auto",
+        interpolation="bilinear",
+        extent=(0, width_mm, height_mm, 0),
+    )
     for value in np.unique(panel.labels[panel.labels > 0]).tolist():
         _draw_contour(axes, panel, value, numbers)
     axes.set_xlim(0, width_mm)
@@ -171,17 +188,24 @@ def _draw(axes, panel, window, numbers):
 def _draw_contour(axes, panel, value, numbered):
     import contourpy
     from matplotlib import collections as mpl_collections
+
     inside = panel.labels == value
-    (top, bottom), (left, right) = ((places.min(), places.max() + 1)
-                                    for places in np.nonzero(inside))
+    (top, bottom), (left, right) = (
+        (places.min(), places.max() + 1) for places in np.nonzero(inside)
+    )
     # A rim of zeros closes the contour of an organ that the image cuts off.
     part = np.pad(inside[top:bottom, left:right].astype(np.float32), 1)
     lines = contourpy.contour_generator(z=part).lines(0.5)
     step = np.array(panel.spacing[::-1])
     colour, style = anatomy.line(value)
-    axes.add_collection(mpl_collections.LineCollection(
-        [(line + (left - 0.5, top - 0.5)) * step for line in lines], colors=colour,
-        linestyles=style if style == "solid" else [(0, (2.2, 1.3))], linewidths=1.1))
+    axes.add_collection(
+        mpl_collections.LineCollection(
+            [(line + (left - 0.5, top - 0.5)) * step for line in lines],
+            colors=colour,
+            linestyles=style if style == "solid" else [(0, (2.2, 1.3))],
+            linewidths=1.1,
+        )
+    )
     if numbered and inside.sum() * step.prod() >= _NUMBERED_MM2:
         places = np.argwhere(inside)
         middle = places[np.square((places - places.mean(axis=0)) * panel.spacing).sum(1).argmin()]
@@ -190,18 +214,29 @@ def _draw_contour(axes, panel, value, numbered):
 
 def _text(axes, place, text, colour, size, across, along, transform=None):
     from matplotlib import patheffects
-    axes.text(*place, text, color=colour, fontsize=size, ha=across, va=along,
-              transform=transform or axes.transData, clip_on=True,
-              path_effects=[patheffects.withStroke(linewidth=1.8, foreground="black")])
+
+    axes.text(
+        *place,
+        text,
+        color=colour,
+        fontsize=size,
+        ha=across,
+        va=along,
+        transform=transform or axes.transData,
+        clip_on=True,
+        path_effects=[patheffects.withStroke(linewidth=1.8, foreground="black")],
+    )
 
 
 def _annotate(axes, panel):
     whole = axes.transAxes
     left, right, top, bottom = panel.view.letters
-    for place, text, across, along in (((0.012, 0.5), left, "left", "center"),
-                                       ((0.988, 0.5), right, "right", "center"),
-                                       ((0.5, 0.988), top, "center", "top"),
-                                       ((0.5, 0.012), bottom, "center", "bottom")):
+    for place, text, across, along in (
+        ((0.012, 0.5), left, "left", "center"),
+        ((0.988, 0.5), right, "right", "center"),
+        ((0.5, 0.988), top, "center", "top"),
+        ((0.5, 0.012), bottom, "center", "bottom"),
+    ):
         _text(axes, place, text, _TEXT_COLOUR, 10, across, along, whole)
     _text(axes, (0.012, 0.988), panel.title, _QUIET_COLOUR, 8, "left", "top", whole)
     height_mm, width_mm = panel.size_mm
@@ -217,17 +252,31 @@ def _scale_bar(axes, height_mm):
 
 def _legend(drawn, label_names, total):
     from matplotlib import lines
+
     for number, (value, name) in enumerate(sorted(label_names.items())):
         row, column = divmod(number, _LEGEND_COLUMNS)
         x = (12 + column * (WIDTH_PX - 20) / _LEGEND_COLUMNS) / WIDTH_PX
-        y = (_GAP_PX + (-(-len(label_names) // _LEGEND_COLUMNS) - row - 0.5) * _LEGEND_ROW_PX) \
-            / total
+        y = (
+            _GAP_PX + (-(-len(label_names) // _LEGEND_COLUMNS) - row - 0.5) * _LEGEND_ROW_PX
+        ) / total
         colour, style = anatomy.line(value)
-        drawn.add_artist(lines.Line2D(
-            (x, x + 26 / WIDTH_PX), (y, y), color=colour, linewidth=2,
-            linestyle=style if style == "solid" else (0, (2.2, 1.3))))
-        drawn.text(x + 33 / WIDTH_PX, y, f"{value} {anatomy.shown(name)}", color=_TEXT_COLOUR,
-                   fontsize=8.5, va="center")
+        drawn.add_artist(
+            lines.Line2D(
+                (x, x + 26 / WIDTH_PX),
+                (y, y),
+                color=colour,
+                linewidth=2,
+                linestyle=style if style == "solid" else (0, (2.2, 1.3)),
+            )
+        )
+        drawn.text(
+            x + 33 / WIDTH_PX,
+            y,
+            f"{value} {anatomy.shown(name)}",
+            color=_TEXT_COLOUR,
+            fontsize=8.5,
+            va="center",
+        )
 
 
 def thumbnail(panel: Panel, window) -> bytes:
@@ -292,16 +341,20 @@ def _before_after(panel, before):
     def frame(axes):
         top, left = (side.start * step for side, step in zip((rows, columns), panel.spacing))
         height_mm, width_mm = detail.size_mm
-        axes.plot((left, left + width_mm, left + width_mm, left, left),
-                  (top, top, top + height_mm, top + height_mm, top), color=_TEXT_COLOUR,
-                  linewidth=1)
+        axes.plot(
+            (left, left + width_mm, left + width_mm, left, left),
+            (top, top, top + height_mm, top + height_mm, top),
+            color=_TEXT_COLOUR,
+            linewidth=1,
+        )
         _mark(axes, panel, kinds)
 
     def mark(axes):
         _mark(axes, detail, inside)
 
-    before_detail = dataclasses.replace(detail, labels=before[rows, columns], magnify=magnify,
-                                        title="before")
+    before_detail = dataclasses.replace(
+        detail, labels=before[rows, columns], magnify=magnify, title="before"
+    )
     after_detail = dataclasses.replace(detail, magnify=magnify, title="after")
     return (panel, frame), (before_detail, mark), (after_detail, mark)
 
@@ -309,32 +362,43 @@ def _before_after(panel, before):
 def _densest(changed, spacing):
     """Rows and columns of the window with most changes."""
     from scipy import ndimage as ndi
+
     size = [min(n, int(np.ceil(_ZOOM_MM / step))) for n, step in zip(changed.shape, spacing)]
     counts = ndi.uniform_filter(changed.astype(np.float64), size, mode="constant")
     best = np.unravel_index(counts.argmax(), counts.shape)
     places = np.argwhere(changed)
     inside = (2 * np.abs(places - best) <= size).all(axis=1)
     middle = places[inside].mean(axis=0)  # so that they do not lie at its edge
-    starts = [int(np.clip(round(centre - n / 2), 0, length - n))
-              for centre, n, length in zip(middle, size, changed.shape)]
+    starts = [
+        int(np.clip(round(centre - n / 2), 0, length - n))
+        for centre, n, length in zip(middle, size, changed.shape)
+    ]
     return tuple(slice(start, start + n) for start, n in zip(starts, size))
 
 
 def _mark(axes, panel, kinds):
     from matplotlib import collections as mpl_collections
+
     step = np.array(panel.spacing)
     for kind, colour in enumerate(_CHANGE_COLOURS.values(), start=1):
         corners = np.argwhere(kinds == kind) * step
-        squares = [[(x, y), (x + step[1], y), (x + step[1], y + step[0]), (x, y + step[0])]
-                   for y, x in corners]
-        axes.add_collection(mpl_collections.PolyCollection(
-            squares, facecolors=colour, edgecolors=colour, alpha=0.75, linewidths=0.8))
+        squares = [
+            [(x, y), (x + step[1], y), (x + step[1], y + step[0]), (x, y + step[0])]
+            for y, x in corners
+        ]
+        axes.add_collection(
+            mpl_collections.PolyCollection(
+                squares, facecolors=colour, edgecolors=colour, alpha=0.75, linewidths=0.8
+            )
+        )
 
 
 def _change_legend(drawn, total):
     from matplotlib import patches
+
     for number, (text, colour) in enumerate(_CHANGE_COLOURS.items()):
         x, y = (12 + 190 * number) / WIDTH_PX, _GAP_PX / total
         drawn.add_artist(patches.Rectangle((x, y), 14 / WIDTH_PX, 14 / total, color=colour))
-        drawn.text(x + 22 / WIDTH_PX, y + 7 / total, text, color=_TEXT_COLOUR, fontsize=9,
-                   va="center")
+        drawn.text(
+            x + 22 / WIDTH_PX, y + 7 / total, text, color=_TEXT_COLOUR, fontsize=9, va="center"
+        )

@@ -1,4 +1,5 @@
 """What looks wrong with a sample, by itself and beside the others of its modality and sex."""
+
 import collections
 from dataclasses import dataclass, field
 
@@ -128,8 +129,9 @@ def _judge_alone(one):
     foreign = anatomy.FOREIGN_ORGAN.get(one.sex)
     if foreign in organs:
         person = {"M": "man", "F": "woman"}[one.sex]
-        one.add("sex", f"{foreign.capitalize()} ({organs[foreign]['volume_ml']:.3g} ml) in a "
-                       f"{person}.")
+        one.add(
+            "sex", f"{foreign.capitalize()} ({organs[foreign]['volume_ml']:.3g} ml) in a {person}."
+        )
     _judge_sides(one)
     for name, organ in organs.items():
         _judge_shape(one, name, organ)
@@ -140,9 +142,12 @@ def _judge_sides(one):
     for right, left in anatomy.SIDES:
         centres = [one.organs.get(name, {}).get("centre") for name in (right, left)]
         if None not in centres and centres[0][0] <= centres[1][0]:
-            one.add("left/right", f"The {anatomy.shown(right)} lies "
-                                  f"{centres[1][0] - centres[0][0]:.0f} mm to the left of the "
-                                  f"{anatomy.shown(left)}, expected to its right.")
+            one.add(
+                "left/right",
+                f"The {anatomy.shown(right)} lies "
+                f"{centres[1][0] - centres[0][0]:.0f} mm to the left of the "
+                f"{anatomy.shown(left)}, expected to its right.",
+            )
 
 
 def _judge_shape(one, name, organ):
@@ -150,34 +155,51 @@ def _judge_shape(one, name, organ):
     least_gap_mm = 0.0 if compact else measures.THIN_GAP_MM
     pieces = [piece for piece in organ.get("pieces", ()) if piece["gap_mm"] >= least_gap_mm]
     if pieces and not organ["at_edge"]:
-        told = " and ".join(f"{piece['share']:.0%} of it {piece['gap_mm']:.0f} mm apart"
-                            for piece in pieces)
-        one.add("pieces", f"The {anatomy.shown(name)} is in {len(pieces) + 1} large pieces: "
-                          f"{told}.")
+        told = " and ".join(
+            f"{piece['share']:.0%} of it {piece['gap_mm']:.0f} mm apart" for piece in pieces
+        )
+        one.add(
+            "pieces", f"The {anatomy.shown(name)} is in {len(pieces) + 1} large pieces: {told}."
+        )
     if name in anatomy.TAPERED and organ.get("cuts"):
-        one.add("cut off", f"The {anatomy.shown(name)} ({organ['volume_ml']:.4g} ml) ends in a "
-                           f"flat face on its {' and '.join(organ['cuts'])} side: a part of it is "
-                           "missing.")
+        one.add(
+            "cut off",
+            f"The {anatomy.shown(name)} ({organ['volume_ml']:.4g} ml) ends in a "
+            f"flat face on its {' and '.join(organ['cuts'])} side: a part of it is "
+            "missing.",
+        )
 
 
 def _judge_alignment(one):
     if one.shift_ras_mm is not None:
-        told = ", ".join(f"{abs(part):.0f} mm {ways[part < 0]}"
-                         for part, ways in zip(one.shift_ras_mm, _DIRECTIONS) if abs(part) >= 0.5)
-        one.add("alignment", f"The mask fits the volume better when it is moved {told}: edges "
-                             f"under its contours are {one.gain:.1f} times as strong there "
-                             f"(limits: {alignment.SHIFT_MM:g} mm, {alignment.GAIN:g} "
-                             "times).")
+        told = ", ".join(
+            f"{abs(part):.0f} mm {ways[part < 0]}"
+            for part, ways in zip(one.shift_ras_mm, _DIRECTIONS)
+            if abs(part) >= 0.5
+        )
+        one.add(
+            "alignment",
+            f"The mask fits the volume better when it is moved {told}: edges "
+            f"under its contours are {one.gain:.1f} times as strong there "
+            f"(limits: {alignment.SHIFT_MM:g} mm, {alignment.GAIN:g} "
+            "times).",
+        )
     if one.fat_share is not None and one.fat_share > FAT_SHARE:
-        one.add("alignment", f"{one.fat_share:.0%} of the voxels in solid organs are as dark as "
-                             f"fat (below {anatomy.FAT_BELOW:g} HU), expected at most "
-                             f"{FAT_SHARE:.0%}.")
+        one.add(
+            "alignment",
+            f"{one.fat_share:.0%} of the voxels in solid organs are as dark as "
+            f"fat (below {anatomy.FAT_BELOW:g} HU), expected at most "
+            f"{FAT_SHARE:.0%}.",
+        )
 
 
 def _judge_presence(group, name):
     if name in anatomy.SEX_ORGANS:
-        groups = [members for sex, members in _grouped(group, lambda one: one.sex).items()
-                  if anatomy.FOREIGN_ORGAN.get(sex) != name]
+        groups = [
+            members
+            for sex, members in _grouped(group, lambda one: one.sex).items()
+            if anatomy.FOREIGN_ORGAN.get(sex) != name
+        ]
     else:
         groups = [group]
     for members in groups:
@@ -187,8 +209,11 @@ def _judge_presence(group, name):
             continue
         for one in members:
             if name not in one.organs and one.organs:
-                one.add("organ missing", f"There is no {anatomy.shown(name)}; {having} of the "
-                                         f"{n_others} other {one.modality} samples have one.")
+                one.add(
+                    "organ missing",
+                    f"There is no {anatomy.shown(name)}; {having} of the "
+                    f"{n_others} other {one.modality} samples have one.",
+                )
 
 
 def _yardsticks(group, name):
@@ -225,9 +250,12 @@ def _judge_volume(members, told, name):
     judged = getattr(members, "judged", members)
     for one, volume_ml in zip(members, volumes_ml):
         if not low <= volume_ml <= high and any(one is other for other in judged):
-            one.add("volume", f"The {anatomy.shown(name)} has {volume_ml:.4g} ml; median of the "
-                              f"{len(members)} samples ({told}) {median:.4g} ml, limits {low:.4g} "
-                              f"and {high:.4g} ml.")
+            one.add(
+                "volume",
+                f"The {anatomy.shown(name)} has {volume_ml:.4g} ml; median of the "
+                f"{len(members)} samples ({told}) {median:.4g} ml, limits {low:.4g} "
+                f"and {high:.4g} ml.",
+            )
 
 
 def _robust(values, floor):
@@ -253,8 +281,15 @@ def _judge_places_within(group, judged, told):
     the group's median way. One misplaced organ thus does not make the others look misplaced.
     """
     names = sorted({name for one in group for name in one.organs})
-    centres = np.array([[one.organs[name]["centre"] if _has_centre(one, name) else [np.nan] * 3
-                         for name in names] for one in group])
+    centres = np.array(
+        [
+            [
+                one.organs[name]["centre"] if _has_centre(one, name) else [np.nan] * 3
+                for name in names
+            ]
+            for one in group
+        ]
+    )
     for column, name in enumerate(names):
         ways = centres[:, column, None] - np.delete(centres, column, axis=1)
         usable = np.isfinite(ways[:, :, 0])
@@ -278,24 +313,33 @@ def _flag_far(rated, off_mm, judged, name, told):
         middle, limit = _robust(off_mm[:, axis], floor)
         for one, off in zip(rated, off_mm[:, axis] - middle):
             if abs(off) > limit and any(one is other for other in judged):
-                one.add("position", f"The {anatomy.shown(name)} lies {abs(off):.0f} mm further "
-                                    f"{directions[int(off < 0)]} among the other organs than in "
-                                    f"the {len(rated)} samples ({told}); limit {limit:.0f} mm.")
+                one.add(
+                    "position",
+                    f"The {anatomy.shown(name)} lies {abs(off):.0f} mm further "
+                    f"{directions[int(off < 0)]} among the other organs than in "
+                    f"the {len(rated)} samples ({told}); limit {limit:.0f} mm.",
+                )
 
 
 def _judge_grids(group, modality):
     for one in group:
         if one.tilt_degrees > OBLIQUE_DEGREES:
-            one.add("geometry", f"The grid is tilted by {one.tilt_degrees:.0f} degrees against the "
-                                f"patient's axes, expected at most {OBLIQUE_DEGREES:g}.")
+            one.add(
+                "geometry",
+                f"The grid is tilted by {one.tilt_degrees:.0f} degrees against the "
+                f"patient's axes, expected at most {OBLIQUE_DEGREES:g}.",
+            )
     if len(group) >= LEAST_GROUP:
         _judge_spacings(group, modality)
     if len(group) >= ODD_LEAST_GROUP:
         counts = collections.Counter(_letters(one) for one in group)
         for one in group:
             if counts[_letters(one)] < ODD_SHARE * len(group):
-                one.add("geometry", f"Orientation {one.orientation}: only {counts[_letters(one)]} "
-                                    f"of {len(group)} {modality} samples have it.")
+                one.add(
+                    "geometry",
+                    f"Orientation {one.orientation}: only {counts[_letters(one)]} "
+                    f"of {len(group)} {modality} samples have it.",
+                )
 
 
 def _letters(one):
@@ -309,6 +353,9 @@ def _judge_spacings(group, modality):
         low, median, high = np.exp([middle - limit, middle, middle + limit])
         for one, spacing in zip(group, spacings[:, place]):
             if not low <= spacing <= high:
-                one.add("geometry", f"The {which} spacing is {spacing:.3g} mm; median of the "
-                                    f"{len(group)} {modality} samples {median:.3g} mm, limits "
-                                    f"{low:.3g} and {high:.3g} mm.")
+                one.add(
+                    "geometry",
+                    f"The {which} spacing is {spacing:.3g} mm; median of the "
+                    f"{len(group)} {modality} samples {median:.3g} mm, limits "
+                    f"{low:.3g} and {high:.3g} mm.",
+                )

@@ -1,4 +1,5 @@
 """What the quality report measures of one mask: sizes, places, pieces, cut faces, tissue."""
+
 import numpy as np
 
 from utils.arrays import labels, regions
@@ -50,8 +51,11 @@ def measure(mask: np.ndarray, label_names: dict[int, str], affine: np.ndarray, z
     for value in np.flatnonzero(n_voxels[1:]) + 1:
         name = label_names.get(int(value), f"label_{value:02d}")
         per_axis = [profile[:, value] for profile in profiles]
-        organ = {"value": int(value), "at_edge": bool(value in at_edge),
-                 "volume_ml": float(regions.measure(n_voxels[value], zooms)) / 1000}
+        organ = {
+            "value": int(value),
+            "at_edge": bool(value in at_edge),
+            "volume_ml": float(regions.measure(n_voxels[value], zooms)) / 1000,
+        }
         if per_axis[0].any():
             organ["centre"] = _centre(per_axis, steps, affine)
             organ["pieces"] = _pieces(_crop(coarse, per_axis) == value, spacing)
@@ -66,14 +70,16 @@ def _labels_at_edge(mask):
 
 
 def _centre(per_axis, steps, affine):
-    index = [np.average(np.arange(len(area)), weights=area) * step
-             for area, step in zip(per_axis, steps)]
+    index = [
+        np.average(np.arange(len(area)), weights=area) * step for area, step in zip(per_axis, steps)
+    ]
     return (affine[:3, :3] @ index + affine[:3, 3]).tolist()
 
 
 def _crop(coarse, per_axis):
-    box = tuple(slice(filled[0], filled[-1] + 1)
-                for filled in (np.flatnonzero(area) for area in per_axis))
+    box = tuple(
+        slice(filled[0], filled[-1] + 1) for filled in (np.flatnonzero(area) for area in per_axis)
+    )
     return coarse[box]
 
 
@@ -82,16 +88,22 @@ def _pieces(organ, spacing):
     components, n_regions = regions.connect(organ.astype(np.uint8))
     sizes = np.bincount(components[organ], minlength=n_regions + 1)
     total = sizes.sum()
-    large = np.flatnonzero((sizes >= LARGE_PIECE_SHARE * total)
-                           & (regions.measure(sizes, spacing) >= LARGE_PIECE_MM3))
+    large = np.flatnonzero(
+        (sizes >= LARGE_PIECE_SHARE * total) & (regions.measure(sizes, spacing) >= LARGE_PIECE_MM3)
+    )
     if large.size < 2:
         return []
     from scipy import spatial
+
     large = large[np.argsort(-sizes[large], kind="stable")]
     main = spatial.cKDTree(np.argwhere(components == large[0]) * spacing)
-    return [{"share": float(sizes[piece] / total),
-             "gap_mm": float(main.query(np.argwhere(components == piece) * spacing)[0].min())}
-            for piece in large[1:]]
+    return [
+        {
+            "share": float(sizes[piece] / total),
+            "gap_mm": float(main.query(np.argwhere(components == piece) * spacing)[0].min()),
+        }
+        for piece in large[1:]
+    ]
 
 
 def _cuts(per_axis, affine):

@@ -1,4 +1,5 @@
 """Plots of a whole data set for the quality report, as SVG."""
+
 import io
 from dataclasses import dataclass
 
@@ -7,8 +8,18 @@ import numpy as np
 from utils.qc import anatomy, drawing
 
 # Okabe and Ito's colours on white; a marker of its own tells groups apart without colour, too.
-_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"),
-           ("#56B4E9", "P"), ("#000000", "X"), ("#8C6D1F", "*"), ("#666666", "<"), ("#882255", ">"))
+_STYLES = (
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "D"),
+    ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+    ("#000000", "X"),
+    ("#8C6D1F", "*"),
+    ("#666666", "<"),
+    ("#882255", ">"),
+)
 _PER_ROW = 4
 _ROW_INCHES = 2.6
 _WIDTH_INCHES = 13.0
@@ -54,10 +65,14 @@ def draw(rows: list[Row]) -> dict[str, bytes]:
     with drawing.plain_style():
         if names:
             plots["organ_volumes_by_sex.svg"] = _volumes(
-                rows, names, "Organ volumes by modality and sex",
-                lambda row: f"{row.modality} {row.sex}")
+                rows,
+                names,
+                "Organ volumes by modality and sex",
+                lambda row: f"{row.modality} {row.sex}",
+            )
             plots["organ_volumes_by_scanner.svg"] = _volumes(
-                rows, names, "Organ volumes by scanner", lambda row: row.scanner)
+                rows, names, "Organ volumes by scanner", lambda row: row.scanner
+            )
         plots["sizes_and_spacings.svg"] = _grids(rows)
         if any(row.age_years is not None for row in rows):
             plots["ages.svg"] = _ages(rows)
@@ -68,6 +83,7 @@ def draw(rows: list[Row]) -> dict[str, bytes]:
 
 def _figure(height_inches):
     from matplotlib import figure
+
     return figure.Figure((_WIDTH_INCHES, height_inches), layout="constrained")
 
 
@@ -89,25 +105,29 @@ def _volumes(rows, names, title, group_of):
     drawn.suptitle(f"{title} (ml; organs that the image cuts off left out)")
     for axes, name in zip(drawn.subplots(n_rows, _PER_ROW, squeeze=False).flat, names):
         for place, group in enumerate(groups):
-            values = [row.volumes_ml[name] for row in rows
-                      if group_of(row) == group and name in row.volumes_ml]
+            values = [
+                row.volumes_ml[name]
+                for row in rows
+                if group_of(row) == group and name in row.volumes_ml
+            ]
             _strip(axes, place, values, *styles[group])
         axes.set_title(anatomy.shown(name), fontsize=9)
         axes.set_yscale("log")
         axes.set_xticks(range(len(groups)), groups, rotation=30, ha="right", fontsize=7)
         axes.set_xlim(-0.6, len(groups) - 0.4)
         _plain_numbers(axes)
-    for axes in drawn.axes[len(names):]:
+    for axes in drawn.axes[len(names) :]:
         axes.set_axis_off()
     return _svg(drawn)
 
 
 def _plain_numbers(axes):
     from matplotlib import ticker
+
     axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     low, high = axes.get_ylim()
-    marks = [m * 10.0 ** e for e in range(-3, 6) for m in (1, 1.5, 2, 3, 4, 5, 7)]
+    marks = [m * 10.0**e for e in range(-3, 6) for m in (1, 1.5, 2, 3, 4, 5, 7)]
     axes.set_yticks([mark for mark in marks if low <= mark <= high])
     axes.tick_params(axis="y", labelsize=7)
 
@@ -118,8 +138,9 @@ def _strip(axes, place, values, colour, marker):
         return
     # Spread evenly by a fixed rule, so that equal rows give equal files.
     aside = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.5
-    axes.plot(place + aside, values, marker, color=colour, markersize=4, alpha=0.7,
-              markeredgewidth=0)
+    axes.plot(
+        place + aside, values, marker, color=colour, markersize=4, alpha=0.7, markeredgewidth=0
+    )
     axes.hlines(np.median(values), place - 0.35, place + 0.35, color="black", linewidth=1.2)
 
 
@@ -145,13 +166,24 @@ def _grids(rows):
 
 def _ages(rows):
     groups = sorted({f"{row.modality} {row.sex}" for row in rows if row.age_years is not None})
-    ages = [[row.age_years for row in rows if f"{row.modality} {row.sex}" == group
-             and row.age_years is not None] for group in groups]
+    ages = [
+        [
+            row.age_years
+            for row in rows
+            if f"{row.modality} {row.sex}" == group and row.age_years is not None
+        ]
+        for group in groups
+    ]
     drawn = _figure(3.5)
     axes = drawn.subplots()
     last = max(map(max, ages))
-    axes.hist(ages, bins=np.arange(0, last + 2 * _AGE_STEP, _AGE_STEP), stacked=True, label=groups,
-              color=[_STYLES[number % len(_STYLES)][0] for number in range(len(groups))])
+    axes.hist(
+        ages,
+        bins=np.arange(0, last + 2 * _AGE_STEP, _AGE_STEP),
+        stacked=True,
+        label=groups,
+        color=[_STYLES[number % len(_STYLES)][0] for number in range(len(groups))],
+    )
     axes.set(title="Ages", xlabel="years", ylabel="samples")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8)
@@ -160,14 +192,20 @@ def _ages(rows):
 
 def _small_regions(rows):
     names = list(dict.fromkeys(name for row in rows for name in row.small_regions))
-    totals = np.array([np.sum([row.small_regions.get(name, (0, 0)) for row in rows], axis=0)
-                       for name in names])
+    totals = np.array(
+        [np.sum([row.small_regions.get(name, (0, 0)) for row in rows], axis=0) for name in names]
+    )
     drawn = _figure(3.8)
     axes = drawn.subplots()
     places = np.arange(len(names))
     for side, (text, offset) in enumerate((("before", -0.2), ("after", 0.2))):
-        bars = axes.bar(places + offset, totals[:, side], 0.4, color=_STYLES[side][0],
-                        label=f"{text} denoising: {totals[:, side].sum():,}")
+        bars = axes.bar(
+            places + offset,
+            totals[:, side],
+            0.4,
+            color=_STYLES[side][0],
+            label=f"{text} denoising: {totals[:, side].sum():,}",
+        )
         axes.bar_label(bars, fontsize=7)
     axes.set_xticks(places, [anatomy.shown(name) for name in names], rotation=30, ha="right")
     axes.set(title="Small regions in all masks (of the background: holes)", ylabel="regions")

@@ -1,4 +1,5 @@
 """The quality report of a data set: flags, plots and pages from the records of its samples."""
+
 from pathlib import Path
 
 from utils import errors
@@ -9,8 +10,13 @@ from utils.storage import files, manifest, samples
 INDEX = "index.html"
 _PAGES, _PLOTS = "samples", "plots"
 # Key on the pages -> column of the manifest and key of the info file.
-_METADATA = {"subset": "subset", "scanner": "manufacturer_model_name", "sex": "sex", "age": "age",
-             "site": "site"}
+_METADATA = {
+    "subset": "subset",
+    "scanner": "manufacturer_model_name",
+    "sex": "sex",
+    "age": "age",
+    "site": "site",
+}
 
 
 def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples.Sample]:
@@ -36,15 +42,21 @@ def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples
         if sample.stem in found:
             raise errors.DatasetError(
                 f"{sample.stem} lies in two folders: {found[sample.stem].directory} and "
-                f"{sample.directory}", file=sample.directory, code="double")
+                f"{sample.directory}",
+                file=sample.directory,
+                code="double",
+            )
         found[sample.stem] = sample
     if listed is None:
         return list(found.values())
     missing = [name for name in listed if name not in found]
     if missing:
-        raise errors.DatasetError(f"{root_dir}: no folder of {', '.join(missing[:5])}"
-                                  f"{' ...' if len(missing) > 5 else ''}, which the manifest lists",
-                                  file=root_dir, code="missing")
+        raise errors.DatasetError(
+            f"{root_dir}: no folder of {', '.join(missing[:5])}"
+            f"{' ...' if len(missing) > 5 else ''}, which the manifest lists",
+            file=root_dir,
+            code="missing",
+        )
     return [found[name] for name in sorted(listed)]
 
 
@@ -74,8 +86,12 @@ def make_folders(output_dir: Path) -> None:
     files.sweep(output_dir)
 
 
-def write(output_dir: Path, found: list[samples.Sample], outcome: runner.Outcome,
-          listed: dict[str, dict] | None) -> list[pages.Entry]:
+def write(
+    output_dir: Path,
+    found: list[samples.Sample],
+    outcome: runner.Outcome,
+    listed: dict[str, dict] | None,
+) -> list[pages.Entry]:
     """Judge all samples and write plots and pages, the index last.
 
     Parameters
@@ -101,8 +117,9 @@ def write(output_dir: Path, found: list[samples.Sample], outcome: runner.Outcome
     plots = plotting.draw([_plotted(entry) for entry in entries if entry.record])
     contents = {f"{_PLOTS}/{name}": content for name, content in plots.items()}
     neighbours = zip([None, *entries], entries, [*entries[1:], None])
-    contents.update({entry.page: pages.sample(entry, before, after)
-                     for before, entry, after in neighbours})
+    contents.update(
+        {entry.page: pages.sample(entry, before, after) for before, entry, after in neighbours}
+    )
     contents[INDEX] = pages.index(entries, list(plots), _notes())
     for name, content in contents.items():
         with files.whole(output_dir / name) as handle:
@@ -112,8 +129,10 @@ def write(output_dir: Path, found: list[samples.Sample], outcome: runner.Outcome
 
 def _entries(found, outcome, listed):
     results = {sample.stem: result for sample, result in outcome.results}
-    findings = {name: _findings(result, _metadata(result.info, listed.get(name)))
-                for name, result in results.items()}
+    findings = {
+        name: _findings(result, _metadata(result.info, listed.get(name)))
+        for name, result in results.items()
+    }
     judging.judge(list(findings.values()))
     failures = {}
     for name, error in outcome.failures:
@@ -124,10 +143,15 @@ def _entries(found, outcome, listed):
         metadata = _metadata(result.info if result else {}, listed.get(name))
         if result:
             metadata["modality"] = result.record["volume"]["modality"]
-        entries.append(pages.Entry(
-            name, metadata, result and result.record,
-            findings[name].flags if result else failures[name],
-            result.label_names if result else {}))
+        entries.append(
+            pages.Entry(
+                name,
+                metadata,
+                result and result.record,
+                findings[name].flags if result else failures[name],
+                result.label_names if result else {},
+            )
+        )
     return entries
 
 
@@ -140,9 +164,14 @@ def _findings(result, metadata):
     record, volume = result.record, result.record["volume"]
     alignment = record["alignment"] or {}
     return judging.Findings(
-        modality=volume["modality"], sex=metadata["sex"], spacing=tuple(volume["spacing"]),
-        orientation=volume["orientation_to"], tilt_degrees=volume["tilt_degrees"],
-        organs=record["organs"], **alignment)
+        modality=volume["modality"],
+        sex=metadata["sex"],
+        spacing=tuple(volume["spacing"]),
+        orientation=volume["orientation_to"],
+        tilt_degrees=volume["tilt_degrees"],
+        organs=record["organs"],
+        **alignment,
+    )
 
 
 def _plotted(entry):
@@ -150,13 +179,22 @@ def _plotted(entry):
     changed = record["changes"] or {"per_label": {}}
     names = {**entry.label_names, 0: "background"}
     return plotting.Row(
-        modality=metadata["modality"], sex=metadata["sex"], scanner=metadata["scanner"],
-        age_years=pages.age_years(metadata["age"]), shape=tuple(record["volume"]["shape"]),
+        modality=metadata["modality"],
+        sex=metadata["sex"],
+        scanner=metadata["scanner"],
+        age_years=pages.age_years(metadata["age"]),
+        shape=tuple(record["volume"]["shape"]),
         spacing=tuple(record["volume"]["spacing"]),
-        volumes_ml={name: organ["volume_ml"] for name, organ in (record["organs"] or {}).items()
-                    if not organ["at_edge"]},
-        small_regions={names.get(int(value), value): (of["small_before"], of["small_after"])
-                       for value, of in changed["per_label"].items()})
+        volumes_ml={
+            name: organ["volume_ml"]
+            for name, organ in (record["organs"] or {}).items()
+            if not organ["at_edge"]
+        },
+        small_regions={
+            names.get(int(value), value): (of["small_before"], of["small_after"])
+            for value, of in changed["per_label"].items()
+        },
+    )
 
 
 def _notes():
@@ -186,4 +224,5 @@ def _notes():
         f"Geometry: spacing by the same rule as volume (factor {judging.spacing_factor():.2g}); "
         f"an orientation that fewer than {judging.ODD_SHARE:.0%} of at least "
         f"{judging.ODD_LEAST_GROUP} samples have; a tilt above {judging.OBLIQUE_DEGREES:g} "
-        "degrees."]
+        "degrees.",
+    ]

@@ -1,4 +1,5 @@
 """One sample's part of the quality report: measures and pictures, redone where inputs changed."""
+
 import contextlib
 import dataclasses
 import hashlib
@@ -152,7 +153,8 @@ def _finished(record_path, digest, output_dir):
     with contextlib.suppress(OSError, ValueError):
         record = json.loads(record_path.read_bytes())
         if record.get("digest") == digest and all(
-                (output_dir / PICTURES / name).is_file() for name in record["pictures"]):
+            (output_dir / PICTURES / name).is_file() for name in record["pictures"]
+        ):
             return record
     return None
 
@@ -167,9 +169,18 @@ def _inputs(sample, task):
         if header.shape != volume.shape:
             raise errors.DatasetError(
                 f"{header.path}: shape {header.shape} differs from its volume's {volume.shape}",
-                file=header.path, code="shape", expected=volume.shape, found=header.shape)
-    return _Inputs(volume, mask, before, samples.read_info(_with_volume(sample, task).info_path),
-                   {value: name for value, name in sample.binary_mask_paths() if value})
+                file=header.path,
+                code="shape",
+                expected=volume.shape,
+                found=header.shape,
+            )
+    return _Inputs(
+        volume,
+        mask,
+        before,
+        samples.read_info(_with_volume(sample, task).info_path),
+        {value: name for value, name in sample.binary_mask_paths() if value},
+    )
 
 
 def _before(sample, task):
@@ -177,18 +188,27 @@ def _before(sample, task):
         return None
     path = _in_before(sample, task).mask_path
     if not path.exists():
-        raise errors.DatasetError(f"{path}: missing, expected the mask before denoising",
-                                  file=path, code="no_mask")
+        raise errors.DatasetError(
+            f"{path}: missing, expected the mask before denoising", file=path, code="no_mask"
+        )
     return nifti.read_header(path)
 
 
 def _digest(inputs, task):
     """SHA-256 of all that measures and pictures depend on, the files by their stored CRC32."""
     import matplotlib as mpl
-    told = [FORMAT, mpl.__version__, task.region_volume_thresh, inputs.modality,
-            sorted(inputs.label_names.items())]
-    told += [header and (header.source_crc, header.n_bytes)
-             for header in (inputs.volume, inputs.mask, inputs.before)]
+
+    told = [
+        FORMAT,
+        mpl.__version__,
+        task.region_volume_thresh,
+        inputs.modality,
+        sorted(inputs.label_names.items()),
+    ]
+    told += [
+        header and (header.source_crc, header.n_bytes)
+        for header in (inputs.volume, inputs.mask, inputs.before)
+    ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
@@ -222,14 +242,20 @@ class _Drawing:
         title = f"{stem}    {modality}    {shape} voxels of {spacing} mm    {end}"
         pictures = {
             f"{stem}.png": drawing.montage(title, rows, window, names),
-            f"{stem}_small.png": drawing.thumbnail(self._panel(
-                self.views["axial"], reading, chosen["axial"][0]), window)}
+            f"{stem}_small.png": drawing.thumbnail(
+                self._panel(self.views["axial"], reading, chosen["axial"][0]), window
+            ),
+        }
         if self.before_slices:
             pictures[f"{stem}_changes.png"] = self._changes_picture(reading, window)
         self.record["volume"] = {
-            "modality": modality, "shape": list(self.header.shape),
-            "spacing": self.header.spacing.tolist(), "orientation_from": start,
-            "orientation_to": end, "tilt_degrees": _tilt_degrees(self.header.affine)}
+            "modality": modality,
+            "shape": list(self.header.shape),
+            "spacing": self.header.spacing.tolist(),
+            "orientation_from": start,
+            "orientation_to": end,
+            "tilt_degrees": _tilt_degrees(self.header.affine),
+        }
         return self.record, pictures
 
     def _look_at_mask(self):
@@ -239,22 +265,25 @@ class _Drawing:
             return
         self.mask = nifti.read_mask(inputs.mask.path).data
         zooms, threshold = inputs.mask.zooms, self.task.region_volume_thresh
-        self.record["organs"] = measures.measure(self.mask, inputs.label_names,
-                                                    inputs.mask.affine, zooms)
+        self.record["organs"] = measures.measure(
+            self.mask, inputs.label_names, inputs.mask.affine, zooms
+        )
         if inputs.before is None:
             self.record["changes"] = None
             self.record["small_regions"] = changes.small_regions(self.mask, zooms, threshold)
             return
         before = nifti.read_mask(inputs.before.path).data
         self.changes = changes.find(before, self.mask, zooms, threshold)
-        self.before_slices = {z: before[:, :, z].copy()
-                              for z in self.changes.slices(_N_CHANGED_SLICES)}
+        self.before_slices = {
+            z: before[:, :, z].copy() for z in self.changes.slices(_N_CHANGED_SLICES)
+        }
         per_label = self.changes.per_label
         self.record["small_regions"] = sum(of["small_after"] for of in per_label.values())
         self.record["changes"] = {
             "n_voxels": len(self.changes.places),
             "n_slices": len(np.unique(self.changes.places[:, 2])),
-            "per_label": {str(value): counts for value, counts in per_label.items()}}
+            "per_label": {str(value): counts for value, counts in per_label.items()},
+        }
 
     def _choose(self):
         counts = {"axial": _N_AXIAL, "coronal": _N_CORONAL, "sagittal": _N_SAGITTAL}
@@ -266,8 +295,10 @@ class _Drawing:
                 continue
             coarse = slices.coarse(self.mask, self.steps)
             step = self.steps[view.axis]
-            chosen[plane] = [index * step for index in slices.choose(
-                slices.areas(coarse, view.axis), counts[plane])]
+            chosen[plane] = [
+                index * step
+                for index in slices.choose(slices.areas(coarse, view.axis), counts[plane])
+            ]
         return chosen
 
     def _find_boxes(self):
@@ -288,8 +319,11 @@ class _Drawing:
         coarse_mask = np.ascontiguousarray(slices.coarse(self.mask, self.steps))
         spacing = self.header.spacing * self.steps
         fit = alignment.find_fit(coarse_volume, coarse_mask, spacing, window)
-        fat = measures.fat_share(coarse_volume, coarse_mask, self.inputs.label_names) \
-            if modality == "CT" else None
+        fat = (
+            measures.fat_share(coarse_volume, coarse_mask, self.inputs.label_names)
+            if modality == "CT"
+            else None
+        )
         found = {"fat_share": fat, "gain": 1.0, "shift_ras_mm": None}
         if fit is not None and fit.is_shifted:
             directions = self.header.affine[:3, :3] / self.header.spacing
@@ -299,11 +333,16 @@ class _Drawing:
     def _rows(self, reading, chosen):
         """Rows of panels: axial ones from head to foot, then coronal and sagittal ones."""
         axial, coronal, sagittal = (
-            [self._panel(self.views[plane], reading, index)
-             for index in sorted(chosen[plane], key=lambda index: -self._height(plane, index))]
-            for plane in ("axial", "coronal", "sagittal"))
-        return [*(axial[k:k + _AXIAL_PER_ROW] for k in range(0, len(axial), _AXIAL_PER_ROW)),
-                coronal + sagittal]
+            [
+                self._panel(self.views[plane], reading, index)
+                for index in sorted(chosen[plane], key=lambda index: -self._height(plane, index))
+            ]
+            for plane in ("axial", "coronal", "sagittal")
+        )
+        return [
+            *(axial[k : k + _AXIAL_PER_ROW] for k in range(0, len(axial), _AXIAL_PER_ROW)),
+            coronal + sagittal,
+        ]
 
     def _height(self, plane, index):
         """Where a slice lies, growing towards head, front and the patient's right."""
@@ -315,8 +354,7 @@ class _Drawing:
 
     def _panel(self, view, reading, index):
         image = view.upright(reading.planes[view.axis, index])
-        shown = np.zeros(image.shape, np.uint8) if self.mask is None \
-            else view.cut(self.mask, index)
+        shown = np.zeros(image.shape, np.uint8) if self.mask is None else view.cut(self.mask, index)
         title = f"{view.plane} {index + 1}/{self.header.shape[view.axis]}"
         panel = drawing.Panel(view, title, image, shown, self._spacing(view))
         return panel.cropped(*self.boxes[view.plane])
@@ -325,11 +363,14 @@ class _Drawing:
         view = next(view for view in self.views.values() if view.axis == 2)
         slices = []
         for z, before in self.before_slices.items():
-            slices.append((self._panel(view, reading, z),
-                           view.upright(before)[self.boxes[view.plane]]))
+            slices.append(
+                (self._panel(view, reading, z), view.upright(before)[self.boxes[view.plane]])
+            )
         changed = self.record["changes"]
-        title = (f"{self.sample.stem}    {changed['n_voxels']:,} voxels in {changed['n_slices']} "
-                 f"slices changed; the {len(slices)} slices with most changes")
+        title = (
+            f"{self.sample.stem}    {changed['n_voxels']:,} voxels in {changed['n_slices']} "
+            f"slices changed; the {len(slices)} slices with most changes"
+        )
         return drawing.changes(title, slices, window)
 
 

@@ -1,4 +1,5 @@
 """Slices to look at: which ones, how they stand upright, and reading them out of a stream."""
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,7 +43,7 @@ class View:
     def upright(self, plane: np.ndarray) -> np.ndarray:
         """Turn a slice, its array axes in ascending order, into the picture's rows and columns."""
         picture = plane if self.rows < self.columns else plane.T
-        return picture[::-1 if self.flipped[0] else 1, ::-1 if self.flipped[1] else 1]
+        return picture[:: -1 if self.flipped[0] else 1, :: -1 if self.flipped[1] else 1]
 
     def cut(self, data: np.ndarray, index: int) -> np.ndarray:
         """Take one upright slice out of an array."""
@@ -78,9 +79,14 @@ def views(affine: np.ndarray) -> dict[str, View]:
         plane = _PLANES["RLAPSI".index(letter) // 2]
         right, low = _EDGES[plane]
         columns, rows = (_axis_of(letters, edge) for edge in (right, low))
-        found[plane] = View(plane, axis, rows, columns,
-                            (letters[rows] != low, letters[columns] != right),
-                            (_OPPOSITE[right], right, _OPPOSITE[low], low))
+        found[plane] = View(
+            plane,
+            axis,
+            rows,
+            columns,
+            (letters[rows] != low, letters[columns] != right),
+            (_OPPOSITE[right], right, _OPPOSITE[low], low),
+        )
     return found
 
 
@@ -101,7 +107,7 @@ def coarse_steps(spacing) -> tuple[int, int, int]:
 
 def coarse(data: np.ndarray, steps) -> np.ndarray:
     """View of every n-th voxel along each axis."""
-    return data[::steps[0], ::steps[1], ::steps[2]]
+    return data[:: steps[0], :: steps[1], :: steps[2]]
 
 
 def areas(mask: np.ndarray, axis: int) -> np.ndarray:
@@ -204,7 +210,7 @@ def read(header: nifti.Header, wanted: dict[int, list[int]], steps) -> Reading:
         kept.planes.update({(axis, index): np.empty(size, np.float32) for index in indices})
     for z, plane in _slices(header):
         if z % steps[2] == 0:
-            kept.coarse[:, :, z // steps[2]] = plane[::steps[0], ::steps[1]]
+            kept.coarse[:, :, z // steps[2]] = plane[:: steps[0], :: steps[1]]
         for (axis, index), picture in kept.planes.items():
             if axis < 2:
                 picture[:, z] = one_slice(plane, axis, index)
@@ -222,8 +228,9 @@ def _slices(header):
         while chunk.size:
             part, chunk = np.split(chunk, [flat.size - filled])
             with np.errstate(over="ignore", invalid="ignore"):
-                flat[filled:filled + part.size] = part * np.float64(header.slope) + header.inter \
-                    if header.is_scaled else part
+                flat[filled : filled + part.size] = (
+                    part * np.float64(header.slope) + header.inter if header.is_scaled else part
+                )
             filled += part.size
             if filled == flat.size:
                 np.nan_to_num(flat, copy=False, posinf=0, neginf=0)

@@ -1,4 +1,5 @@
 """What lies in an archive as published, one manifest row a file; the data set's facts come in."""
+
 import collections
 import dataclasses
 import json
@@ -154,8 +155,15 @@ def find(root_dir, facts) -> Contents:
                 continue
             columns = facts.classify(relative_path)
             if columns is not None:
-                classified.append(ArchiveFile(path, relative_path, facts.sample_name(columns),
-                                              facts.subset(columns), columns))
+                classified.append(
+                    ArchiveFile(
+                        path,
+                        relative_path,
+                        facts.sample_name(columns),
+                        facts.subset(columns),
+                        columns,
+                    )
+                )
             elif name.lower().endswith(_NIFTI_SUFFIXES):
                 contents.ignored.append(relative_path)
             else:
@@ -177,17 +185,24 @@ def find_any(root_dir, facts) -> Contents:
     contents = find(root_dir, facts)
     if not contents.files and not contents.failures:
         others = f"; other NIfTI files: {listed(contents.ignored)}" if contents.ignored else ""
-        raise errors.DatasetError(f"{root_dir}: no file of {facts.NAME}, expected "
-                                  f"{facts.EXAMPLE_FILE} and others at any depth below it{others}")
+        raise errors.DatasetError(
+            f"{root_dir}: no file of {facts.NAME}, expected "
+            f"{facts.EXAMPLE_FILE} and others at any depth below it{others}"
+        )
     return contents
 
 
 def _walk(root, failures):
     """Yield (folder, file names) of the root and all below, real folders before linked ones."""
+
     def not_listed(error):
         reason = f"{error.filename}: the folder cannot be listed: {error.strerror}"
-        failures.append((shown(os.path.relpath(error.filename, root)),
-                         errors.DatasetError(shown(reason), file=error.filename, code="read")))
+        failures.append(
+            (
+                shown(os.path.relpath(error.filename, root)),
+                errors.DatasetError(shown(reason), file=error.filename, code="read"),
+            )
+        )
 
     seen = {_identity(folder) for folder in root.resolve().parents}
     starts = [root]
@@ -209,8 +224,10 @@ def _identity(folder):
 
 
 def _is_clutter(relative_path):
-    return any(part in _CLUTTER_NAMES or part.startswith(_CLUTTER_PREFIXES)
-               for part in PurePosixPath(relative_path).parts)
+    return any(
+        part in _CLUTTER_NAMES or part.startswith(_CLUTTER_PREFIXES)
+        for part in PurePosixPath(relative_path).parts
+    )
 
 
 def _sort_out(contents, classified):
@@ -221,14 +238,30 @@ def _sort_out(contents, classified):
     for (sample, file_type), group in groups.items():
         if len(group) > 1:
             contents.doubles.extend(group)
-            contents.failures.append((sample, errors.DatasetError(
-                f"{len(group)} {file_type} files, expected one; all left out: "
-                f"{', '.join(map(str, group))}", file=group[0].path, code="double",
-                expected="one file", found=", ".join(map(str, group)))))
+            contents.failures.append(
+                (
+                    sample,
+                    errors.DatasetError(
+                        f"{len(group)} {file_type} files, expected one; all left out: "
+                        f"{', '.join(map(str, group))}",
+                        file=group[0].path,
+                        code="double",
+                        expected="one file",
+                        found=", ".join(map(str, group)),
+                    ),
+                )
+            )
         elif _UNWRITABLE.search(group[0].relative_path):
-            contents.failures.append((str(group[0]), errors.DatasetError(
-                f"{group[0]}: the path has characters that no table can hold; rename it",
-                file=str(group[0]), code="name")))
+            contents.failures.append(
+                (
+                    str(group[0]),
+                    errors.DatasetError(
+                        f"{group[0]}: the path has characters that no table can hold; rename it",
+                        file=str(group[0]),
+                        code="name",
+                    ),
+                )
+            )
         else:
             contents.files.append(group[0])
 
@@ -266,20 +299,26 @@ def describe(file: ArchiveFile, check_content: bool = False) -> Description:
         The stored pixdim is not the affine's spacing, or no orientation is stored.
     """
     if not os.path.isfile(file.path):  # opening a named pipe would wait for ever
-        raise errors.DamagedFileError(f"{file}: no regular file, a link to nothing, or in a "
-                                      "folder that may not be entered",
-                                      file=file.path)
+        raise errors.DamagedFileError(
+            f"{file}: no regular file, a link to nothing, or in a folder that may not be entered",
+            file=file.path,
+        )
     header = nifti.read_header(file.path)
     if check_content:
         nifti.check(header)
     for complaint in header.complaints():
-        warnings.warn(complaint, errors.DataWarning)
+        warnings.warn(complaint, errors.DataWarning, stacklevel=2)
     orientation_from, orientation_to = geometry.orientation_codes(header.affine)
-    row = {"file_path": file.relative_path, **file.columns,
-           **dict(zip(("szx", "szy", "szz"), header.shape)),
-           **dict(zip(("spx", "spy", "spz"), map(float, header.spacing))),
-           "orientation_from": orientation_from, "orientation_to": orientation_to,
-           "dtype": header.dtype_name, "transform": geometry.affine_text(header.affine)}
+    row = {
+        "file_path": file.relative_path,
+        **file.columns,
+        **dict(zip(("szx", "szy", "szz"), header.shape)),
+        **dict(zip(("spx", "spy", "spz"), map(float, header.spacing))),
+        "orientation_from": orientation_from,
+        "orientation_to": orientation_to,
+        "dtype": header.dtype_name,
+        "transform": geometry.affine_text(header.affine),
+    }
     return Description(row, header.affine, header.shape)
 
 
@@ -298,27 +337,32 @@ def compare_pairs(described: list) -> tuple[list[dict], list]:
     messages : list of (str, str)
         File and what is odd about its pair.
     """
-    volumes = {file.sample: (file, description) for file, description in described
-               if file.type == VOLUME}
+    volumes = {
+        file.sample: (file, description) for file, description in described if file.type == VOLUME
+    }
     rows, messages = [], []
     for file, description in described:
         difference = None
         if file.type == MASK and file.sample in volumes:
             volume_file, volume = volumes[file.sample]
             difference = float(np.linalg.norm(description.affine - volume.affine))
-            messages.extend((str(file), text) for text in
-                            _oddities(file, description, volume_file, volume))
+            messages.extend(
+                (str(file), text) for text in _oddities(file, description, volume_file, volume)
+            )
         rows.append(description.row | {"diff_trans_f_norm": difference})
     return rows, messages
 
 
 def _oddities(mask_file, mask, volume_file, volume):
     if mask.shape != volume.shape:
-        yield (f"the mask has {_voxels(mask.shape)} voxels, its volume {volume_file} "
-               f"{_voxels(volume.shape)}")
+        yield (
+            f"the mask has {_voxels(mask.shape)} voxels, its volume {volume_file} "
+            f"{_voxels(volume.shape)}"
+        )
     if mask_file.subset != volume_file.subset:
-        yield (f"the mask lies in {mask_file.subset}, its volume {volume_file} in "
-               f"{volume_file.subset}")
+        yield (
+            f"the mask lies in {mask_file.subset}, its volume {volume_file} in {volume_file.subset}"
+        )
 
 
 def _voxels(shape):
@@ -346,8 +390,13 @@ def conclude(outcome, contents: Contents, facts) -> list[dict]:
     outcome.warnings += messages
     outcome.failures[:0] = contents.failures
     if contents.ignored:
-        outcome.warnings.append((facts.NAME, f"{len(contents.ignored)} NIfTI files ignored, no "
-                                 f"{facts.EXAMPLE_FILE}: {listed(contents.ignored)}"))
+        outcome.warnings.append(
+            (
+                facts.NAME,
+                f"{len(contents.ignored)} NIfTI files ignored, no "
+                f"{facts.EXAMPLE_FILE}: {listed(contents.ignored)}",
+            )
+        )
     return rows
 
 
@@ -402,12 +451,17 @@ def check_dataset_json(root_dir, contents: Contents, facts) -> list:
                 absent.append(text)
             elif file.subset != subset:
                 elsewhere.append(f"{file} ({subset} by the list)")
-        texts = [problem,
-                 f"lists {len(absent)} files that are not on disk: {listed(absent)}",
-                 f"has {len(elsewhere)} files in another subset than their folder, which counts: "
-                 f"{listed(elsewhere)}"]
-        messages += [(shown(json_path), text)
-                     for text, applies in zip(texts, (problem, absent, elsewhere)) if applies]
+        texts = [
+            problem,
+            f"lists {len(absent)} files that are not on disk: {listed(absent)}",
+            f"has {len(elsewhere)} files in another subset than their folder, which counts: "
+            f"{listed(elsewhere)}",
+        ]
+        messages += [
+            (shown(json_path), text)
+            for text, applies in zip(texts, (problem, absent, elsewhere))
+            if applies
+        ]
     return messages
 
 
@@ -426,8 +480,11 @@ def _json_entries(path, subsets):
         items = content.get(split, [])
         for item in items if isinstance(items, list) else [items]:
             texts = {"image": item} if isinstance(item, str) else item
-            named = [(subset, file_type, texts[key]) for key, file_type in _JSON_TYPES.items()
-                     if isinstance(texts, dict) and isinstance(texts.get(key), str)]
+            named = [
+                (subset, file_type, texts[key])
+                for key, file_type in _JSON_TYPES.items()
+                if isinstance(texts, dict) and isinstance(texts.get(key), str)
+            ]
             entries += named
             n_odd += not named
     return entries, f"has {n_odd} entries that name no file" if n_odd else ""
@@ -473,9 +530,14 @@ def summary(contents: Contents, described: list, subsets) -> list[str]:
     list of str
     """
     counts = collections.Counter((file.subset, file.type) for file, _ in described)
-    lines = [f"{subset}: {counts[subset, VOLUME]} volumes, {counts[subset, MASK]} masks"
-             for subset in subsets]
+    lines = [
+        f"{subset}: {counts[subset, VOLUME]} volumes, {counts[subset, MASK]} masks"
+        for subset in subsets
+    ]
     n_unusable = sum(error.code == "name" for _, error in contents.failures)
     n_left_out = len(contents.files) - len(described) + len(contents.doubles) + n_unusable
-    return [*lines, f"left out: {n_left_out} files; ignored: {len(contents.ignored)} other NIfTI "
-                    f"files, {contents.n_clutter} files of clutter"]
+    return [
+        *lines,
+        f"left out: {n_left_out} files; ignored: {len(contents.ignored)} other NIfTI "
+        f"files, {contents.n_clutter} files of clutter",
+    ]

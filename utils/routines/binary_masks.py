@@ -1,4 +1,5 @@
 """Binary masks: made from the multi-label mask, compared with it, replaced together with it."""
+
 import contextlib
 import warnings
 from pathlib import Path
@@ -45,7 +46,11 @@ def write(sample: samples.Sample, label_names: dict[int, str], overwrite: bool =
         names = ", ".join(path.name for path in leftover)
         raise errors.DatasetError(
             f"{sample.directory}: binary masks of another label map: {names}; --overwrite removes "
-            "them", file=leftover[0], code="leftover", found=names)
+            "them",
+            file=leftover[0],
+            code="leftover",
+            found=names,
+        )
     with contextlib.ExitStack() as stack:
         staged = []
         for value, name in sorted(wanted):
@@ -64,8 +69,12 @@ def write(sample: samples.Sample, label_names: dict[int, str], overwrite: bool =
 def _as_uint8(mask):
     """Stage a multi-label mask that another tool saved with another data type."""
     header = mask.header
-    warnings.warn(f"{header.path}: stored as {header.dtype_name} by another tool; written again as "
-                  "uint8, with the same labels", errors.DataWarning, stacklevel=2)
+    warnings.warn(
+        f"{header.path}: stored as {header.dtype_name} by another tool; written again as "
+        "uint8, with the same labels",
+        errors.DataWarning,
+        stacklevel=2,
+    )
     descrip = marks.text(marks.read(header.descrip))
     return nifti.staged(header.path, nifti.encode_mask(mask.data, header.affine, descrip))
 
@@ -100,8 +109,11 @@ def stale(mask: nifti.Mask, paths: dict[tuple[int, str], Path]) -> list[Path]:
     -------
     list of Path
     """
-    return [path for (value, _), path in paths.items()
-            if not nifti.has_label(path, mask.data, value, encode(mask, value))]
+    return [
+        path
+        for (value, _), path in paths.items()
+        if not nifti.has_label(path, mask.data, value, encode(mask, value))
+    ]
 
 
 def unnamed_labels(mask: nifti.Mask, paths: dict[tuple[int, str], Path]) -> list[int]:
@@ -136,4 +148,8 @@ def disagreement(sample: samples.Sample, wrong: list[str]) -> errors.DatasetErro
     names = ", ".join(wrong)
     return errors.DatasetError(
         f"{sample.mask_path}: binary masks disagree with it: {names}; corrections belong into the "
-        f"multi-label mask: run {ROUTINE} again", file=sample.mask_path, code="stale", found=names)
+        f"multi-label mask: run {ROUTINE} again",
+        file=sample.mask_path,
+        code="stale",
+        found=names,
+    )

@@ -1,4 +1,5 @@
 """Routine 05: check the files of every sample against each other and index them."""
+
 import collections
 import dataclasses
 import warnings
@@ -11,8 +12,19 @@ from utils.routines import binary_masks, splits
 from utils.running import runner
 from utils.storage import manifest, nifti, samples
 
-GEOMETRY_COLUMNS = ["szx", "szy", "szz", "spx", "spy", "spz", "orientation_from", "orientation_to",
-                    "vol_dtype", "mask_dtype", "transform"]
+GEOMETRY_COLUMNS = [
+    "szx",
+    "szy",
+    "szz",
+    "spx",
+    "spy",
+    "spz",
+    "orientation_from",
+    "orientation_to",
+    "vol_dtype",
+    "mask_dtype",
+    "transform",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +91,13 @@ def describe(sample: samples.Sample, root_dir, info_keys, tolerance_mm: float) -
             present = frozenset(np.flatnonzero(labels.counts(mask.data)).tolist())
             cases += _label_cases(sample, mask, paths, readable, present)
     elif paths:
-        cases.append(errors.DatasetError(
-            f"{sample.directory}: {len(paths)} binary masks without their multi-label mask",
-            file=sample.directory, code="no_mask"))
+        cases.append(
+            errors.DatasetError(
+                f"{sample.directory}: {len(paths)} binary masks without their multi-label mask",
+                file=sample.directory,
+                code="no_mask",
+            )
+        )
     _warn_of_oddities(sample, volume)
     if cases:
         raise errors.CasesError(cases)
@@ -107,8 +123,11 @@ def _read_info(sample, keys):
 
 def _read_volume(sample):
     if not sample.volume_path.exists():
-        raise errors.DatasetError(f"{sample.volume_path}: the volume is missing",
-                                  file=sample.volume_path, code="no_volume")
+        raise errors.DatasetError(
+            f"{sample.volume_path}: the volume is missing",
+            file=sample.volume_path,
+            code="no_volume",
+        )
     return nifti.read_header(sample.volume_path)
 
 
@@ -116,8 +135,10 @@ def _warn_of_oddities(sample, volume):
     messages = volume.complaints() if volume else []
     foreign = sample.foreign_files()
     if foreign:
-        messages.append(f"{sample.directory}: NIfTI files that are none of this sample's are "
-                        f"ignored: {', '.join(foreign)}")
+        messages.append(
+            f"{sample.directory}: NIfTI files that are none of this sample's are "
+            f"ignored: {', '.join(foreign)}"
+        )
     for message in messages:
         warnings.warn(message, errors.DataWarning, stacklevel=2)
 
@@ -127,19 +148,29 @@ def _misfits(header, volume, tolerance_mm):
     if header.shape != volume.shape:
         yield errors.DatasetError(
             f"{header.path}: shape {header.shape} differs from its volume's {volume.shape}",
-            file=header.path, code="shape", expected=volume.shape, found=header.shape)
+            file=header.path,
+            code="shape",
+            expected=volume.shape,
+            found=header.shape,
+        )
         return
     apart = {
         "affine": geometry.corner_displacement_mm(header.affine, volume.affine, volume.shape),
-        "spacing": max(np.abs(header.spacing - volume.spacing).max(),
-                       np.abs(header.zooms - volume.zooms).max()),
-        "origin": np.linalg.norm(header.affine[:3, 3] - volume.affine[:3, 3])}
+        "spacing": max(
+            np.abs(header.spacing - volume.spacing).max(), np.abs(header.zooms - volume.zooms).max()
+        ),
+        "origin": np.linalg.norm(header.affine[:3, 3] - volume.affine[:3, 3]),
+    }
     for what, distance_mm in apart.items():
         if not distance_mm <= tolerance_mm:
             yield errors.DatasetError(
                 f"{header.path}: {what} differs from its volume's by {distance_mm:.3g} mm, "
-                f"expected at most {tolerance_mm:g} mm", file=header.path, code=what,
-                expected=tolerance_mm, found=f"{distance_mm:.3g}")
+                f"expected at most {tolerance_mm:g} mm",
+                file=header.path,
+                code=what,
+                expected=tolerance_mm,
+                found=f"{distance_mm:.3g}",
+            )
 
 
 def _mixed_types(headers):
@@ -147,27 +178,43 @@ def _mixed_types(headers):
     for header in headers:
         found[header.dtype_name].append(header.path)
     if len(found) > 1:
-        told = " and ".join(f"{name} ({', '.join(path.name for path in paths[:3])}"
-                            f"{' ...' if len(paths) > 3 else ''})"
-                            for name, paths in sorted(found.items()))
+        told = " and ".join(
+            f"{name} ({', '.join(path.name for path in paths[:3])}"
+            f"{' ...' if len(paths) > 3 else ''})"
+            for name, paths in sorted(found.items())
+        )
         folder = headers[0].path.parent
-        yield errors.DatasetError(f"{folder}: masks of different data types: {told}",
-                                  file=folder, code="dtype", found=told)
+        yield errors.DatasetError(
+            f"{folder}: masks of different data types: {told}",
+            file=folder,
+            code="dtype",
+            found=told,
+        )
 
 
 def _label_cases(sample, mask, paths, readable, present):
     cases = []
     for key, path in paths.items():
         if path in readable and _tried(cases, binary_masks.stale, mask, {key: path}):
-            cases.append(errors.DatasetError(
-                f"{path}: its voxels are not its label's in {sample.mask_path.name} (stale); run "
-                f"{binary_masks.ROUTINE} again", file=path, code="stale"))
+            cases.append(
+                errors.DatasetError(
+                    f"{path}: its voxels are not its label's in {sample.mask_path.name} (stale); "
+                    f"run {binary_masks.ROUTINE} again",
+                    file=path,
+                    code="stale",
+                )
+            )
     missing = sorted(present - {value for value, _ in paths})
     if missing:
-        cases.append(errors.DatasetError(
-            f"{sample.mask_path}: no binary mask for its labels "
-            f"{', '.join(map(str, missing))}; run {binary_masks.ROUTINE}", file=sample.mask_path,
-            code="no_binary_masks", found=missing))
+        cases.append(
+            errors.DatasetError(
+                f"{sample.mask_path}: no binary mask for its labels "
+                f"{', '.join(map(str, missing))}; run {binary_masks.ROUTINE}",
+                file=sample.mask_path,
+                code="no_binary_masks",
+                found=missing,
+            )
+        )
     return cases
 
 
@@ -178,15 +225,20 @@ def _entry(sample, root_dir, info, volume, headers, present):
     start, end = geometry.orientation_codes(volume.affine)
     has_mask = sample.has_mask
     row = {
-        "ID": sample.stem, **info,
+        "ID": sample.stem,
+        **info,
         "valid_labels": ",".join(map(str, sorted(present))),
-        "info": relative(sample.info_path), "volume": relative(sample.volume_path),
+        "info": relative(sample.info_path),
+        "volume": relative(sample.volume_path),
         "mask": relative(sample.mask_path) if has_mask else "",
         **dict(zip(("szx", "szy", "szz"), volume.shape)),
         **dict(zip(("spx", "spy", "spz"), volume.spacing.tolist())),
-        "orientation_from": start, "orientation_to": end, "vol_dtype": volume.dtype_name,
+        "orientation_from": start,
+        "orientation_to": end,
+        "vol_dtype": volume.dtype_name,
         "mask_dtype": headers[0].dtype_name if has_mask else "",
-        "transform": geometry.affine_text(volume.affine)}
+        "transform": geometry.affine_text(volume.affine),
+    }
     paths = {key: relative(path) for key, path in sample.binary_mask_paths().items()}
     return Entry(row, paths, present)
 
@@ -210,18 +262,32 @@ def check_together(found: list[samples.Sample], outcome: runner.Outcome) -> None
         folders[sample.stem].append(str(sample.directory))
     for stem, places in folders.items():
         if len(places) > 1:
-            outcome.fail(stem, errors.DatasetError(
-                f"lies in {len(places)} folders: {', '.join(places)}", file=places[0],
-                code="double", expected=1, found=len(places)))
+            outcome.fail(
+                stem,
+                errors.DatasetError(
+                    f"lies in {len(places)} folders: {', '.join(places)}",
+                    file=places[0],
+                    code="double",
+                    expected=1,
+                    found=len(places),
+                ),
+            )
     keys = label_keys(outcome)
     for sample, entry in outcome.results:
-        missing = [f"{value:02d}_{name}" for value, name in keys
-                   if (value, name) not in entry.binary_masks]
+        missing = [
+            f"{value:02d}_{name}" for value, name in keys if (value, name) not in entry.binary_masks
+        ]
         if entry.has_mask and missing:
-            outcome.fail(sample.stem, errors.DatasetError(
-                f"{sample.directory}: no binary masks {', '.join(missing)}, which other samples "
-                f"have; run {binary_masks.ROUTINE}", file=sample.directory, code="no_binary_masks",
-                found=missing))
+            outcome.fail(
+                sample.stem,
+                errors.DatasetError(
+                    f"{sample.directory}: no binary masks {', '.join(missing)}, which other "
+                    f"samples have; run {binary_masks.ROUTINE}",
+                    file=sample.directory,
+                    code="no_binary_masks",
+                    found=missing,
+                ),
+            )
 
 
 def label_keys(outcome: runner.Outcome) -> list[tuple[int, str]]:
@@ -246,8 +312,17 @@ def table(outcome: runner.Outcome, info_keys) -> manifest.Table:
     """
     keys = label_keys(outcome)
     names = [f"mask_{value:02d}_{name}" for value, name in keys]
-    columns = ["ID", *info_keys, "valid_labels", "info", "volume", "mask", *names,
-               *(f"{name}_existence" for name in names), *GEOMETRY_COLUMNS]
+    columns = [
+        "ID",
+        *info_keys,
+        "valid_labels",
+        "info",
+        "volume",
+        "mask",
+        *names,
+        *(f"{name}_existence" for name in names),
+        *GEOMETRY_COLUMNS,
+    ]
     rows = []
     for _, entry in outcome.results:
         row = dict(entry.row)
@@ -258,8 +333,9 @@ def table(outcome: runner.Outcome, info_keys) -> manifest.Table:
     return manifest.Table(columns, rows)
 
 
-def write(found: list[samples.Sample], outcome: runner.Outcome, path, info_keys,
-          overwrite: bool) -> str:
+def write(
+    found: list[samples.Sample], outcome: runner.Outcome, path, info_keys, overwrite: bool
+) -> str:
     """Write the manifest of all samples, unless one of them failed.
 
     Parameters
@@ -286,6 +362,8 @@ def write(found: list[samples.Sample], outcome: runner.Outcome, path, info_keys,
         return f"No manifest written; {path} is as it was"
     made = table(outcome, info_keys)
     manifest.replace_sheet(path, manifest.MAIN_SHEET, made, overwrite)
-    outcome.warnings += [(name, "this worksheet repeats an older manifest; make the split again")
-                         for name in splits.out_of_date(path, made)]
+    outcome.warnings += [
+        (name, "this worksheet repeats an older manifest; make the split again")
+        for name in splits.out_of_date(path, made)
+    ]
     return f"{path}: {len(made.rows)} rows"

@@ -2,6 +2,7 @@
 
 The voxels are the business of `denoise`.
 """
+
 import contextlib
 import dataclasses
 import os
@@ -40,8 +41,13 @@ class _Loaded:
     is_denoised: bool
 
 
-def write(sample: samples.Sample, root_dir: Path, output_dir: Path, parameters: Parameters,
-          overwrite: bool):
+def write(
+    sample: samples.Sample,
+    root_dir: Path,
+    output_dir: Path,
+    parameters: Parameters,
+    overwrite: bool,
+):
     """Denoise the masks of one sample.
 
     Parameters
@@ -72,8 +78,11 @@ def write(sample: samples.Sample, root_dir: Path, output_dir: Path, parameters: 
         return _write_in_place(loaded, parameters, overwrite)
     target = samples.Sample(sample.stem, output_dir / sample.directory.relative_to(root_dir))
     binary_masks.check_consistent(sample, loaded.mask)
-    if not overwrite and os.path.exists(target.mask_path) \
-            and _is_finished(target, loaded, parameters):
+    if (
+        not overwrite
+        and os.path.exists(target.mask_path)
+        and _is_finished(target, loaded, parameters)
+    ):
         return runner.Finished(0)
     return _write_elsewhere(loaded, target, parameters, overwrite)
 
@@ -91,8 +100,12 @@ def _check_parameters(loaded, parameters):
         raise errors.DatasetError(
             f"{loaded.mask.header.path}: denoised before with {before}, expected {parameters} "
             "(kernel, halfedge, area); a second time would not start from the original mask "
-            "(--overwrite does it all the same)", file=loaded.mask.header.path, code="parameters",
-            expected=parameters, found=before)
+            "(--overwrite does it all the same)",
+            file=loaded.mask.header.path,
+            code="parameters",
+            expected=parameters,
+            found=before,
+        )
 
 
 def _write_in_place(loaded, parameters, overwrite):
@@ -138,14 +151,16 @@ def _refuse_edited(sample, mask, not_old, unnamed=()):
     """Refuse binary masks that are the label of neither the old nor the new multi-label mask."""
     edited = [path.name for path in binary_masks.stale(mask, not_old)]
     if edited or unnamed:
-        raise binary_masks.disagreement(sample, edited + [
-            f"none for label {value}" for value in unnamed])
+        raise binary_masks.disagreement(
+            sample, edited + [f"none for label {value}" for value in unnamed]
+        )
 
 
 def _apply(mask, parameters):
     """Change the mask in place; return the labels that gained or lost voxels, and how many."""
-    indices, values = denoise.find_changes(mask.data, mask.header.zooms,
-                                           **dataclasses.asdict(parameters))
+    indices, values = denoise.find_changes(
+        mask.data, mask.header.zooms, **dataclasses.asdict(parameters)
+    )
     flat = mask.data.ravel(order="F")  # a view: masks are read in this order
     affected = set(np.unique(flat[indices]).tolist()) | set(np.unique(values).tolist())
     flat[indices] = values
@@ -155,11 +170,14 @@ def _apply(mask, parameters):
 def _commit(loaded, target, paths, parameters):
     """Write binary masks, then the multi-label mask: its mark says that all of it is there."""
     mask = loaded.mask
-    descrip = marks.text(marks.denoised(loaded.marks, str(parameters), loaded.crc,
-                                        nifti.voxel_crc(mask.data)))
+    descrip = marks.text(
+        marks.denoised(loaded.marks, str(parameters), loaded.crc, nifti.voxel_crc(mask.data))
+    )
     with contextlib.ExitStack() as stack:
-        staged = [stack.enter_context(nifti.staged(path, binary_masks.encode(mask, value)))
-                  for (value, _), path in paths.items()]
+        staged = [
+            stack.enter_context(nifti.staged(path, binary_masks.encode(mask, value)))
+            for (value, _), path in paths.items()
+        ]
         whole = nifti.encode_mask(mask.data, mask.header.affine, descrip)
         staged.append(stack.enter_context(nifti.staged(target.mask_path, whole)))
         files.commit(staged)
@@ -171,10 +189,16 @@ def _is_finished(target, source, parameters):
     if not found.is_denoised:
         raise errors.DatasetError(
             f"{target.mask_path}: was changed since it was denoised, or is not ours; it is kept "
-            "(--overwrite replaces it)", file=target.mask_path, code="edited")
+            "(--overwrite replaces it)",
+            file=target.mask_path,
+            code="edited",
+        )
     _check_parameters(found, parameters)
-    is_current = found.crc == source.crc if source.is_denoised \
+    is_current = (
+        found.crc == source.crc
+        if source.is_denoised
         else found.marks.get(marks.INPUT_CRC) == source.crc
+    )
     if not is_current:
         return False
     wanted = {target.binary_mask_path(*key) for key in source.sample.binary_mask_paths()}

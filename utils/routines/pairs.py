@@ -1,4 +1,5 @@
 """Routine 02: from manifest rows to sample directories, for any data set and sub-data set."""
+
 import collections
 import contextlib
 import dataclasses
@@ -78,7 +79,8 @@ def plan(root_dir, output_dir, archive_manifest, facts, belongs=None) -> list[Pa
         The manifest cannot be used.
     """
     rows = manifest.read_sheet(
-        archive_manifest, required=("file_path", "type", *facts.INFO_KEYS)).rows
+        archive_manifest, required=("file_path", "type", *facts.INFO_KEYS)
+    ).rows
     by_sample = collections.defaultdict(list)
     faulty = []
     for row in rows:
@@ -96,14 +98,17 @@ def plan(root_dir, output_dir, archive_manifest, facts, belongs=None) -> list[Pa
     labelled = {file.sample for file in on_disk.files if file.type == "m3d"}
     labelled.update(name for name, _ in on_disk.failures)
     # Below a folder that cannot be listed, label files may lie unseen.
-    faulty += [Pair(samples.Sample(name, Path(output_dir)), {}, error=error)
-               for name, error in on_disk.failures if error.code == "read"]
-    pairs = []
-    for stem, of_sample in sorted(by_sample.items()):
-        if belongs is None or any(map(belongs, of_sample)):
-            pairs.append(_pair(stem, of_sample, Path(root_dir), Path(output_dir), facts,
-                               stem in labelled, places[stem]))
-    return faulty + pairs
+    faulty += [
+        Pair(samples.Sample(name, Path(output_dir)), {}, error=error)
+        for name, error in on_disk.failures
+        if error.code == "read"
+    ]
+    roots = Path(root_dir), Path(output_dir)
+    return faulty + [
+        _pair(stem, of_sample, *roots, facts, stem in labelled, places[stem])
+        for stem, of_sample in sorted(by_sample.items())
+        if belongs is None or any(map(belongs, of_sample))
+    ]
 
 
 def _places(trees):
@@ -120,9 +125,11 @@ def _tell_unlisted(places, by_sample, output_dir):
     for stem in sorted(set(places) - set(by_sample)):
         for place in places[stem]:
             if output_dir in place.parents:
-                _warn(f"{stem}: lies in {place}, but the manifest has no usable row for it; it "
-                      "stays as it is, later routines will take it (remove the folder to leave it "
-                      "out)")
+                _warn(
+                    f"{stem}: lies in {place}, but the manifest has no usable row for it; it "
+                    "stays as it is, later routines will take it (remove the folder to leave it "
+                    "out)"
+                )
 
 
 def _pair(stem, rows, root_dir, output_dir, facts, is_labelled, places):
@@ -135,16 +142,26 @@ def _pair(stem, rows, root_dir, output_dir, facts, is_labelled, places):
     found, cases = _find_files(rows, root_dir)
     elsewhere = [place for place in places if place != Path(os.path.abspath(sample.directory))]
     if elsewhere:
-        cases.append(errors.DatasetError(
-            f"already lies in {elsewhere[0]}, expected in {sample.directory}; remove that folder "
-            "and run this routine again", file=elsewhere[0], code="elsewhere",
-            expected=sample.directory, found=elsewhere[0]))
+        cases.append(
+            errors.DatasetError(
+                f"already lies in {elsewhere[0]}, expected in {sample.directory}; remove that "
+                "folder and run this routine again",
+                file=elsewhere[0],
+                code="elsewhere",
+                expected=sample.directory,
+                found=elsewhere[0],
+            )
+        )
     note = ""
     if "m3d" not in found and not cases and info["subset"] in facts.LABELLED_SUBSETS:
         if is_labelled:
-            cases.append(errors.DatasetError(
-                f"a label file of this {info['subset']} volume lies in the archive, but the "
-                "manifest has no mask row for it (damaged, or removed by hand?)", code="no_row"))
+            cases.append(
+                errors.DatasetError(
+                    f"a label file of this {info['subset']} volume lies in the archive, but the "
+                    "manifest has no mask row for it (damaged, or removed by hand?)",
+                    code="no_row",
+                )
+            )
         note = f"no mask in the archive, though it is a {info['subset']} sample; volume only"
     if cases:
         return Pair(sample, info, error=errors.CasesError(cases))
@@ -154,18 +171,27 @@ def _pair(stem, rows, root_dir, output_dir, facts, is_labelled, places):
 def _row_cases(stem, rows, facts):
     """What is wrong with a sample's rows by themselves."""
     kinds = collections.Counter(row["type"] for row in rows)
-    cases = [errors.DatasetError(
-        f"{n} rows of type {kind} ({', '.join(r['file_path'] for r in rows if r['type'] == kind)}),"
-        " expected one", code="double") for kind, n in kinds.items() if n > 1]
+    cases = []
+    for kind, n in kinds.items():
+        if n > 1:
+            paths = ", ".join(row["file_path"] for row in rows if row["type"] == kind)
+            reason = f"{n} rows of type {kind} ({paths}), expected one"
+            cases.append(errors.DatasetError(reason, code="double"))
     if not kinds["v3d"]:
-        cases.append(errors.DatasetError(
-            f"mask {rows[0]['file_path']} has no volume in the manifest", code="no_volume"))
+        cases.append(
+            errors.DatasetError(
+                f"mask {rows[0]['file_path']} has no volume in the manifest", code="no_volume"
+            )
+        )
     for key in facts.INFO_KEYS:
         given = {row["file_path"]: row[key] for row in rows}
         if len(set(given.values())) > 1:
             told = " and ".join(f"{value!r} ({path})" for path, value in given.items())
-            cases.append(errors.DatasetError(f"its rows disagree on {key}: {told}",
-                                             code="metadata", found=told))
+            cases.append(
+                errors.DatasetError(
+                    f"its rows disagree on {key}: {told}", code="metadata", found=told
+                )
+            )
     return cases or facts.row_faults(rows[0])
 
 
@@ -181,9 +207,13 @@ def _find_files(rows, root_dir):
         else:
             found[row["type"]] = path
             continue
-        cases.append(errors.DatasetError(
-            f"the {_FILE_KINDS[row['type']]} of the manifest is not there: {reason}", file=path,
-            code="missing"))
+        cases.append(
+            errors.DatasetError(
+                f"the {_FILE_KINDS[row['type']]} of the manifest is not there: {reason}",
+                file=path,
+                code="missing",
+            )
+        )
     return found, cases
 
 
@@ -209,12 +239,17 @@ def prepare(pairs: list[Pair], output_dir, folders, overwrite: bool) -> str:
     DatasetError
         There is less space than needed; nothing was made.
     """
-    needed = sum(_size(pair.volume) for pair in pairs
-                 if pair.error is None
-                 and (overwrite or not os.path.exists(pair.sample.volume_path)))
+    needed = sum(
+        _size(pair.volume)
+        for pair in pairs
+        if pair.error is None and (overwrite or not os.path.exists(pair.sample.volume_path))
+    )
     needed = int(GROWTH * needed)
-    disk = next(place for place in (Path(output_dir).absolute(), *Path(output_dir).absolute()
-                                    .parents) if os.path.exists(place))
+    disk = next(
+        place
+        for place in (Path(output_dir).absolute(), *Path(output_dir).absolute().parents)
+        if os.path.exists(place)
+    )
     free = shutil.disk_usage(disk).free
     told = f"about {_readable_size(needed)} needed, {_readable_size(free)} free"
     if needed > free:
@@ -270,10 +305,17 @@ def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False):
     if mask and mask.shape != volume.shape:
         raise errors.DatasetError(
             f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}",
-            file=mask.path, code="shape", expected=volume.shape, found=mask.shape)
+            file=mask.path,
+            code="shape",
+            expected=volume.shape,
+            found=mask.shape,
+        )
     files_of = {pair.sample.volume_path: volume, pair.sample.mask_path: mask}
-    todo = {target: source for target, source in files_of.items()
-            if source and (overwrite or not _is_finished(target, source))}
+    todo = {
+        target: source
+        for target, source in files_of.items()
+        if source and (overwrite or not _is_finished(target, source))
+    }
     info = samples.info_bytes(pair.info)
     if not todo and not overwrite and samples.has_info(pair.sample.info_path, info):
         return runner.Finished(pair.info["subset"])
@@ -284,8 +326,10 @@ def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False):
         if mask and set(todo) == {pair.sample.volume_path}:
             # Renamed first: after an interruption the volume is still the one to do.
             staged += map(stack.enter_context, _moved_mask(pair.sample.mask_path, affine))
-        staged += [stack.enter_context(_stage(target, source, affine, source is mask, read_ahead))
-                   for target, source in todo.items()]
+        staged += [
+            stack.enter_context(_stage(target, source, affine, source is mask, read_ahead))
+            for target, source in todo.items()
+        ]
         with files.Pending(pair.sample.info_path) as info_file:
             info_file.handle.write(info)
             files.commit([*staged, info_file])
@@ -313,11 +357,18 @@ def _is_finished(target, source):
             raise errors.DatasetError(
                 f"{target}: not written by this routine (no mark of its source) and of shape "
                 f"{header.shape}, expected {source.shape}; move it away or use --overwrite",
-                file=target, code="foreign", expected=source.shape, found=header.shape)
+                file=target,
+                code="foreign",
+                expected=source.shape,
+                found=header.shape,
+            )
         _warn(f"{target}: carries no mark of its source (saved by another tool?); left as it is")
         return True
-    reason = "its source changed since" if mark != source.source_crc \
+    reason = (
+        "its source changed since"
+        if mark != source.source_crc
         else f"of shape {header.shape}, its source {source.shape}"
+    )
     _warn(f"{target}: {reason}; written again")
     return False
 
@@ -331,19 +382,25 @@ def _affine_to_write(volume, mask, tell):
         moved = geometry.corner_displacement_mm(affine, nearest, volume.shape)
         if moved <= geometry.REPAIR_LIMIT_MM:
             affine = nearest
-            messages.append(f"{volume.path}: axes not orthonormal; the nearest orthonormal affine "
-                            f"is written, which moves no voxel by more than {moved:.2g} mm")
+            messages.append(
+                f"{volume.path}: axes not orthonormal; the nearest orthonormal affine "
+                f"is written, which moves no voxel by more than {moved:.2g} mm"
+            )
         else:
-            messages.append(f"{volume.path}: axes not orthonormal, the nearest orthonormal affine "
-                            f"is {moved:.3g} mm off; kept as it is in the sform, and tools based "
-                            "on ITK will refuse the file")
+            messages.append(
+                f"{volume.path}: axes not orthonormal, the nearest orthonormal affine "
+                f"is {moved:.3g} mm off; kept as it is in the sform, and tools based "
+                "on ITK will refuse the file"
+            )
     if mask is not None:
         apart = geometry.corner_displacement_mm(mask.affine, volume.affine, volume.shape)
         if apart > _SAME_AFFINE_MM:
             norm = np.linalg.norm(mask.affine - volume.affine)
-            messages.append(f"{mask.path}: affine differs from its volume's by {norm:.3g} "
-                            f"(Frobenius norm), at most {apart:.3g} mm in a corner; the volume's "
-                            "is taken")
+            messages.append(
+                f"{mask.path}: affine differs from its volume's by {norm:.3g} "
+                f"(Frobenius norm), at most {apart:.3g} mm in a corner; the volume's "
+                "is taken"
+            )
     for message in messages if tell else ():
         _warn(message)
     return affine

@@ -1,4 +1,5 @@
 """Splits: worksheets that assign samples to subsets, and the index manifests cut from them."""
+
 import collections
 import dataclasses
 import hashlib
@@ -13,8 +14,10 @@ SUBSETS = ("train", "val", "test")
 
 # Columns by which a part of the samples is selected, where a manifest has all of them.
 SELECTION_COLUMNS = ("site", "collection")
-OUT_OF_DATE = ("the worksheet differs from the worksheet Manifest, which was changed since; make "
-               "the split again to take that over")
+OUT_OF_DATE = (
+    "the worksheet differs from the worksheet Manifest, which was changed since; make "
+    "the split again to take that over"
+)
 
 # How many samples a message names before it only counts.
 _NAMED = 5
@@ -49,10 +52,12 @@ def make_sheet(manifest_path, split_name: str, choose) -> collections.Counter:
     _check_name(workbook, split_name, table.columns)
     _check_ids(table, f"{manifest_path}, worksheet {manifest.MAIN_SHEET}")
     subsets = choose(_as_text(table))
-    rows = [{**row, split_name: subsets[manifest.cell_text(row["ID"])]} for row in table.rows
-            if manifest.cell_text(row["ID"]) in subsets]
-    manifest.replace_sheet(workbook, split_name,
-                           manifest.Table([*table.columns, split_name], rows))
+    rows = [
+        {**row, split_name: subsets[manifest.cell_text(row["ID"])]}
+        for row in table.rows
+        if manifest.cell_text(row["ID"]) in subsets
+    ]
+    manifest.replace_sheet(workbook, split_name, manifest.Table([*table.columns, split_name], rows))
     counts = collections.Counter(row[split_name] for row in rows)
     return collections.Counter({subset: counts[subset] for subset in SUBSETS})
 
@@ -78,8 +83,12 @@ def published(table: manifest.Table) -> dict[str, str]:
     _require(table, "subset")
     odd = [f"{row['ID']} {row['subset']!r}" for row in table.rows if row["subset"] not in SUBSETS]
     if odd:
-        raise errors.DatasetError(f"subset is none of {', '.join(SUBSETS)}: {_some(odd)}",
-                                  code="subset", expected=", ".join(SUBSETS), found=_some(odd))
+        raise errors.DatasetError(
+            f"subset is none of {', '.join(SUBSETS)}: {_some(odd)}",
+            code="subset",
+            expected=", ".join(SUBSETS),
+            found=_some(odd),
+        )
     return {row["ID"]: row["subset"] for row in table.rows}
 
 
@@ -88,7 +97,10 @@ def _require(table, *columns):
     if missing:
         raise errors.DatasetError(
             f"worksheet {manifest.MAIN_SHEET}: no column {', '.join(map(repr, missing))}; found: "
-            f"{', '.join(table.columns)}", code="columns", expected=", ".join(columns))
+            f"{', '.join(table.columns)}",
+            code="columns",
+            expected=", ".join(columns),
+        )
 
 
 def selected(wanted: dict):
@@ -106,19 +118,26 @@ def selected(wanted: dict):
         selected; both say what there is. A value that selects nothing and a patient (column pid)
         in several subsets are warned about.
     """
+
     def choose(table):
         _require(table, *wanted)
         for column, values in wanted.items():
             _check_known(table, column, values)
-        rows = [row for row in table.rows
-                if all(row[column] in values for column, values in wanted.items())]
+        rows = [
+            row
+            for row in table.rows
+            if all(row[column] in values for column, values in wanted.items())
+        ]
         if not rows:
-            existing = collections.Counter(" ".join(row[column] for column in wanted)
-                                           for row in table.rows)
+            existing = collections.Counter(
+                " ".join(row[column] for column in wanted) for row in table.rows
+            )
             told = ", ".join(f"{names} ({count})" for names, count in sorted(existing.items()))
             raise errors.DatasetError(
                 f"no sample has such {' and '.join(wanted)} together; there are: {told}",
-                code="selection", found=told)
+                code="selection",
+                found=told,
+            )
         for column, values in wanted.items():
             idle = [value for value in values if value not in {row[column] for row in rows}]
             if idle:
@@ -136,8 +155,11 @@ def _check_known(table, column, values):
     if unknown:
         raise errors.DatasetError(
             f"no sample has {column} {', '.join(map(repr, unknown))}; there are: "
-            f"{', '.join(existing)}", code="selection", expected=", ".join(existing),
-            found=", ".join(unknown))
+            f"{', '.join(existing)}",
+            code="selection",
+            expected=", ".join(existing),
+            found=", ".join(unknown),
+        )
 
 
 def _tell_divided(rows, subsets):
@@ -146,8 +168,11 @@ def _tell_divided(rows, subsets):
     for row in rows:
         if row.get("pid"):
             sides[row["pid"]].add(subsets[row["ID"]])
-    divided = [f"{pid} ({', '.join(side for side in SUBSETS if side in found)})"
-               for pid, found in sorted(sides.items()) if len(found) > 1]
+    divided = [
+        f"{pid} ({', '.join(side for side in SUBSETS if side in found)})"
+        for pid, found in sorted(sides.items())
+        if len(found) > 1
+    ]
     if divided:
         _warn(f"patients in several subsets: {_some(divided)}")
 
@@ -187,14 +212,16 @@ def across_sites(kept_site: str, test_ratio: float, val_ratio: float, seed: int)
     size. Where the site itself divides a patient, the samples elsewhere go to the first of train,
     val, test that has one: the leak is the site's, and no more of val or test is touched by it.
     """
+
     def choose(table):
         _require(table, "site", "pid")
         kept = [row for row in table.rows if row["site"] == kept_site]
         pool = [row for row in table.rows if row["site"] != kept_site]
         nameless = [row["ID"] for row in pool if not row["pid"]]
         if nameless:
-            raise errors.DatasetError(f"no patient (column pid) of {_some(nameless)}",
-                                      code="pid", found=_some(nameless))
+            raise errors.DatasetError(
+                f"no patient (column pid) of {_some(nameless)}", code="pid", found=_some(nameless)
+            )
         subsets = published(manifest.Table(table.columns, kept))
         sides = _sides_of_patients(kept, subsets)
         _deal(collections.Counter(row["pid"] for row in pool), sides, test_ratio, val_ratio, seed)
@@ -213,8 +240,10 @@ def _sides_of_patients(rows, subsets):
 
 def _deal(sizes, sides, test_ratio, val_ratio, seed):
     """Give every patient of a pool, {pid: samples}, a side; those that have one keep it."""
-    free = sorted((pid for pid in sizes if pid not in sides),
-                  key=lambda pid: hashlib.sha256(f"{seed}:{pid}".encode()).digest())
+    free = sorted(
+        (pid for pid in sizes if pid not in sides),
+        key=lambda pid: hashlib.sha256(f"{seed}:{pid}".encode()).digest(),
+    )
     left = sizes.total()
     for side, ratio in (("test", test_ratio), ("val", val_ratio)):
         n_fixed = sum(size for pid, size in sizes.items() if sides.get(pid) == side)
@@ -231,8 +260,10 @@ def _take(sizes, target):
     sums = [1]
     for size in reversed(sizes):
         sums.insert(0, sums[0] | sums[0] << size)
-    nearest = min((total for total in range(sum(sizes) + 1) if sums[0] >> total & 1),
-                  key=lambda total: (abs(total - target), total))
+    nearest = min(
+        (total for total in range(sum(sizes) + 1) if sums[0] >> total & 1),
+        key=lambda total: (abs(total - target), total),
+    )
     taken = []
     for index, size in enumerate(sizes):
         if size <= nearest and sums[index + 1] >> (nearest - size) & 1:
@@ -253,14 +284,23 @@ def _check_name(workbook, split_name, columns):
     same = [name for name in workbook.names if name.casefold() == split_name.casefold()]
     # A sheet that differs in case only is refused when the sheet is replaced.
     if split_name.casefold() == manifest.MAIN_SHEET.casefold() or (
-            split_name in same and not _is_split(workbook, split_name)):
-        raise errors.DatasetError(f"{workbook.path}: the worksheet {same[0]!r} is not a split and "
-                                  "is not replaced; choose another --split_name",
-                                  file=workbook.path, code="name", found=split_name)
+        split_name in same and not _is_split(workbook, split_name)
+    ):
+        raise errors.DatasetError(
+            f"{workbook.path}: the worksheet {same[0]!r} is not a split and "
+            "is not replaced; choose another --split_name",
+            file=workbook.path,
+            code="name",
+            found=split_name,
+        )
     if split_name in columns:
-        raise errors.DatasetError(f"{workbook.path}: the worksheet {manifest.MAIN_SHEET} has a "
-                                  f"column {split_name!r} already; choose another --split_name",
-                                  file=workbook.path, code="name", found=split_name)
+        raise errors.DatasetError(
+            f"{workbook.path}: the worksheet {manifest.MAIN_SHEET} has a "
+            f"column {split_name!r} already; choose another --split_name",
+            file=workbook.path,
+            code="name",
+            found=split_name,
+        )
 
 
 def _is_split(workbook, name):
@@ -269,11 +309,15 @@ def _is_split(workbook, name):
 
 def _check_ids(table, where):
     ids = collections.Counter(manifest.cell_text(row["ID"]) for row in table.rows)
-    doubled = [identifier or "(empty)" for identifier, count in ids.items()
-               if count > 1 or not identifier]
+    doubled = [
+        identifier or "(empty)" for identifier, count in ids.items() if count > 1 or not identifier
+    ]
     if doubled:
-        raise errors.DatasetError(f"{where}: IDs that are empty or stand in several rows: "
-                                  f"{_some(doubled)}", code="ids", found=_some(doubled))
+        raise errors.DatasetError(
+            f"{where}: IDs that are empty or stand in several rows: {_some(doubled)}",
+            code="ids",
+            found=_some(doubled),
+        )
 
 
 def _some(texts):
@@ -282,9 +326,13 @@ def _some(texts):
 
 
 def _as_text(table):
-    return manifest.Table(table.columns, [
-        {column: manifest.cell_text(value) for column, value in row.items()}
-        for row in table.rows])
+    return manifest.Table(
+        table.columns,
+        [
+            {column: manifest.cell_text(value) for column, value in row.items()}
+            for row in table.rows
+        ],
+    )
 
 
 def out_of_date(workbook, table: manifest.Table) -> list[str]:
@@ -311,8 +359,11 @@ def out_of_date(workbook, table: manifest.Table) -> list[str]:
     """
     if not isinstance(workbook, manifest.Workbook):
         workbook = manifest.Workbook(workbook)
-    return [name for name in workbook.names
-            if _is_split(workbook, name) and not _repeats(workbook.table(name), table)]
+    return [
+        name
+        for name in workbook.names
+        if _is_split(workbook, name) and not _repeats(workbook.table(name), table)
+    ]
 
 
 def _repeats(split, table):
@@ -320,8 +371,9 @@ def _repeats(split, table):
     *copied, own = split.columns
     if copied != table.columns:
         return False
-    rows = [{column: manifest.cell_text(row.get(column)) for column in copied}
-            for row in table.rows]
+    rows = [
+        {column: manifest.cell_text(row.get(column)) for column in copied} for row in table.rows
+    ]
     ids = {row["ID"] for row in split.rows}
     groups = {_group(row) for row in split.rows}
     is_of_all = any(row[own] != row.get("subset") for row in split.rows)
@@ -331,8 +383,11 @@ def _repeats(split, table):
 
 def _group(row):
     """What decides whether a sample is selected; the same for all where nothing is."""
-    return tuple(row[column] for column in SELECTION_COLUMNS
-                 if all(name in row for name in SELECTION_COLUMNS))
+    return tuple(
+        row[column]
+        for column in SELECTION_COLUMNS
+        if all(name in row for name in SELECTION_COLUMNS)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -387,13 +442,16 @@ def extract(manifest_path, split_name: str, groups, output_dir) -> Extraction:
     paths = {name: Path(output_dir, f"{name}.xlsx") for name in tables}
     for path in paths.values():
         if path.resolve() == workbook.path.resolve():
-            raise errors.DatasetError(f"{path}: would replace the manifest that is read",
-                                      file=path, code="name")
-    is_out_of_date = (manifest.MAIN_SHEET in workbook.names
-                      and not _repeats(_as_text(split), workbook.table()))
+            raise errors.DatasetError(
+                f"{path}: would replace the manifest that is read", file=path, code="name"
+            )
+    is_out_of_date = manifest.MAIN_SHEET in workbook.names and not _repeats(
+        _as_text(split), workbook.table()
+    )
     manifest.write_together({paths[name]: {name: table} for name, table in tables.items()})
-    return Extraction({paths[name]: len(table.rows) for name, table in tables.items()},
-                      is_out_of_date)
+    return Extraction(
+        {paths[name]: len(table.rows) for name, table in tables.items()}, is_out_of_date
+    )
 
 
 def _index_tables(split, split_name, groups):
@@ -405,13 +463,19 @@ def _index_tables(split, split_name, groups):
         if unknown:
             raise errors.DatasetError(
                 f"worksheet {split_name} has no samples in {', '.join(unknown)}; its subsets: "
-                f"{', '.join(known)}", code="subset", expected=", ".join(known),
-                found=", ".join(unknown))
+                f"{', '.join(known)}",
+                code="subset",
+                expected=", ".join(known),
+                found=", ".join(unknown),
+            )
         name = "_".join([split_name, *group])
         manifest.check_sheet_name(name)
         if len(set(group)) < len(group) or name.casefold() in map(str.casefold, tables):
-            raise errors.DatasetError(f"{name} would hold a subset twice, or be written twice",
-                                      code="subset", found=name)
-        tables[name] = manifest.Table(split.columns, [
-            row for row in split.rows if manifest.cell_text(row[split_name]) in group])
+            raise errors.DatasetError(
+                f"{name} would hold a subset twice, or be written twice", code="subset", found=name
+            )
+        tables[name] = manifest.Table(
+            split.columns,
+            [row for row in split.rows if manifest.cell_text(row[split_name]) in group],
+        )
     return tables

@@ -1,4 +1,5 @@
 """What all scripts share on the command line: options, exit status, the closing report."""
+
 import contextlib
 import dataclasses
 import functools
@@ -38,8 +39,11 @@ class _ExistingPath(click.ParamType):
             return path
         if os.path.exists(path):
             self.fail(f"{path} is not a {self.name}.", param, ctx)
-        self.fail(f"no such {self.name}: {path} (nearest that exists: "
-                  f"{files.nearest_existing(path)})", param, ctx)
+        self.fail(
+            f"no such {self.name}: {path} (nearest that exists: {files.nearest_existing(path)})",
+            param,
+            ctx,
+        )
 
 
 class _OutputFile(click.ParamType):
@@ -117,8 +121,9 @@ class _Command(click.Command):
     """A click command that knows `GroupOption`."""
 
     def parse_args(self, ctx, args):
-        names = {name for param in self.params if isinstance(param, GroupOption)
-                 for name in param.opts}
+        names = {
+            name for param in self.params if isinstance(param, GroupOption) for name in param.opts
+        }
         return super().parse_args(ctx, list(_join_groups(list(args), names)))
 
 
@@ -154,51 +159,105 @@ def _available_cores():
 
 def _run_options():
     return [
-        click.Option(["--workers"], type=click.IntRange(min=1), default=_available_cores,
-                     show_default="all cores", metavar="N",
-                     help="Number of processes; the results do not depend on it."),
-        click.Option(["--overwrite"], is_flag=True, show_default="off",
-                     help="Do everything again, also what is finished or was changed by hand."),
-        click.Option(["--quiet"], is_flag=True, show_default="off",
-                     help="No progress bar and no summary; failures are still named."),
-        click.Option(["--failures_file"], type=OUTPUT_FILE, metavar="PATH", show_default="none",
-                     help="Write the failures here, too, as JSON lines."),
-        click.Option(["--scheduler"], metavar="ADDRESS", show_default="none",
-                     help="Work on the Dask cluster of this scheduler instead of --workers "
-                          "processes here; needs requirements-cluster.txt."),
+        click.Option(
+            ["--workers"],
+            type=click.IntRange(min=1),
+            default=_available_cores,
+            show_default="all cores",
+            metavar="N",
+            help="Number of processes; the results do not depend on it.",
+        ),
+        click.Option(
+            ["--overwrite"],
+            is_flag=True,
+            show_default="off",
+            help="Do everything again, also what is finished or was changed by hand.",
+        ),
+        click.Option(
+            ["--quiet"],
+            is_flag=True,
+            show_default="off",
+            help="No progress bar and no summary; failures are still named.",
+        ),
+        click.Option(
+            ["--failures_file"],
+            type=OUTPUT_FILE,
+            metavar="PATH",
+            show_default="none",
+            help="Write the failures here, too, as JSON lines.",
+        ),
+        click.Option(
+            ["--scheduler"],
+            metavar="ADDRESS",
+            show_default="none",
+            help="Work on the Dask cluster of this scheduler instead of --workers "
+            "processes here; needs requirements-cluster.txt.",
+        ),
     ]
 
 
-root_dir_option = click.option("--root_dir", required=True, type=DIRECTORY, metavar="DIR",
-                               help="Folder with the data.")
+root_dir_option = click.option(
+    "--root_dir", required=True, type=DIRECTORY, metavar="DIR", help="Folder with the data."
+)
 
 output_manifest_option = click.option(
-    "--output_manifest_file", required=True, type=OUTPUT_WORKBOOK, metavar="XLSX",
-    help="Workbook to write; its folder is made.")
+    "--output_manifest_file",
+    required=True,
+    type=OUTPUT_WORKBOOK,
+    metavar="XLSX",
+    help="Workbook to write; its folder is made.",
+)
 check_content_option = click.option(
-    "--check_content", is_flag=True, show_default="off",
-    help="Decode every file to its end, not only its header.")
+    "--check_content",
+    is_flag=True,
+    show_default="off",
+    help="Decode every file to its end, not only its header.",
+)
 label_map_option = click.option(
-    "--label_explanation", required=True, type=FILE, metavar="YAML",
-    help="label_map.yaml: which label has which name.")
+    "--label_explanation",
+    required=True,
+    type=FILE,
+    metavar="YAML",
+    help="label_map.yaml: which label has which name.",
+)
 tolerance_option = click.option(
-    "--tolerance_mm", type=NOT_NEGATIVE, default=1e-3, metavar="MM",
-    help="Affine, spacing and origin of a sample's files may differ by this, mm.")
+    "--tolerance_mm",
+    type=NOT_NEGATIVE,
+    default=1e-3,
+    metavar="MM",
+    help="Affine, spacing and origin of a sample's files may differ by this, mm.",
+)
 manifest_file_option = click.option(
-    "--manifest_file", required=True, type=FILE, metavar="XLSX",
-    help="Dataset manifest, one row per sample.")
+    "--manifest_file",
+    required=True,
+    type=FILE,
+    metavar="XLSX",
+    help="Dataset manifest, one row per sample.",
+)
+
 
 def new_split_option(**more):
     """Make the option that names a split to add: required, or with a default."""
-    return click.option("--split_name", metavar="NAME", **more,
-                        help="Name of the worksheet and of its last column.")
+    return click.option(
+        "--split_name", metavar="NAME", **more, help="Name of the worksheet and of its last column."
+    )
 
 
 _PAIR_OPTIONS = (
-    click.option("--output_dir", required=True, type=OUTPUT_DIR, metavar="DIR",
-                 help="Folder of the grouped tree to put the samples in; made where missing."),
-    click.option("--archive_manifest", required=True, type=FILE, metavar="XLSX",
-                 help="Workbook of routine 01; it says which files, subsets and metadata."),
+    click.option(
+        "--output_dir",
+        required=True,
+        type=OUTPUT_DIR,
+        metavar="DIR",
+        help="Folder of the grouped tree to put the samples in; made where missing.",
+    ),
+    click.option(
+        "--archive_manifest",
+        required=True,
+        type=FILE,
+        metavar="XLSX",
+        help="Workbook of routine 01; it says which files, subsets and metadata.",
+    ),
 )
 
 
@@ -208,12 +267,23 @@ def pair_options(function):
 
 
 _INDEX_OPTIONS = (
-    click.option("--split_name", required=True, metavar="NAME",
-                 help="Name of the split's worksheet in it."),
-    click.option("--output_index_manifest_dir", required=True, type=OUTPUT_DIR, metavar="DIR",
-                 help="Folder of the index manifests; made if it is missing."),
-    click.option("--subsets", required=True, cls=GroupOption, metavar="SUBSET...",
-                 help="Subsets of one index manifest; repeat the option for more."),
+    click.option(
+        "--split_name", required=True, metavar="NAME", help="Name of the split's worksheet in it."
+    ),
+    click.option(
+        "--output_index_manifest_dir",
+        required=True,
+        type=OUTPUT_DIR,
+        metavar="DIR",
+        help="Folder of the index manifests; made if it is missing.",
+    ),
+    click.option(
+        "--subsets",
+        required=True,
+        cls=GroupOption,
+        metavar="SUBSET...",
+        help="Subsets of one index manifest; repeat the option for more.",
+    ),
 )
 
 
@@ -224,10 +294,16 @@ def index_options(function):
 
 _EXPORT_OPTIONS = (
     manifest_file_option,
-    click.option("--split_name", required=True, metavar="NAME",
-                 help="Worksheet of the split in it."),
-    click.option("--root_dir", type=DIRECTORY, metavar="DIR", show_default="found",
-                 help="Folder that the paths in the manifest are relative to."),
+    click.option(
+        "--split_name", required=True, metavar="NAME", help="Worksheet of the split in it."
+    ),
+    click.option(
+        "--root_dir",
+        type=DIRECTORY,
+        metavar="DIR",
+        show_default="found",
+        help="Folder that the paths in the manifest are relative to.",
+    ),
 )
 
 
@@ -253,13 +329,22 @@ def made_up_options(shape, shortest: int, longest: int):
         Least and most voxels along an axis.
     """
     options = (
-        click.option("--root_dir", required=True, type=OUTPUT_DIR, metavar="DIR",
-                     help="Folder to write to."),
-        click.option("--shape", type=(click.IntRange(shortest, longest),) * 3, metavar="X Y Z",
-                     default=shape,
-                     help="Voxels of every scan; the field of view stays the same."),
-        click.option("--seed", type=click.IntRange(min=0), default=0,
-                     help="Another number makes other people."),
+        click.option(
+            "--root_dir", required=True, type=OUTPUT_DIR, metavar="DIR", help="Folder to write to."
+        ),
+        click.option(
+            "--shape",
+            type=(click.IntRange(shortest, longest),) * 3,
+            metavar="X Y Z",
+            default=shape,
+            help="Voxels of every scan; the field of view stays the same.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            help="Another number makes other people.",
+        ),
     )
     return functools.partial(_with_options, options=options)
 
@@ -280,6 +365,7 @@ def routine(doc: str, images: bool = True):
     A `DatasetError` that leaves the function becomes one line and exit status 2; Ctrl-C ends with
     130 and SIGTERM with 143, both without traceback and without half-written files.
     """
+
     def decorate(function):
         wanted = inspect.signature(function).parameters
 
@@ -288,17 +374,26 @@ def routine(doc: str, images: bool = True):
             names = [field.name for field in dataclasses.fields(RunOptions)] if images else []
             options = RunOptions(**{name: given[name] for name in names})
             if options.scheduler:  # its workers have other working directories
-                given = {name: value.absolute() if isinstance(value, Path) else value
-                         for name, value in given.items()}
+                given = {
+                    name: value.absolute() if isinstance(value, Path) else value
+                    for name, value in given.items()
+                }
             click.get_current_context().obj = options
             with _printed_warnings(), _recorded(function, given), _stopped_in_one_line():
                 _check_failures_file(options.failures_file, given)
-                return function(**{name: given[name] for name in given
-                                   if name in wanted or name not in names})
+                return function(
+                    **{name: given[name] for name in given if name in wanted or name not in names}
+                )
 
-        command = click.command(cls=_Command, help=doc, context_settings={
-            "help_option_names": ["-h", "--help"], "show_default": True,
-            "max_content_width": 100})(wrapped)
+        command = click.command(
+            cls=_Command,
+            help=doc,
+            context_settings={
+                "help_option_names": ["-h", "--help"],
+                "show_default": True,
+                "max_content_width": 100,
+            },
+        )(wrapped)
         command.params += _run_options() if images else []
         return command
 
@@ -342,6 +437,7 @@ def _stopped_in_one_line():
 @contextlib.contextmanager
 def _printed_warnings():
     """Print a DataWarning as one line; those of the samples are collected by the runner."""
+
     def show(message, category, filename, lineno, file=None, line=None):
         click.echo(f"WARNING: {_one_line(message)}", err=True)
 
@@ -376,13 +472,22 @@ def for_each_sample(function, samples, *args, size=None, memory=None) -> runner.
     samples = list(samples)
     function = _Bound(function, args)
     options = _options()
-    run = functools.partial(runner.run, function, samples, workers=options.workers, size=size,
-                            memory=memory, scheduler=options.scheduler)
+    run = functools.partial(
+        runner.run,
+        function,
+        samples,
+        workers=options.workers,
+        size=size,
+        memory=memory,
+        scheduler=options.scheduler,
+    )
     if options.quiet or not sys.stderr.isatty():
         return run()
     import tqdm
+
     tqdm.tqdm.monitor_interval = 0  # its thread must not live while workers are forked
     with tqdm.tqdm(total=len(samples), unit="sample", dynamic_ncols=True) as bar:
+
         def step(n_failed):
             bar.update()
             if n_failed:
@@ -410,8 +515,9 @@ def spare_core() -> bool:
 
 def _one_line(message):
     """The text of a message; control characters, as a table's cell may hold them, are escaped."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"),
-                        str(message))
+    return _CONTROL.sub(
+        lambda found: found[0].encode("unicode_escape").decode("ascii"), str(message)
+    )
 
 
 def warn(name: str, message: str) -> None:
@@ -448,8 +554,10 @@ def finish(outcome: runner.Outcome, *lines: str, noun: str = "sample") -> None:
     if not options.quiet:
         for line in lines:
             click.echo(line)
-        click.echo(f"{noun}s: {outcome.done} done, {outcome.skipped} skipped as finished, "
-                   f"{outcome.failed} failed")
+        click.echo(
+            f"{noun}s: {outcome.done} done, {outcome.skipped} skipped as finished, "
+            f"{outcome.failed} failed"
+        )
     sys.exit(1 if outcome.failures else 0)
 
 
@@ -458,10 +566,16 @@ def _check_failures_file(path, given):
     if path is None:
         return
     for name, value in given.items():
-        if name != "failures_file" and isinstance(value, Path) \
-                and os.path.realpath(value) == os.path.realpath(path):
-            raise errors.DatasetError(f"--failures_file {path} would replace --{name}; expected a "
-                                      "file of its own", file=path, code="name")
+        if (
+            name != "failures_file"
+            and isinstance(value, Path)
+            and os.path.realpath(value) == os.path.realpath(path)
+        ):
+            raise errors.DatasetError(
+                f"--failures_file {path} would replace --{name}; expected a file of its own",
+                file=path,
+                code="name",
+            )
     files.make_dir(path.parent)
     with files.Pending(path):
         pass
@@ -471,6 +585,12 @@ def _write_failures(path, failures):
     files.make_dir(path.parent)
     with files.whole(path) as handle:
         for name, error in failures:
-            entry = {"sample": name, "file": error.file, "code": error.code,
-                     "expected": error.expected, "found": error.found, "reason": str(error)}
+            entry = {
+                "sample": name,
+                "file": error.file,
+                "code": error.code,
+                "expected": error.expected,
+                "found": error.found,
+                "reason": str(error),
+            }
             handle.write((json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8", "replace"))

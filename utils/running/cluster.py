@@ -5,6 +5,7 @@ brings a small function along, which finds our modules below the same path as he
 `runner` are kept by giving a worker one sample at a time, largest first: nothing waits behind a
 large sample, and when a worker dies only the sample it worked on is suspected of having killed it.
 """
+
 import collections
 import contextlib
 import functools
@@ -81,8 +82,11 @@ def _connect(address):
     try:
         import distributed
     except ImportError as error:
-        raise errors.DatasetError(f"--scheduler needs the package distributed; install it: pip "
-                                  f"install -r {_REQUIREMENTS}", code="cluster") from error
+        raise errors.DatasetError(
+            f"--scheduler needs the package distributed; install it: pip "
+            f"install -r {_REQUIREMENTS}",
+            code="cluster",
+        ) from error
     _silence()
     try:
         with warnings.catch_warnings():
@@ -90,14 +94,16 @@ def _connect(address):
             client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
     # What a wrong address, another protocol and a refused certificate raise.
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise errors.DatasetError(f"no Dask scheduler at {address}: {_one_line(error)}",
-                                  code="cluster", expected=address) from error
+        raise errors.DatasetError(
+            f"no Dask scheduler at {address}: {_one_line(error)}", code="cluster", expected=address
+        ) from error
     return client
 
 
 def _silence():
     """Leave it to us to tell what is wrong, in one line."""
     import logging
+
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -139,8 +145,9 @@ class _Team:
         """Give this worker nothing any more, and tell why."""
         if worker not in self._refused:
             self._refused[worker] = reason
-            warnings.warn(f"worker {worker} is not used: {reason}", errors.DataWarning,
-                          stacklevel=2)
+            warnings.warn(
+                f"worker {worker} is not used: {reason}", errors.DataWarning, stacklevel=2
+            )
 
     def _check_versions(self):
         # Workers join and leave at any time, and a batch system may start them on an older node.
@@ -149,26 +156,37 @@ class _Team:
         self._known |= self._present
         versions = self._client.get_versions()
         ours = _versions(versions["client"])
-        for name, theirs in [("the scheduler", versions["scheduler"]),
-                             *versions["workers"].items()]:
+        for name, theirs in [
+            ("the scheduler", versions["scheduler"]),
+            *versions["workers"].items(),
+        ]:
             found = _versions(theirs)
             if found == ours:
                 continue
             reason = f"it runs {found}, here is {ours}; use the same environment"
             if name == "the scheduler":
-                raise errors.DatasetError(f"the Dask scheduler at {self._address} is too different:"
-                                          f" {reason}", code="cluster", expected=ours, found=found)
+                raise errors.DatasetError(
+                    f"the Dask scheduler at {self._address} is too different: {reason}",
+                    code="cluster",
+                    expected=ours,
+                    found=found,
+                )
             self.refuse(name, reason)
 
     def _complain(self):
         if self._present:
             raise errors.DatasetError(
                 f"the Dask cluster at {self._address} has no usable worker: "
-                f"{next(iter(self._refused.values()))}", code="cluster")
+                f"{next(iter(self._refused.values()))}",
+                code="cluster",
+            )
         if not self._told_of_none and time.monotonic() - self._started > _PATIENCE_S:
             self._told_of_none = True
-            warnings.warn(f"the Dask cluster at {self._address} has no worker; waiting for one",
-                          errors.DataWarning, stacklevel=2)
+            warnings.warn(
+                f"the Dask cluster at {self._address} has no worker; waiting for one",
+                errors.DataWarning,
+                stacklevel=2,
+            )
 
 
 def _versions(report):
@@ -191,8 +209,15 @@ class _Task:
         """Send one sample to a worker; gives the future."""
         payload = _pickled((self._codec, self._function, sample))
         return client.submit(
-            self._work, str(ROOT), _top_level_names(), self._code, payload,
-            key=f"{self._key}-{index}-{uuid.uuid4().hex[:8]}", workers=[worker], pure=False)
+            self._work,
+            str(ROOT),
+            _top_level_names(),
+            self._code,
+            payload,
+            key=f"{self._key}-{index}-{uuid.uuid4().hex[:8]}",
+            workers=[worker],
+            pure=False,
+        )
 
 
 class _Run:
@@ -267,7 +292,9 @@ def _hand_out(client, task, samples, order, team):
     except (OSError, distributed.CancelledError) as error:
         lost = errors.DatasetError(
             f"the connection to the Dask scheduler was lost ({_one_line(error)}); what its workers "
-            "are at they may still finish, the same command does the rest", code="cluster")
+            "are at they may still finish, the same command does the rest",
+            code="cluster",
+        )
         for index in sorted({*state.waiting, *(index for index, _ in state.running.values())}):
             yield index, runner.Reply(error=lost)
     finally:
@@ -299,6 +326,7 @@ def _result(future):
 
 def _worker_function():
     """Make the function that a worker calls; it must not mention anything of this module."""
+
     # A function inside a function is pickled by value: the worker need not find its module.
     def work(root, names, code, payload):
         import importlib
@@ -307,6 +335,7 @@ def _worker_function():
         import threading
 
         import distributed
+
         # One sample at a time, whatever the number of threads: warnings are caught per process.
         # The lock is the worker's own, as two runs may meet there.
         lock = vars(distributed.get_worker()).setdefault("_sample_lock", threading.Lock())
@@ -348,8 +377,10 @@ def answer(payload: bytes):
     try:
         codec, function, sample = pickle.loads(payload)
         if codec != codec_crc():
-            return ("it compresses to other bytes (another version of isal, or none?); use the "
-                    "same environment")
+            return (
+                "it compresses to other bytes (another version of isal, or none?); use the "
+                "same environment"
+            )
         return pickle.dumps(runner.call(function, sample))
     except ImportError as error:
         return f"{error}; install requirements.txt there"

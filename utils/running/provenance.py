@@ -1,4 +1,5 @@
 """One line for every run of a routine, beside the data: what ran, how, what came of it."""
+
 import dataclasses
 import datetime
 import json
@@ -15,8 +16,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER, FILE_NAME = "descriptor", "provenance.jsonl"
 DATA_FOLDERS = ("archive", "grouped")
 # Distributions whose version may change what is written.
-LIBRARIES = ("click", "connected-components-3d", "isal", "matplotlib", "nibabel", "numpy",
-             "openpyxl", "PyYAML", "scipy")
+LIBRARIES = (
+    "click",
+    "connected-components-3d",
+    "isal",
+    "matplotlib",
+    "nibabel",
+    "numpy",
+    "openpyxl",
+    "PyYAML",
+    "scipy",
+)
 UNKNOWN = "unknown"
 _INSTALLED = ".dist-info"
 _GIT_SECONDS = 5
@@ -67,8 +77,11 @@ def folder(parameters: dict) -> Path | None:
         ``descriptor`` beside the ``archive`` or ``grouped`` that a path is, is in or holds; else
         beside the output. None without any path.
     """
-    paths = {name: Path(os.path.abspath(value)) for name, value in parameters.items()
-             if isinstance(value, Path) and name != "failures_file"}
+    paths = {
+        name: Path(os.path.abspath(value))
+        for name, value in parameters.items()
+        if isinstance(value, Path) and name != "failures_file"
+    }
     ordered = sorted(paths, key=lambda name: (name != "root_dir", name.startswith("output"), name))
     for name in ordered:
         root = _data_root(paths[name])
@@ -105,19 +118,25 @@ def line(run: Run, root: Path, exit_status: int) -> str:
     Of patients the IDs alone are told: no metadata, no messages, no sex in a folder's name.
     """
     content = {
-        "routine": _routine(run.script), "version": version(), "started": run.started,
-        "ended": _now(), "exit_status": exit_status,
+        "routine": _routine(run.script),
+        "version": version(),
+        "started": run.started,
+        "ended": _now(),
+        "exit_status": exit_status,
         "parameters": {name: _plain(value, root) for name, value in run.parameters.items()},
         "counts": run.counts,
         "failures": [{"sample": name, "code": code} for name, code in run.failures],
-        "python": platform.python_version(), "libraries": library_versions()}
+        "python": platform.python_version(),
+        "libraries": library_versions(),
+    }
     return _SEX_IN_NAME.sub(r"\1", json.dumps(content))
 
 
 def _routine(script):
     script = Path(os.path.abspath(script))
-    return script.relative_to(REPOSITORY).as_posix() if REPOSITORY in script.parents \
-        else script.name
+    return (
+        script.relative_to(REPOSITORY).as_posix() if REPOSITORY in script.parents else script.name
+    )
 
 
 def _plain(value, root):
@@ -139,15 +158,32 @@ def version() -> str:
         ``unknown`` without a repository or without git.
     """
     import subprocess
+
     if not (REPOSITORY / ".git").exists():  # git would take a repository further up
         return UNKNOWN
     # Data and code on a shared disk often belong to somebody else, which git refuses by itself.
-    command = ["git", "-C", str(REPOSITORY), "-c", f"safe.directory={REPOSITORY}", "describe",
-               "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(REPOSITORY),
+        "-c",
+        f"safe.directory={REPOSITORY}",
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS,
-                              stdin=subprocess.DEVNULL, check=False,
-                              env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"})
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
     except (OSError, subprocess.TimeoutExpired):
         return UNKNOWN
     return done.stdout.strip() or UNKNOWN
@@ -187,8 +223,11 @@ def add(run: Run, exit_status: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         _append(path, (line(run, directory.parent, exit_status) + "\n").encode("ascii"))
     except OSError as error:
-        warnings.warn(f"{path}: this run is not recorded: {error.strerror or error}",
-                      errors.DataWarning, stacklevel=2)
+        warnings.warn(
+            f"{path}: this run is not recorded: {error.strerror or error}",
+            errors.DataWarning,
+            stacklevel=2,
+        )
 
 
 def _append(path, text):

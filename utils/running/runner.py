@@ -2,6 +2,7 @@
 
 Failures are collected.
 """
+
 import contextlib
 import dataclasses
 import functools
@@ -71,8 +72,9 @@ class Reply:
     messages: tuple = ()
 
 
-def run(function, samples, *, workers=1, size=None, memory=None, step=None,
-        scheduler=None) -> Outcome:
+def run(
+    function, samples, *, workers=1, size=None, memory=None, step=None, scheduler=None
+) -> Outcome:
     """Call a function for every sample and collect what it returns and what it complains of.
 
     Parameters
@@ -112,6 +114,7 @@ def run(function, samples, *, workers=1, size=None, memory=None, step=None,
     workers = min(workers, len(samples))
     if scheduler is not None:
         from utils.running import cluster
+
         replies = cluster.replies(function, samples, order, scheduler)
     elif workers > 1:
         replies = _in_processes(function, samples, order, workers, memory)
@@ -155,9 +158,11 @@ def call(function, sample) -> Reply:
         except MemoryError:
             reply.error = errors.DatasetError(
                 f"not enough memory for this sample ({_available_memory() / 2**30:.1f} GiB free)",
-                code="memory")
-    reply.messages = tuple(str(entry.message) for entry in caught
-                           if issubclass(entry.category, errors.DataWarning))
+                code="memory",
+            )
+    reply.messages = tuple(
+        str(entry.message) for entry in caught if issubclass(entry.category, errors.DataWarning)
+    )
     return reply
 
 
@@ -166,8 +171,9 @@ class _Worker:
 
     def __init__(self, context, function):
         self.pipe, child_pipe = context.Pipe()
-        self.process = context.Process(target=_work, args=(function, child_pipe, self.pipe),
-                                       daemon=True)
+        self.process = context.Process(
+            target=_work, args=(function, child_pipe, self.pipe), daemon=True
+        )
         self.process.start()
         child_pipe.close()  # else a dead worker's pipe would stay open here
         self.index = None
@@ -227,8 +233,11 @@ def _death(exitcode):
 
 def death(reason: str) -> errors.DatasetError:
     """Make the error of a sample whose worker process is gone."""
-    return errors.DatasetError(f"the worker process {reason}; nothing of this sample is half "
-                               "written, the same command tries it again", code="worker")
+    return errors.DatasetError(
+        f"the worker process {reason}; nothing of this sample is half "
+        "written, the same command tries it again",
+        code="worker",
+    )
 
 
 def _work(function, pipe, parent_pipe):
@@ -253,6 +262,7 @@ def _leave(signal_number, frame):
 def _die_with_parent():
     import multiprocessing
     from multiprocessing import connection
+
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 
@@ -261,6 +271,7 @@ def _in_processes(function, samples, order, workers, memory):
     """Yield (index, reply) as the workers answer."""
     import multiprocessing
     from multiprocessing import connection
+
     # Forked workers start in milliseconds and need not import the script again. This process has
     # no threads of its own while it forks; elsewhere than on Linux forking is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -312,15 +323,19 @@ def _available_memory():
     free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free.append(next(int(line.split()[1]) * 1024 for line in lines
-                         if line.startswith("MemAvailable:")))
+        free.append(
+            next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        )
     for folder, names in _control_groups():
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
             limit, used = (int((folder / name).read_text(encoding="ascii")) for name in names)
             stat = (folder / "memory.stat").read_text(encoding="ascii")
             # Files that were read count as used, but the system drops them when memory is wanted.
-            cached = sum(int(line.split()[1]) for line in stat.splitlines()
-                         if line.startswith(("active_file ", "inactive_file ")))
+            cached = sum(
+                int(line.split()[1])
+                for line in stat.splitlines()
+                if line.startswith(("active_file ", "inactive_file "))
+            )
             free.append(limit - used + cached)
     return min(free)
 
@@ -341,5 +356,6 @@ def _control_groups():
         root = _CONTROL_GROUP / "memory" if controllers else _CONTROL_GROUP  # version 1 or 2
         names = _GROUP_FILES_V1 if controllers else _GROUP_FILES
         folder = root / path.strip("/")
-        yield from ((place, names) for place in (folder, *folder.parents)
-                    if place.is_relative_to(root))
+        yield from (
+            (place, names) for place in (folder, *folder.parents) if place.is_relative_to(root)
+        )

@@ -3,6 +3,7 @@
 The scans are drawn from one table of ellipsoids and tubes in the patient's frame (RAS+, mm) and
 then sampled on the voxel grid of each scan, so that left and right hold in every orientation.
 """
+
 import dataclasses
 from collections.abc import Iterator
 
@@ -11,11 +12,13 @@ import numpy as np
 from utils.sample_data import grids, noise, scan_files
 
 # Tissue codes: 1 to 15 are AMOS22's labels, the others tell apart what has no label.
+# fmt: off
 (_SPLEEN, _RIGHT_KIDNEY, _LEFT_KIDNEY, _GALL_BLADDER, _ESOPHAGUS, _LIVER, _STOMACH, _AORTA,
  _POSTCAVA, _PANCREAS, _RIGHT_ADRENAL, _LEFT_ADRENAL, _DUODENUM, _BLADDER,
  _SEX_ORGAN) = range(1, 16)
 (_AIR, _FAT, _MUSCLE, _BONE, _MARROW, _DISC, _LUNG, _HEART, _BOWEL, _GAS,
  _STOMACH_GAS) = range(16, 27)
+# fmt: on
 N_LABELS = 16
 _N_CODES = 27
 _LABEL_OF = np.zeros(256, np.uint8)
@@ -70,6 +73,7 @@ def _both_sides(*points, **more):
 
 
 _WALL = {"inside": False, "wobble": 0.03}
+# fmt: off
 _ANATOMY = (
     # Back muscles, spine, pelvis.
     *_both_sides((30, -80, -160, 19), (32, -78, 230, 17), code=_MUSCLE, **_WALL),
@@ -130,18 +134,23 @@ _ANATOMY = (
     _ball(_SEX_ORGAN, (0, 10, -224), (23, 17, 20), sex="M"),
     _ball(_SEX_ORGAN, (0, -6, -170), (27, 21, 25), tilt=(-35, 0, 0), sex="F"),
 )
+# fmt: on
 
 # Mean intensity per code: the organs' CT (HU) and MRI means of the published statistics; then
 # air, fat, muscle, bone, marrow, disc, lung, heart, bowel, gas, gas in the stomach.
+# fmt: off
 _MEAN = {
     "CT": (0, 45, 34, 34, 12, 34, 52, 22, 40, 46, 30, 26, 32, 26, 8, 42,
            -1000, -105, 52, 420, 170, 75, -830, 45, 28, -850, -600),
     "MRI": (0, 155, 166, 162, 265, 190, 171, 150, 131, 217, 245, 153, 190, 189, 300, 210,
             4, 330, 95, 35, 190, 120, 12, 110, 175, 12, 35)}
+# fmt: on
 # What contrast agent adds in the portal venous phase (HU), as far as it does.
+# fmt: off
 _ENHANCEMENT_HU = {_SPLEEN: 75, _RIGHT_KIDNEY: 120, _LEFT_KIDNEY: 120, _LIVER: 55, _AORTA: 105,
                    _POSTCAVA: 85, _PANCREAS: 50, _HEART: 90, _SEX_ORGAN: 35, _STOMACH: 15,
                    _DUODENUM: 25, _RIGHT_ADRENAL: 35, _LEFT_ADRENAL: 35, _ESOPHAGUS: 20}
+# fmt: on
 
 
 def scan(sample: scan_files.Look, shape, seed: int = 0, spacing=None) -> scan_files.Scan:
@@ -172,8 +181,12 @@ def scan(sample: scan_files.Look, shape, seed: int = 0, spacing=None) -> scan_fi
     patient_affine = affine.copy()
     patient_affine[:3, 3] -= offset
     tissues = np.empty(shape, np.uint8, order="F")
-    parts = [piece for part in _ANATOMY if sample.sex in part.sex
-             for piece in _pieces(part, sample, seed, size, patient_affine)]
+    parts = [
+        piece
+        for part in _ANATOMY
+        if sample.sex in part.sex
+        for piece in _pieces(part, sample, seed, size, patient_affine)
+    ]
     waves = grids.Waves(_rng(seed, sample, _SURFACE), patient_affine, 55.0)
     for k in range(shape[2]):
         plane = grids.Plane(patient_affine, k, (0, shape[0]), (0, shape[1]))
@@ -228,7 +241,7 @@ class _Piece:
         square = sum(plane.along(axis, self.start) ** 2 for axis in np.eye(3))
         square += share * (share * np.float32(length) - 2 * along)
         radius = np.float32(self.radii[1] - self.radii[0]) * share + np.float32(self.radii[0])
-        return square / radius ** 2
+        return square / radius**2
 
 
 def _pieces(part, sample, seed, size, affine):
@@ -245,9 +258,18 @@ def _pieces(part, sample, seed, size, affine):
         box = _box(places, np.full(1, half.max()), part.wobble, affine)
         return [_Piece(part, places[0], axes, None, (), box, waves)]
     radii = points[:, 3] * scale
-    return [_Piece(part, places[n], None, places[n + 1], tuple(radii[n:n + 2]),
-                   _box(places[n:n + 2], radii[n:n + 2], part.wobble, affine), waves)
-            for n in range(len(points) - 1)]
+    return [
+        _Piece(
+            part,
+            places[n],
+            None,
+            places[n + 1],
+            tuple(radii[n : n + 2]),
+            _box(places[n : n + 2], radii[n : n + 2], part.wobble, affine),
+            waves,
+        )
+        for n in range(len(points) - 1)
+    ]
 
 
 def _box(places, radii, wobble, affine):
@@ -255,22 +277,23 @@ def _box(places, radii, wobble, affine):
     inverse = np.linalg.inv(affine)
     centres = places @ inverse[:3, :3].T + inverse[:3, 3]
     reach = radii[:, None] * (1 + 2 * wobble) * np.linalg.norm(inverse[:3, :3], axis=1)
-    return np.column_stack([np.floor((centres - reach).min(axis=0)),
-                            np.ceil((centres + reach).max(axis=0)) + 1]).astype(int)
+    return np.column_stack(
+        [np.floor((centres - reach).min(axis=0)), np.ceil((centres + reach).max(axis=0)) + 1]
+    ).astype(int)
 
 
 def _paint_slice(tissues, plane, size, pieces, waves):
     """Fill one (X, Y) slice with tissue codes."""
     cavity = _paint_body(tissues, plane, size, waves)
     for piece in pieces:
-        box = np.clip(piece.box, 0, [[tissues.shape[0]], [tissues.shape[1]], [2 ** 20]])
+        box = np.clip(piece.box, 0, [[tissues.shape[0]], [tissues.shape[1]], [2**20]])
         (i0, i1), (j0, j1), (k0, k1) = box
         if not (k0 <= plane.k < k1 and i0 < i1 and j0 < j1):
             continue
         part, here = piece.part, np.s_[i0:i1, j0:j1]
         window = grids.Plane(plane.affine, plane.k, (i0, i1), (j0, j1))
         surface = 1 + np.float32(part.wobble) * piece.waves.on(window)
-        hit = piece.level(window) < surface ** 2
+        hit = piece.level(window) < surface**2
         if part.inside:
             hit &= cavity[here]
         if part.only:
@@ -286,8 +309,10 @@ def _paint_body(tissues, plane, size, waves):
     x, y, z = (plane.along(axis) for axis in np.eye(3))
     field = waves.on(plane)
     body = _rounded(x / np.float32(half[0]), y / np.float32(half[1])) * (1 + 0.02 * field)
-    inner = (x / np.float32(half[0] * _CAVITY_SHARE[0]),
-             (y - np.float32(_CAVITY_FORWARD_MM)) / np.float32(half[1] * _CAVITY_SHARE[1]))
+    inner = (
+        x / np.float32(half[0] * _CAVITY_SHARE[0]),
+        (y - np.float32(_CAVITY_FORWARD_MM)) / np.float32(half[1] * _CAVITY_SHARE[1]),
+    )
     depth = _rounded(*inner)
     cavity = depth < 1
     tissues[...] = _AIR
@@ -314,6 +339,7 @@ def _keep_largest_regions(tissues):
     """Turn what other organs cut off a label into fat, in place; return the labels there are."""
     import cc3d
     from scipy import ndimage as ndi
+
     labels = []
     boxes = ndi.find_objects(tissues, max_label=_N_CODES)
     for label in range(1, N_LABELS):
@@ -321,8 +347,9 @@ def _keep_largest_regions(tissues):
         if not found:
             continue
         labels.append(label)
-        box = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis))
-                    for axis in zip(*found))
+        box = tuple(
+            slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found)
+        )
         organ = _LABEL_OF[tissues[box]] == label
         regions = cc3d.connected_components(organ, connectivity=26)
         largest = np.argmax(np.bincount(regions.ravel(order="K"))[1:]) + 1
@@ -357,8 +384,10 @@ def volume_slices(made: scan_files.Scan) -> Iterator[np.ndarray]:
     for k in range(shape[2]):
         plane = grids.Plane(made.affine, k, (0, shape[0]), (0, shape[1]))
         image = mean[made.tissues[:, :, k]]
-        image += deviation * _rng(seed, sample, _GRAIN, k).standard_normal(
-            shape[1::-1], dtype=np.float32).T
+        image += (
+            deviation
+            * _rng(seed, sample, _GRAIN, k).standard_normal(shape[1::-1], dtype=np.float32).T
+        )
         _smooth(image)
         if sample.modality == "CT":
             image += 4 * texture.on(plane)

@@ -2,6 +2,7 @@
 
 Annotators' noise is added apart from the anatomy; the clean masks are kept beside the archive.
 """
+
 import dataclasses
 import functools
 from pathlib import Path
@@ -18,22 +19,44 @@ DEFAULT_SHAPE = (160, 128, 48)
 DEFAULT_N_CT, DEFAULT_N_MRI = 6, 5
 MAX_N_CT, MAX_N_MRI = 500, 100  # the ids that AMOS22 has
 _FIRST_MRI_FILE = 501
-_FOLDERS = {"train": ("imagesTr", "labelsTr"), "val": ("imagesVa", "labelsVa"),
-            "test": ("imagesTs", None)}
+_FOLDERS = {
+    "train": ("imagesTr", "labelsTr"),
+    "val": ("imagesVa", "labelsVa"),
+    "test": ("imagesTs", None),
+}
 
 # AMOS22's own names, the misspelt one included: readers must get along with it.
 _DATASET_JSON_LABELS = (
-    "background", "spleen", "right kidney", "left kidney", "gall bladder", "esophagus", "liver",
-    "stomach", "arota", "postcava", "pancreas", "right adrenal gland", "left adrenal gland",
-    "duodenum", "bladder", "prostate/uterus")
+    "background",
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "gall bladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "arota",
+    "postcava",
+    "pancreas",
+    "right adrenal gland",
+    "left adrenal gland",
+    "duodenum",
+    "bladder",
+    "prostate/uterus",
+)
 
 # Model -> manufacturer and site, as the official table spells them.
 _SCANNERS = {
-    "Aquilion ONE": ("TOSHIBA", "center"), "Brilliance16": ("Philips", "center"),
-    "SOMATOM Force": ("SIEMENS", "people"), "Optima CT660": ("GE MEDICAL SYSTEMS", "people"),
-    "Optima CT540": ("GE MEDICAL SYSTEMS", "people"), "Prisma": ("SIEMENS", "people"),
-    "Ingenia": ("Philips", "center"), "SIGNA HDe": ("GE MEDICAL SYSTEMS", "people"),
-    "Achieva": ("Philips Medical Systems", "center")}
+    "Aquilion ONE": ("TOSHIBA", "center"),
+    "Brilliance16": ("Philips", "center"),
+    "SOMATOM Force": ("SIEMENS", "people"),
+    "Optima CT660": ("GE MEDICAL SYSTEMS", "people"),
+    "Optima CT540": ("GE MEDICAL SYSTEMS", "people"),
+    "Prisma": ("SIEMENS", "people"),
+    "Ingenia": ("Philips", "center"),
+    "SIGNA HDe": ("GE MEDICAL SYSTEMS", "people"),
+    "Achieva": ("Philips Medical Systems", "center"),
+}
 _CT_MODELS = tuple(_SCANNERS)[:5]
 _MRI_MODELS = tuple(_SCANNERS)[5:8]  # Achieva occurs once: file 0540
 _ACHIEVA_SEQ = "0540"
@@ -70,6 +93,7 @@ class Sample(scan_files.Look):
         return f"amos_{self.seq}"
 
 
+# fmt: off
 _CHOSEN_CT = (
     Sample("0001", "CT", "train", "F", "Aquilion ONE", axes="LAS", dtype="int16"),
     Sample("0004", "CT", "train", "M", "Brilliance16", axes="LPS", dtype="float32",
@@ -91,6 +115,7 @@ _CHOSEN_MRI = (
     Sample("0600", "MRI", "train", "M", "Prisma", axes="LAS", dtype="float32",
            volume_forms="sform"),
 )
+# fmt: on
 
 
 def plan(n_ct: int = DEFAULT_N_CT, n_mri: int = DEFAULT_N_MRI, seed: int = 0) -> list[Sample]:
@@ -117,8 +142,11 @@ def plan(n_ct: int = DEFAULT_N_CT, n_mri: int = DEFAULT_N_MRI, seed: int = 0) ->
         if not 0 <= count <= most:
             raise errors.DatasetError(f"{count} {name} samples asked for; expected 0 to {most}")
     everybody = _everybody(seed)
-    return [sample for chosen, count in ((_CHOSEN_CT, n_ct), (_CHOSEN_MRI, n_mri))
-            for sample in _extend(chosen, everybody)[:count]]
+    return [
+        sample
+        for chosen, count in ((_CHOSEN_CT, n_ct), (_CHOSEN_MRI, n_mri))
+        for sample in _extend(chosen, everybody)[:count]
+    ]
 
 
 def _everybody(seed):
@@ -132,16 +160,24 @@ def _everybody(seed):
         if number - 1 in chosen:  # joining a file with its neighbour's row must show
             sex = "M" if chosen[number - 1].sex == "F" else "F"
         everybody[number] = chosen.get(number) or Sample(
-            f"{number:04d}", modality, ("train", "train", "val", "test")[number % 4], sex, model,
+            f"{number:04d}",
+            modality,
+            ("train", "train", "val", "test")[number % 4],
+            sex,
+            model,
             axes=("LAS", "LPS", "LAS", "RAS", "LAS")[number % 5],
             dtype=("int16", "float32", "int16")[number % 3],
-            pelvis=modality == "CT" or number % 10 == 0)
+            pelvis=modality == "CT" or number % 10 == 0,
+        )
     return everybody
 
 
 def _extend(chosen, everybody):
-    others = [sample for sample in everybody.values()
-              if sample.modality == chosen[0].modality and sample not in chosen]
+    others = [
+        sample
+        for sample in everybody.values()
+        if sample.modality == chosen[0].modality and sample not in chosen
+    ]
     return [*chosen, *others]
 
 
@@ -167,8 +203,14 @@ class Settings:
     spacing: tuple[float, float, float] | None = None
 
 
-def write(root_dir, shape=DEFAULT_SHAPE, n_ct: int = DEFAULT_N_CT, n_mri: int = DEFAULT_N_MRI,
-          seed: int = 0, spacing=None) -> list[Sample]:
+def write(
+    root_dir,
+    shape=DEFAULT_SHAPE,
+    n_ct: int = DEFAULT_N_CT,
+    n_mri: int = DEFAULT_N_MRI,
+    seed: int = 0,
+    spacing=None,
+) -> list[Sample]:
     """Write a whole sample archive in this process.
 
     Parameters
@@ -220,8 +262,10 @@ def prepare(root_dir, settings: Settings) -> list[Sample]:
     archive_folder.put(archive_dir / amos22.TABLE_DOWNLOAD, metadata_table(settings.seed))
     for sample in samples[:2]:
         images, labels = _FOLDERS[sample.subset]
-        archive_folder.put_clutter(archive_dir, *(
-            Path("amos22", folder, f"{sample}.nii.gz") for folder in (images, labels or images)))
+        archive_folder.put_clutter(
+            archive_dir,
+            *(Path("amos22", folder, f"{sample}.nii.gz") for folder in (images, labels or images)),
+        )
     return samples
 
 
@@ -234,11 +278,18 @@ def _dataset_json(samples):
         if labels:
             entry["label"] = f"./{labels}/{sample}.nii.gz"
         lists[next(name for name in lists if name.startswith(sample.subset))].append(entry)
-    return archive_folder.as_json({
-        "name": "AMOS", "description": "Made-up scans in the layout of AMOS22",
-        "licence": "CC0", "tensorImageSize": "3D", "modality": {"0": "CT", "1": "MRI"},
-        "labels": {str(value): name for value, name in enumerate(_DATASET_JSON_LABELS)}, **lists,
-        **{f"num{name.capitalize()}": len(entries) for name, entries in lists.items()}})
+    return archive_folder.as_json(
+        {
+            "name": "AMOS",
+            "description": "Made-up scans in the layout of AMOS22",
+            "licence": "CC0",
+            "tensorImageSize": "3D",
+            "modality": {"0": "CT", "1": "MRI"},
+            "labels": {str(value): name for value, name in enumerate(_DATASET_JSON_LABELS)},
+            **lists,
+            **{f"num{name.capitalize()}": len(entries) for name, entries in lists.items()},
+        }
+    )
 
 
 def metadata_table(seed: int = 0) -> bytes:
@@ -266,13 +317,23 @@ def metadata_table(seed: int = 0) -> bytes:
 def _metadata_row(sample, rng):
     number = int(sample.seq) - (sample.modality == "MRI")
     manufacturer, site = _SCANNERS[sample.scanner]
-    born, taken = (tuple(int(part) for part in rng.integers(low, high)) for low, high in (
-        ((1936, 1, 1), (2001, 13, 29)), ((2019, 1, 1), (2022, 13, 29))))
+    born, taken = (
+        tuple(int(part) for part in rng.integers(low, high))
+        for low, high in (((1936, 1, 1), (2001, 13, 29)), ((2019, 1, 1), (2022, 13, 29)))
+    )
     age = taken[0] - born[0] - (taken[1:] < born[1:])
     dates = [f"{year:04d}{month:02d}{day:02d}" for year, month, day in (born, taken)]
     age_text = "" if sample.seq == _ACHIEVA_SEQ else f"{age:03d}Y"
-    return (str(number), dates[0], sample.sex, age_text, sample.scanner, manufacturer, dates[1],
-            site)
+    return (
+        str(number),
+        dates[0],
+        sample.sex,
+        age_text,
+        sample.scanner,
+        manufacturer,
+        dates[1],
+        site,
+    )
 
 
 def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool = False):
@@ -291,10 +352,15 @@ def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool =
     archive_dir = Path(root_dir, archive_folder.ARCHIVE_DIR, "amos22")
     truth_dir = Path(root_dir, archive_folder.TRUTH_DIR)
     name = f"{sample}.nii.gz"
-    masks = {truth_dir / labels / name: abdomen.mask_slices,
-             archive_dir / labels / name: abdomen.noisy_slices} if labels else {}
-    make = functools.partial(abdomen.scan, sample, settings.shape, settings.seed,
-                             settings.spacing)
+    masks = (
+        {
+            truth_dir / labels / name: abdomen.mask_slices,
+            archive_dir / labels / name: abdomen.noisy_slices,
+        }
+        if labels
+        else {}
+    )
+    make = functools.partial(abdomen.scan, sample, settings.shape, settings.seed, settings.spacing)
     volumes = {archive_dir / images / name: abdomen.volume_slices}
     return archive_folder.write_sample(sample, make, volumes, masks, overwrite)
 
@@ -302,4 +368,4 @@ def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool =
 def memory_bytes(shape) -> int:
     """Return about what `write_sample` needs for a scan of a shape, above the bare process."""
     n_slice = shape[0] * shape[1]
-    return n_slice * shape[2] * 9 // 4 + n_slice * 100 + 80 * 2 ** 20
+    return n_slice * shape[2] * 9 // 4 + n_slice * 100 + 80 * 2**20

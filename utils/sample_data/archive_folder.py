@@ -1,4 +1,5 @@
 """The folder of a made-up archive: whose it is, what lies around in it, which scans are there."""
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -50,13 +51,18 @@ def _check_free(root_dir, note):
             raise errors.DatasetError(
                 f"{root_dir}: holds a sample archive with other settings; choose another folder or "
                 f"remove this one (found {_one_line(found)}, expected {_one_line(note)})",
-                file=marker_path, expected=_one_line(note), found=_one_line(found))
+                file=marker_path,
+                expected=_one_line(note),
+                found=_one_line(found),
+            )
         return
     for name in (ARCHIVE_DIR, TRUTH_DIR):
         if (root_dir / name).exists():
             raise errors.DatasetError(
                 f"{root_dir / name}: exists, and is no sample archive ({MARKER_NAME} is missing "
-                "beside it); nothing is written there", file=root_dir / name)
+                "beside it); nothing is written there",
+                file=root_dir / name,
+            )
 
 
 def _one_line(text):
@@ -88,16 +94,19 @@ def put_clutter(archive_dir: Path, first: Path, second: Path) -> None:
     """
     finder = b"\x00\x00\x00\x01Bud1" + bytes(6140)
     # An AppleDouble file: magic, version, filler, one entry (Finder info) of 32 bytes.
-    double = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \x00\x01" \
+    double = (
+        b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \x00\x01"
         b"\x00\x00\x00\x09\x00\x00\x00\x32\x00\x00\x00\x20" + bytes(32 + 12)
+    )
     put(archive_dir / ".DS_Store", finder)
     put(archive_dir / first.with_name(".DS_Store"), finder)
     put(archive_dir / "__MACOSX" / first.with_name(f"._{first.name}"), double)
     put(archive_dir / second.with_name(f"._{second.name}"), double)
 
 
-def write_sample(sample: scan_files.Look, make: Callable, volumes: dict, masks: dict,
-                 overwrite: bool = False):
+def write_sample(
+    sample: scan_files.Look, make: Callable, volumes: dict, masks: dict, overwrite: bool = False
+):
     """Write the files of one sample.
 
     Parameters
@@ -123,6 +132,8 @@ def write_sample(sample: scan_files.Look, make: Callable, volumes: dict, masks: 
     if not overwrite and all(path.is_file() for path in (*volumes, *masks)):
         return runner.Finished(sample)
     made = make()
-    scan_files.write_scan(made, *({path: slices(made) for path, slices in images.items()}
-                                      for images in (volumes, masks)))
+    scan_files.write_scan(
+        made,
+        *({path: slices(made) for path, slices in images.items()} for images in (volumes, masks)),
+    )
     return sample

@@ -2,6 +2,7 @@
 
 Simple shapes in the patient's frame (RAS+, mm), sampled on the voxel grid of each scan.
 """
+
 import zlib
 from collections.abc import Iterator
 
@@ -57,7 +58,7 @@ def _number(sample):
 
 def _places(affine, shape, k):
     """Return x, y and z (mm) of the voxels of a slice, each (X, Y) float32."""
-    i, j = np.ogrid[:shape[0], :shape[1]]
+    i, j = np.ogrid[: shape[0], : shape[1]]
     return [(a * i + b * j + (c * k + d)).astype(np.float32) for a, b, c, d in affine[:3]]
 
 
@@ -83,14 +84,17 @@ def _waves(rng, wavelength_mm):
 def _field(waves, places):
     """Return the field on a slice, between about -1 and 1."""
     x, y, z = places
-    return sum(np.cos(a * x + b * y + c * z + d)
-               for a, b, c, d in waves.astype(np.float32)) / np.float32(np.sqrt(_N_WAVES))
+    return sum(
+        np.cos(a * x + b * y + c * z + d) for a, b, c, d in waves.astype(np.float32)
+    ) / np.float32(np.sqrt(_N_WAVES))
 
 
 def _inside(places, centre, half_axes):
     """Return the squared distance from the centre of an ellipsoid, 1 on its surface."""
-    return sum(((place - middle) / half) ** 2 for place, middle, half in zip(
-        places, np.float32(centre), np.float32(half_axes)))
+    return sum(
+        ((place - middle) / half) ** 2
+        for place, middle, half in zip(places, np.float32(centre), np.float32(half_axes))
+    )
 
 
 def _paint_slice(tissues, places, shapes, waves):

@@ -1,4 +1,5 @@
 """Where the voxels of made-up scans lie, and smooth random fields on them."""
+
 import numpy as np
 
 _N_WAVES = 4
@@ -29,8 +30,11 @@ def affine(sample, shape, spacing, centre_mm) -> np.ndarray:
 
 def _directions(axes, tilt_degrees):
     """Return the unit vectors of the array axes in the world, one column an axis."""
-    sides = {letter: np.eye(3)[axis] * sign for axis, pair in enumerate(("RL", "AP", "SI"))
-             for letter, sign in zip(pair, (1, -1))}
+    sides = {
+        letter: np.eye(3)[axis] * sign
+        for axis, pair in enumerate(("RL", "AP", "SI"))
+        for letter, sign in zip(pair, (1, -1))
+    }
     turn = rotation((tilt_degrees, 0.0, 0.0))
     return turn @ np.column_stack([sides[letter] for letter in axes])
 

@@ -1,4 +1,5 @@
 """Made-up breast MRI in an archive laid out like NME-2025.8.25: for trying and testing."""
+
 import dataclasses
 import functools
 from pathlib import Path
@@ -47,12 +48,16 @@ class Sample(scan_files.Look):
 
     def path(self, kind: str) -> Path:
         """Path in the archive; `kind` is ``images`` or ``labels``."""
-        return Path(nme.COLLECTION_FOLDER_PREFIX + self.collection, f"{kind}{self.subset}",
-                    f"NME-Seg_{self.seq}.{self.pid}.nii.gz")
+        return Path(
+            nme.COLLECTION_FOLDER_PREFIX + self.collection,
+            f"{kind}{self.subset}",
+            f"NME-Seg_{self.seq}.{self.pid}.nii.gz",
+        )
 
 
 # Several scans of a patient occur, within a site and across them; 0071... and 02E003 are what a
 # spreadsheet takes for numbers.
+# fmt: off
 _CHOSEN = (
     Sample("01A001", "1004091054", "train-val", "Tr"),
     Sample("01A002", "60012875311", "train-val", "Tr", axes="LAS", dtype="float32"),
@@ -75,6 +80,7 @@ _CHOSEN = (
 )
 _MORE = (("train-val", "Tr"), ("test-outer-02", "Ts"), ("train-val", "Vd"), ("test-inner-01", "Ts"),
          ("test-outer-03", "Ts"), ("train-val", "Tr"), ("test-outer-04", "Ts"))
+# fmt: on
 _SITE_NUMBERS = {"Tongji": 1, "Yunnan": 2, "Zhongnan": 3, "HKU-SZH": 4}
 
 
@@ -97,8 +103,15 @@ def plan(count: int = DEFAULT_N, seed: int = 0) -> list[Sample]:
     for number in range(MAX_N - len(_CHOSEN)):
         collection, subset = _MORE[number % len(_MORE)]
         site = _SITE_NUMBERS[nme.SITES[collection]]
-        samples.append(Sample(f"{site:02d}C{number + 1:03d}", f"{site}7{rng.integers(10 ** 8):08d}",
-                              collection, subset, dtype=("int16", "float32")[number % 2]))
+        samples.append(
+            Sample(
+                f"{site:02d}C{number + 1:03d}",
+                f"{site}7{rng.integers(10**8):08d}",
+                collection,
+                subset,
+                dtype=("int16", "float32")[number % 2],
+            )
+        )
     return samples[:count]
 
 
@@ -162,8 +175,10 @@ def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool =
     archive_dir = Path(root_dir, archive_folder.ARCHIVE_DIR)
     truth_dir = Path(root_dir, archive_folder.TRUTH_DIR)
     volumes = {archive_dir / sample.path("images"): breasts.volume_slices}
-    masks = {truth_dir / sample.path("labels"): breasts.mask_slices,
-             archive_dir / sample.path("labels"): breasts.noisy_slices}
+    masks = {
+        truth_dir / sample.path("labels"): breasts.mask_slices,
+        archive_dir / sample.path("labels"): breasts.noisy_slices,
+    }
     make = functools.partial(breasts.scan, sample, settings.shape, settings.seed)
     return archive_folder.write_sample(sample, make, volumes, masks, overwrite)
 
@@ -171,4 +186,4 @@ def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool =
 def memory_bytes(shape) -> int:
     """Return about what `write_sample` needs for a scan of a shape, above the bare process."""
     n_slice = shape[0] * shape[1]
-    return n_slice * shape[2] + n_slice * 120 + 40 * 2 ** 20
+    return n_slice * shape[2] + n_slice * 120 + 40 * 2**20

@@ -1,4 +1,5 @@
 """What annotators leave in masks: islands, holes, stray voxels and jagged borders."""
+
 from collections.abc import Iterable, Iterator
 
 import numpy as np

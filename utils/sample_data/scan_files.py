@@ -2,6 +2,7 @@
 
 Written without `nifti`, which must read them and would never write such headers.
 """
+
 import dataclasses
 import zlib
 from collections.abc import Iterable
@@ -109,6 +110,7 @@ def header(shape, dtype: str, affine: np.ndarray, forms: str, scaling=None):
     nibabel.Nifti1Header
     """
     import nibabel as nib
+
     made = nib.Nifti1Header()
     made.set_data_dtype(np.dtype(dtype))
     made.set_data_shape(shape)

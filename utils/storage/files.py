@@ -1,4 +1,5 @@
 """Files that appear whole or not at all, and what interrupted runs left behind."""
+
 import contextlib
 import difflib
 import itertools
@@ -149,6 +150,38 @@ def whole(path):
     with Pending(path) as pending:
         yield pending.handle
         pending.commit()
+
+
+def put(path, content: bytes) -> bool:
+    """Write a file, whole or not at all, unless it holds these bytes already.
+
+    Its folder is made where it is missing, and leftovers in it are swept up.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be written.
+    """
+    path = Path(path)
+    if holds(path, content):
+        return False
+    make_dir(path.parent)
+    sweep(path.parent, recursive=False)
+    with whole(path) as handle:
+        handle.write(content)
+    return True
+
+
+def holds(path, content: bytes) -> bool:
+    """Tell whether a file holds just these bytes; one that cannot be read does not."""
+    with contextlib.suppress(OSError):
+        return Path(path).read_bytes() == content
+    return False
 
 
 def link(path, target: str) -> None:

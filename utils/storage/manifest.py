@@ -1,4 +1,5 @@
 """Tables in Excel workbooks: read as text, written whole or not at all, hand changes noticed."""
+
 import contextlib
 import dataclasses
 import datetime
@@ -31,15 +32,29 @@ _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
 # What XML 1.0 cannot hold: control characters, half surrogate pairs (undecodable file names).
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TEXT_FORMAT = "@"
-_EXACT_UP_TO = 2 ** 53  # whole numbers that a double holds, as Excel's cells do
+_EXACT_UP_TO = 2**53  # whole numbers that a double holds, as Excel's cells do
 # As openpyxl writes it, with its own XML writer and with lxml.
-_VALUE_CELL = re.compile(r'<c r="([A-Z]+[0-9]+)"( s="[0-9]+")?(?: t="[a-z]+")?>'
-                         r"(<f[^>]*/>|<f.*?</f>)?(?:<v ?/>|<v>[^<]*</v>)</c>", re.S)
+_VALUE_CELL = re.compile(
+    r'<c r="([A-Z]+[0-9]+)"( s="[0-9]+")?(?: t="[a-z]+")?>'
+    r"(<f[^>]*/>|<f.*?</f>)?(?:<v ?/>|<v>[^<]*</v>)</c>",
+    re.S,
+)
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can carry
 _DIGEST_PROPERTY = "CellsSHA256"
 # What openpyxl lets through on broken or foreign files (ParseError is a SyntaxError).
-_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError, ValueError,
-               TypeError, LookupError, AttributeError, NotImplementedError, RuntimeError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclasses.dataclass
@@ -109,8 +124,7 @@ def check_sheet_name(name: str) -> None:
     elif name.casefold() == "history":
         reason = "is reserved by Excel"
     if reason:
-        raise errors.DatasetError(f"the worksheet name {name!r} {reason}", code="name",
-                                  found=name)
+        raise errors.DatasetError(f"the worksheet name {name!r} {reason}", code="name", found=name)
 
 
 def _excel_length(text):
@@ -134,9 +148,12 @@ class Workbook:
     def __init__(self, path):
         self.path = Path(path)
         if not os.path.isfile(self.path):
-            raise errors.DatasetError(f"{self.path}: no such file (nearest that exists: "
-                                      f"{files.nearest_existing(self.path)})",
-                                      file=self.path, code="missing")
+            raise errors.DatasetError(
+                f"{self.path}: no such file (nearest that exists: "
+                f"{files.nearest_existing(self.path)})",
+                file=self.path,
+                code="missing",
+            )
         with _explained(self.path), _without_collector():
             self._content = self.path.read_bytes()
             self._book = _load(self._content, data_only=False)
@@ -184,8 +201,7 @@ class Workbook:
             if row > top and columns.get(column):
                 value = self._value(name, row, column, cell)
                 if value != "":
-                    rows.setdefault(row, {})[columns[column]] = (
-                        value if typed else cell_text(value))
+                    rows.setdefault(row, {})[columns[column]] = value if typed else cell_text(value)
         names = [text for text in columns.values() if text]
         empty = dict.fromkeys(names, "")
         return Table(names, [{**empty, **rows[row]} for row in sorted(rows)])
@@ -201,8 +217,11 @@ class Workbook:
     @property
     def was_changed(self) -> bool:
         """Whether the cells differ from what we wrote; so does a workbook that is not ours."""
-        stored = [entry.value for entry in self._book.custom_doc_props.props
-                  if entry.name == _DIGEST_PROPERTY]
+        stored = [
+            entry.value
+            for entry in self._book.custom_doc_props.props
+            if entry.name == _DIGEST_PROPERTY
+        ]
         return stored != [self.digest()]
 
     def with_sheet(self, name: str, table: Table, renew: bool) -> bytes:
@@ -227,8 +246,12 @@ class Workbook:
         sheet = book.create_sheet(name, position)
         book.active = book.sheetnames.index(active)
         with _without_collector():
-            return _serialise(book, {sheet: (table, cells[name])},
-                              _digest(cells) if renew else None, self._corrections(but=name))
+            return _serialise(
+                book,
+                {sheet: (table, cells[name])},
+                _digest(cells) if renew else None,
+                self._corrections(but=name),
+            )
 
     def has_cells(self, name: str, table: Table) -> bool:
         """Tell whether a worksheet holds these cells and no others."""
@@ -238,7 +261,11 @@ class Workbook:
         if name not in self._cells:
             raise errors.DatasetError(
                 f"{self.path}: no worksheet {name!r}; there are: {', '.join(self._cells)}",
-                file=self.path, code="sheet", expected=name, found=", ".join(self._cells))
+                file=self.path,
+                code="sheet",
+                expected=name,
+                found=", ".join(self._cells),
+            )
         return self._cells[name]
 
     def _check_columns(self, sheet, columns, required):
@@ -250,22 +277,34 @@ class Workbook:
                 raise errors.DatasetError(
                     f"{self.path}, worksheet {sheet}: {fault}: {', '.join(listed)}; found: "
                     f"{', '.join(names) or 'an empty sheet'}",
-                    file=self.path, code="columns", expected=", ".join(required),
-                    found=", ".join(names))
+                    file=self.path,
+                    code="columns",
+                    expected=", ".join(required),
+                    found=", ".join(names),
+                )
         if len(names) < len(columns):
-            warnings.warn(f"{self.path}, worksheet {sheet}: columns without a name in the header "
-                          "row are not read", errors.DataWarning, stacklevel=3)
+            warnings.warn(
+                f"{self.path}, worksheet {sheet}: columns without a name in the header "
+                "row are not read",
+                errors.DataWarning,
+                stacklevel=3,
+            )
 
     def _value(self, sheet, row, column, cell):
         kind, value = cell
         if kind == "f":
             kind, value = self._result(sheet, row, column)
         if kind in "ef":
-            fault = (f"holds the error {value}" if kind == "e"
-                     else "holds a formula without a result: save it once in a spreadsheet program")
+            fault = (
+                f"holds the error {value}"
+                if kind == "e"
+                else "holds a formula without a result: save it once in a spreadsheet program"
+            )
             raise errors.DatasetError(
                 f"{self.path}, worksheet {sheet}: cell {_place(row, column)} {fault}",
-                file=self.path, code="cell")
+                file=self.path,
+                code="cell",
+            )
         if kind == "b":
             return "TRUE" if value else "FALSE"
         return _date_text(value) if kind == "d" else value
@@ -286,19 +325,27 @@ class Workbook:
 
         It leaves the results of formulas out and rounds numbers to 16 digits; a double needs 17.
         """
-        return {name: {_place(row, column): cell if kind == "n" else self._result(name, row, column)
-                       for (row, column), cell in cells.items() for kind, value in [cell]
-                       if kind == "f" or kind == "n" and float(f"{value:.16g}") != value}
-                for name, cells in self._cells.items() if name != but}
+        return {
+            name: {
+                _place(row, column): cell if kind == "n" else self._result(name, row, column)
+                for (row, column), cell in cells.items()
+                for kind, value in [cell]
+                if kind == "f" or kind == "n" and float(f"{value:.16g}") != value
+            }
+            for name, cells in self._cells.items()
+            if name != but
+        }
 
 
 def _load(content, data_only):
     import openpyxl
+
     with warnings.catch_warnings():
         # About parts of a workbook that openpyxl does not know; no cell is among them.
         warnings.simplefilter("ignore", UserWarning)
-        return openpyxl.load_workbook(io.BytesIO(content), data_only=data_only,
-                                      rich_text=not data_only)
+        return openpyxl.load_workbook(
+            io.BytesIO(content), data_only=data_only, rich_text=not data_only
+        )
 
 
 @contextlib.contextmanager
@@ -320,7 +367,8 @@ def _explained(path):
     except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise errors.DamagedFileError(
-            f"{path}: cannot be read as an Excel workbook (.xlsx): {reason}", file=path) from error
+            f"{path}: cannot be read as an Excel workbook (.xlsx): {reason}", file=path
+        ) from error
 
 
 def _cells(sheet):
@@ -339,16 +387,21 @@ def _cells(sheet):
 def _header(cells):
     """Row number and {column number: stripped name, None without one} of the header."""
     top = min((row for row, _ in cells), default=0)
-    names = {column: cell_text(value).strip()
-             for (row, column), (_, value) in cells.items() if row == top}
+    names = {
+        column: cell_text(value).strip()
+        for (row, column), (_, value) in cells.items()
+        if row == top
+    }
     last = max((column for _, column in cells), default=0)
     used = {column for _, column in cells}
-    return top, {column: names.get(column) or None
-                 for column in range(1, last + 1) if column in used}
+    return top, {
+        column: names.get(column) or None for column in range(1, last + 1) if column in used
+    }
 
 
 def _place(row, column):
     from openpyxl.utils import get_column_letter
+
     return f"{get_column_letter(column)}{row}"
 
 
@@ -363,8 +416,11 @@ def _date_text(value):
 def _table_cells(name, table):
     """The cells that a table is written as, like `_cells` gives them."""
     if len(table.rows) >= MAX_ROWS:
-        raise errors.DatasetError(f"worksheet {name}: {len(table.rows)} rows, Excel holds "
-                                  f"{MAX_ROWS - 1} below the header", code="cell")
+        raise errors.DatasetError(
+            f"worksheet {name}: {len(table.rows)} rows, Excel holds "
+            f"{MAX_ROWS - 1} below the header",
+            code="cell",
+        )
     cells = {}
     for number, row in enumerate([dict(zip(table.columns, table.columns)), *table.rows], 1):
         for column, title in enumerate(table.columns, 1):
@@ -380,10 +436,14 @@ def _stored(value, sheet, row, column):
         text = value.replace("\r\n", "\n").replace("\r", "\n")  # as XML readers do
         forbidden = _NOT_IN_XML.search(text)
         if forbidden or _excel_length(text) > MAX_CELL_TEXT:
-            fault = (f"the character {forbidden.group()!a} cannot stand in a workbook" if forbidden
-                     else f"{_excel_length(text)} characters, Excel holds {MAX_CELL_TEXT}")
-            raise errors.DatasetError(f"worksheet {sheet}, row {row}, column {column!r}: {fault}",
-                                      code="cell")
+            fault = (
+                f"the character {forbidden.group()!a} cannot stand in a workbook"
+                if forbidden
+                else f"{_excel_length(text)} characters, Excel holds {MAX_CELL_TEXT}"
+            )
+            raise errors.DatasetError(
+                f"worksheet {sheet}, row {row}, column {column!r}: {fault}", code="cell"
+            )
         return "s", text
     if isinstance(value, numbers.Integral):
         return "n", int(value)
@@ -398,8 +458,10 @@ def _digest(sheets):
     sha = hashlib.sha256()
     for name in sorted(sheets):
         # Spreadsheets do not tell 3 from 3.0.
-        cells = [(place, kind, float(value) if kind == "n" else str(value))
-                 for place, (kind, value) in sheets[name].items()]
+        cells = [
+            (place, kind, float(value) if kind == "n" else str(value))
+            for place, (kind, value) in sheets[name].items()
+        ]
         sha.update(json.dumps([name, cells]).encode("ascii"))
     return sha.hexdigest()
 
@@ -418,6 +480,7 @@ def to_bytes(tables: dict[str, Table]) -> bytes:
         A name or a cell is nothing that Excel can hold.
     """
     import openpyxl
+
     for name in tables:
         check_sheet_name(name)
     cells = {name: _table_cells(name, table) for name, table in tables.items()}
@@ -431,6 +494,7 @@ def to_bytes(tables: dict[str, Table]) -> bytes:
 def _serialise(book, filled, digest, corrections):
     """Bytes of an openpyxl workbook, its sheets in `filled` being still empty."""
     from openpyxl.packaging.custom import StringProperty
+
     if digest is not None:
         properties = book.custom_doc_props
         properties.props = [entry for entry in properties.props if entry.name != _DIGEST_PROPERTY]
@@ -445,13 +509,15 @@ def _serialise(book, filled, digest, corrections):
         # openpyxl keeps each sheet in the folder for temporary files until it is packed.
         raise errors.DatasetError(f"no workbook can be made: {error}", code="write") from error
     # openpyxl numbers the parts of the file by the place of their sheets.
-    return _repack(saved, {book[name].path.lstrip("/"): cells
-                           for name, cells in corrections.items()})
+    return _repack(
+        saved, {book[name].path.lstrip("/"): cells for name, cells in corrections.items()}
+    )
 
 
 def _lay_out(sheet, table, cells):
     """Frozen and filtered header, columns as wide as their text within bounds."""
     from openpyxl.utils import get_column_letter
+
     sheet.freeze_panes = "A2"
     if table.columns:
         sheet.auto_filter.ref = f"A1:{_place(len(table.rows) + 1, len(table.columns))}"
@@ -465,6 +531,7 @@ def _lay_out(sheet, table, cells):
 def _fill(sheet, cells):
     """Put cells into an empty sheet; text stays text, also where a person edits it later."""
     from openpyxl.styles import Font
+
     for (row, column), (kind, value) in cells.items():
         cell = sheet.cell(row, column)
         cell.value = value
@@ -488,8 +555,9 @@ def _repack(saved, corrections):
             if corrections.get(name):
                 content = _corrected(content.decode("utf-8"), corrections[name]).encode("utf-8")
             elif name == "docProps/core.xml":
-                content = re.sub(rb"(<dcterms:modified[^>]*>)[^<]*",
-                                 rb"\g<1>1980-01-01T00:00:00Z", content)
+                content = re.sub(
+                    rb"(<dcterms:modified[^>]*>)[^<]*", rb"\g<1>1980-01-01T00:00:00Z", content
+                )
             entry = zipfile.ZipInfo(name, _FIXED_DATE)
             entry.create_system = 3  # the same bytes on every system
             target.writestr(entry, content, zipfile.ZIP_DEFLATED, 6)
@@ -541,7 +609,9 @@ def refuse_if_changed(path, overwrite: bool = False) -> None:
         raise errors.DatasetError(
             f"{path}: was changed by hand since it was written, or was not written here; move it "
             f"away, or use --overwrite, which keeps it as {path.stem}.bak{path.suffix}",
-            file=path, code="changed")
+            file=path,
+            code="changed",
+        )
 
 
 def keep_backup(path) -> Path:
@@ -575,8 +645,11 @@ def _holds(path, content):
 def _make_way(path, overwrite):
     refuse_if_changed(path, overwrite)
     if os.path.exists(path) and was_changed(path):
-        warnings.warn(f"{path}: was changed by hand; the old one is kept as "
-                      f"{keep_backup(path).name}", errors.DataWarning, stacklevel=3)
+        warnings.warn(
+            f"{path}: was changed by hand; the old one is kept as {keep_backup(path).name}",
+            errors.DataWarning,
+            stacklevel=3,
+        )
 
 
 def _put(path, content):
@@ -698,7 +771,10 @@ def _check_case(workbook, name):
         if other != name and other.casefold() == name.casefold():
             raise errors.DatasetError(
                 f"{workbook.path}: there is a worksheet {other!r}; {name!r} differs from it in "
-                "upper and lower case only", file=workbook.path, code="name")
+                "upper and lower case only",
+                file=workbook.path,
+                code="name",
+            )
 
 
 def sheet_names(path) -> list[str]:
@@ -736,13 +812,20 @@ def resolve(path_text: str, manifest_path, root_dir=None) -> Path:
     """
     relative = PurePosixPath(path_text)
     if not relative.parts or relative.is_absolute() or ".." in relative.parts:
-        raise errors.DatasetError(f"{manifest_path}: {path_text!r} is not a relative path below "
-                                  "the data's folder", file=manifest_path, code="path")
+        raise errors.DatasetError(
+            f"{manifest_path}: {path_text!r} is not a relative path below the data's folder",
+            file=manifest_path,
+            code="path",
+        )
     folders = Path(manifest_path).absolute().parents if root_dir is None else [Path(root_dir)]
     for folder in folders:
         if os.path.isfile(folder / relative):
             return folder / relative
     where = f"{folders[0]} or a folder above it" if root_dir is None else folders[0]
-    raise errors.DatasetError(f"{manifest_path}: no file {path_text!r} below {where}; --root_dir "
-                              "names the folder that the paths are relative to",
-                              file=manifest_path, code="missing", expected=path_text)
+    raise errors.DatasetError(
+        f"{manifest_path}: no file {path_text!r} below {where}; --root_dir "
+        "names the folder that the paths are relative to",
+        file=manifest_path,
+        code="missing",
+        expected=path_text,
+    )

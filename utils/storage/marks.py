@@ -3,6 +3,7 @@
 ``src=89abcdef`` names the archive's file; ``openclose=5x5,3,10.0; in=...; crc=...`` says that a
 mask was denoised: with which parameters, from which voxels, to which voxels.
 """
+
 from utils import errors
 
 SOURCE = "src"
@@ -39,8 +40,10 @@ def text(marks: dict[str, str]) -> str:
     """
     joined = "; ".join(f"{key}={value}" for key, value in marks.items())
     if len(joined) > _DESCRIP_CHARACTERS:
-        raise errors.DatasetError(f"{joined!r} does not fit into the {_DESCRIP_CHARACTERS} "
-                                  "characters that a NIfTI header has for it")
+        raise errors.DatasetError(
+            f"{joined!r} does not fit into the {_DESCRIP_CHARACTERS} "
+            "characters that a NIfTI header has for it"
+        )
     return joined
 
 
@@ -61,8 +64,12 @@ def denoised(marks: dict[str, str], parameters: str, input_crc: str, output_crc:
     input_crc, output_crc : str
         `nifti.voxel_crc` of the mask before and after.
     """
-    return {**source_only(marks), DENOISED: parameters, INPUT_CRC: input_crc,
-            OUTPUT_CRC: output_crc}
+    return {
+        **source_only(marks),
+        DENOISED: parameters,
+        INPUT_CRC: input_crc,
+        OUTPUT_CRC: output_crc,
+    }
 
 
 def is_denoised(marks: dict[str, str], crc: str) -> bool:

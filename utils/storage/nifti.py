@@ -2,6 +2,7 @@
 
 The only module that knows gzip and nibabel's headers.
 """
+
 import contextlib
 import dataclasses
 import io
@@ -106,8 +107,10 @@ class Header:
             found.append(f"{self.path}: neither sform nor qform is set; the orientation is a guess")
         apart = np.abs(self.zooms.astype(np.float64) - self.spacing).max()
         if not apart <= _PIXDIM_TOL_MM:
-            found.append(f"{self.path}: pixdim {_numbers(self.zooms)} mm differs from the affine's "
-                         f"spacing {_numbers(self.spacing)} mm")
+            found.append(
+                f"{self.path}: pixdim {_numbers(self.zooms)} mm differs from the affine's "
+                f"spacing {_numbers(self.spacing)} mm"
+            )
         return found
 
 
@@ -139,11 +142,15 @@ class Conversion:
         """What a user should know of it."""
         found = []
         if self.n_nan or self.n_infinite:
-            found.append(f"{path}: {self.n_nan:,} voxels are NaN and {self.n_infinite:,} infinite; "
-                         "they are kept")
+            found.append(
+                f"{path}: {self.n_nan:,} voxels are NaN and {self.n_infinite:,} infinite; "
+                "they are kept"
+            )
         if self.largest_loss:
-            found.append(f"{path}: float32 cannot hold all values exactly; the largest loss is "
-                         f"{self.largest_loss:.3g}")
+            found.append(
+                f"{path}: float32 cannot hold all values exactly; the largest loss is "
+                f"{self.largest_loss:.3g}"
+            )
         return found
 
 
@@ -175,7 +182,7 @@ class _Stream:
         filled = 0
         while filled < len(view) and not self._ended:
             piece = self._next(len(view) - filled)
-            view[filled:filled + len(piece)] = piece
+            view[filled : filled + len(piece)] = piece
             filled += len(piece)
             self.position += len(piece)
         return filled
@@ -183,7 +190,7 @@ class _Stream:
     def read(self, size):
         """Read up to `size` bytes; fewer only at the end."""
         view = bytearray(size)
-        return bytes(view[:self.readinto(memoryview(view))])
+        return bytes(view[: self.readinto(memoryview(view))])
 
     def finish(self):
         """Read to the end and return the total length."""
@@ -196,8 +203,11 @@ class _Stream:
             with _readable(self.path):
                 self._input = self._file.read(_READ_BYTES)
             if not self._input:
-                raise _damaged(self.path, "the gzip stream is cut off, after "
-                               f"{self.position:,} uncompressed bytes", "truncated")
+                raise _damaged(
+                    self.path,
+                    f"the gzip stream is cut off, after {self.position:,} uncompressed bytes",
+                    "truncated",
+                )
         try:
             piece = self._member.decompress(self._input, limit)
         except codec.error as error:
@@ -228,8 +238,9 @@ def _readable(path):
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise errors.DamagedFileError(f"{path}: cannot be read: {reason}", file=path,
-                                      code="unreadable") from error
+        raise errors.DamagedFileError(
+            f"{path}: cannot be read: {reason}", file=path, code="unreadable"
+        ) from error
 
 
 def _damaged(path, reason, code="damaged", **sides):
@@ -275,12 +286,16 @@ def read_header(path) -> Header:
 def _parsed(path, raw):
     """The fields of a Header in the first bytes of a file, and the length they promise."""
     import nibabel as nib
+
     kinds = {b"n+1": (nib.Nifti1Header, 344, 348), b"n+2": (nib.Nifti2Header, 4, 540)}
-    for magic, (kind, offset, size) in kinds.items():
-        if len(raw) >= size and raw[offset:offset + 3] == magic:
-            break
-    else:
+    fitting = [
+        (kind, size)
+        for magic, (kind, offset, size) in kinds.items()
+        if len(raw) >= size and raw[offset : offset + 3] == magic
+    ]
+    if not fitting:
         raise _damaged(path, "no single-file NIfTI (magic n+1 or n+2 is missing)", "no_nifti")
+    ((kind, size),) = fitting
     try:
         header = kind(raw[:size], check=False)
         fields = _fields(path, header)
@@ -296,8 +311,13 @@ def _parsed(path, raw):
 def _fields(path, header):
     shape = tuple(int(n) for n in header.get_data_shape())
     if len(shape) < 3 or min(shape) < 1 or set(shape[3:]) - {1}:
-        raise _damaged(path, f"not a 3-D image: its dimensions are {_numbers(shape) or 'none'}",
-                       "dimensions", expected="3 dimensions", found=_numbers(shape))
+        raise _damaged(
+            path,
+            f"not a 3-D image: its dimensions are {_numbers(shape) or 'none'}",
+            "dimensions",
+            expected="3 dimensions",
+            found=_numbers(shape),
+        )
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise _damaged(path, f"data type {dtype} is not one number per voxel", "dtype")
@@ -336,14 +356,23 @@ def _trailer(path, end_offset):
 def _check_possible(path, size):
     on_disk = os.path.getsize(path)
     if on_disk * _DEFLATE_LIMIT < size:
-        raise _damaged(path, f"{on_disk:,} compressed bytes cannot hold the {size:,} bytes that "
-                             "the header promises", "truncated", expected=size)
+        raise _damaged(
+            path,
+            f"{on_disk:,} compressed bytes cannot hold the {size:,} bytes that the header promises",
+            "truncated",
+            expected=size,
+        )
 
 
 def _check_length(path, size, length):
     if length < size:
-        raise _damaged(path, f"holds {length:,} bytes, its header promises {size:,}", "truncated",
-                       expected=size, found=length)
+        raise _damaged(
+            path,
+            f"holds {length:,} bytes, its header promises {size:,}",
+            "truncated",
+            expected=size,
+            found=length,
+        )
 
 
 def check(header: Header) -> None:
@@ -429,8 +458,9 @@ def read_volume(path) -> Volume:
     """
     header = read_header(path)
     conversion = Conversion()
-    return Volume(_voxels(header, np.float32,
-                          lambda chunk: _as_float32(chunk, header, conversion)), header)
+    return Volume(
+        _voxels(header, np.float32, lambda chunk: _as_float32(chunk, header, conversion)), header
+    )
 
 
 def _voxels(header, dtype, convert):
@@ -439,7 +469,7 @@ def _voxels(header, dtype, convert):
     data = np.empty(header.n_voxels, dtype)
     start = 0
     for chunk in voxel_chunks(header):
-        data[start:start + chunk.size] = convert(chunk)
+        data[start : start + chunk.size] = convert(chunk)
         start += chunk.size
     return data.reshape(header.shape, order="F")
 
@@ -461,8 +491,12 @@ def _labels(chunk, header):
         shown = ", ".join(f"{value:g}" for value in values[:5])
         raise errors.DatasetError(
             f"{header.path}: labels {shown}{' ...' if values.size > 5 else ''} found, expected "
-            "whole numbers from 0 to 255", file=header.path, code="labels",
-            expected="0..255", found=shown)
+            "whole numbers from 0 to 255",
+            file=header.path,
+            code="labels",
+            expected="0..255",
+            found=shown,
+        )
     return labels
 
 
@@ -491,6 +525,7 @@ def fresh_header(shape, dtype, affine: np.ndarray, descrip: str = "") -> bytes:
         The shape does not fit NIfTI-1.
     """
     import nibabel as nib
+
     if max(shape) > np.iinfo(np.int16).max:
         raise errors.DatasetError(f"shape {_numbers(shape)} does not fit a NIfTI-1 header")
     # From the rounded one all fields can be derived again: masks get the volume's very bytes.
@@ -536,7 +571,7 @@ class _Encoder:
 
 
 def _chunks(flat):
-    return (flat[start:start + CHUNK_VOXELS] for start in range(0, flat.size, CHUNK_VOXELS))
+    return (flat[start : start + CHUNK_VOXELS] for start in range(0, flat.size, CHUNK_VOXELS))
 
 
 def encode_mask(data: np.ndarray, affine: np.ndarray, descrip: str = "", value=None) -> bytes:
@@ -564,8 +599,10 @@ def encode_mask(data: np.ndarray, affine: np.ndarray, descrip: str = "", value=N
     went_in = encoder.end()
     encoded = b"".join(pieces)
     if struct.unpack("<II", encoded[-8:]) != went_in:
-        raise errors.DatasetError("the codec's checksum is not that of what it was given; nothing "
-                                  "is written", code="write")
+        raise errors.DatasetError(
+            "the codec's checksum is not that of what it was given; nothing is written",
+            code="write",
+        )
     return encoded
 
 
@@ -650,8 +687,11 @@ def has_label(path, data: np.ndarray, value: int, encoded: bytes) -> bool:
         return False
     chunks = zip(voxel_chunks(header), _chunks(data.ravel(order="F")))
     # All chunks, whatever they hold: the end of the file is checked behind the last one.
-    return all([bool((chunk * header.slope + header.inter == (labels == value)).all())
-                for chunk, labels in chunks])
+    same = [
+        bool((chunk * header.slope + header.inter == (labels == value)).all())
+        for chunk, labels in chunks
+    ]
+    return all(same)
 
 
 def _has_bytes(path, encoded):
@@ -697,8 +737,11 @@ def staged(path, encoded: bytes) -> files.Pending:
 
 
 def _miswritten(path):
-    return errors.DatasetError(f"{path}: the disk does not hold what was written; nothing was "
-                               "replaced", file=path, code="write")
+    return errors.DatasetError(
+        f"{path}: the disk does not hold what was written; nothing was replaced",
+        file=path,
+        code="write",
+    )
 
 
 def write_mask(path, data: np.ndarray, affine: np.ndarray, descrip: str = "") -> None:
@@ -722,8 +765,9 @@ def write_mask(path, data: np.ndarray, affine: np.ndarray, descrip: str = "") ->
         pending.commit()
 
 
-def stage_volume(path, source: Header, affine: np.ndarray, descrip: str = "",
-                 read_ahead: bool = False):
+def stage_volume(
+    path, source: Header, affine: np.ndarray, descrip: str = "", read_ahead: bool = False
+):
     """Convert a volume to float32, slab by slab, into a file beside its target.
 
     Parameters
@@ -771,13 +815,15 @@ def stage_mask(path, source: Header, affine: np.ndarray, descrip: str = "") -> f
         A label is not a whole number in 0..255, or the file cannot be written.
     """
     header_bytes = fresh_header(source.shape, np.uint8, affine, descrip)
-    return _stage_stream(path, header_bytes,
-                         (_labels(chunk, source) for chunk in voxel_chunks(source)))
+    return _stage_stream(
+        path, header_bytes, (_labels(chunk, source) for chunk in voxel_chunks(source))
+    )
 
 
 def _ahead(iterator):
     """Let a thread work out the next item while the last one is used."""
     from concurrent import futures
+
     with futures.ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, iterator, None)
         while (item := coming.result()) is not None:
@@ -816,8 +862,9 @@ def _as_float32(chunk, source, conversion):
         if values.dtype.itemsize > 4 or values.dtype.kind != "f":
             # A double cannot tell int64 values apart where a float32 loses their last digits.
             loss = np.abs(result.astype(np.longdouble) - values)
-            conversion.largest_loss = max(conversion.largest_loss,
-                                          float(np.nanmax(loss, initial=0)))
+            conversion.largest_loss = max(
+                conversion.largest_loss, float(np.nanmax(loss, initial=0))
+            )
     if not finite.all():
         conversion.n_nan += int(np.isnan(result).sum())
         conversion.n_infinite += int(np.isinf(result).sum())

@@ -1,4 +1,5 @@
 """Samples on disk: finding them, the paths inside one, its info file, the marks in its mask."""
+
 import contextlib
 import dataclasses
 import json
@@ -60,7 +61,7 @@ class Sample:
         """All binary masks on disk, (label, name in the file name) to path, by label."""
         found = {}
         for entry in os.listdir(self.directory):
-            match = entry.startswith(self.stem) and _BINARY_MASK.fullmatch(entry[len(self.stem):])
+            match = entry.startswith(self.stem) and _BINARY_MASK.fullmatch(entry[len(self.stem) :])
             if match:
                 found[int(match[1]), match[2]] = self.directory / entry
         return dict(sorted(found.items()))
@@ -69,9 +70,11 @@ class Sample:
         """Names of NIfTI files in the directory that are none of this sample's."""
         own = {self.volume_path.name, self.mask_path.name}
         own.update(path.name for path in self.binary_mask_paths().values())
-        return sorted(name for name in os.listdir(self.directory)
-                      if name.endswith((".nii", ".nii.gz")) and name not in own
-                      and not name.startswith("."))
+        return sorted(
+            name
+            for name in os.listdir(self.directory)
+            if name.endswith((".nii", ".nii.gz")) and name not in own and not name.startswith(".")
+        )
 
 
 def scan(root_dir) -> list[Sample]:
@@ -116,8 +119,11 @@ def _not_listed(error):
 
 
 def _unseen(folder, reason):
-    return errors.DatasetError(f"{folder}: the folder cannot be looked into, its samples are "
-                               f"unknown: {reason}", file=folder, code="read")
+    return errors.DatasetError(
+        f"{folder}: the folder cannot be looked into, its samples are unknown: {reason}",
+        file=folder,
+        code="read",
+    )
 
 
 def find(root_dir) -> list[Sample]:
@@ -130,8 +136,10 @@ def find(root_dir) -> list[Sample]:
     """
     found = scan(root_dir)
     if not found:
-        raise errors.DatasetError(f"{root_dir}: no sample directory (with *{VOLUME_SUFFIX} or "
-                                  f"*{MASK_SUFFIX}) below it", file=root_dir)
+        raise errors.DatasetError(
+            f"{root_dir}: no sample directory (with *{VOLUME_SUFFIX} or *{MASK_SUFFIX}) below it",
+            file=root_dir,
+        )
     return found
 
 
@@ -145,17 +153,22 @@ def find_annotated(root_dir) -> list[Sample]:
     """
     annotated = [sample for sample in find(root_dir) if sample.has_mask]
     if not annotated:
-        raise errors.DatasetError(f"{root_dir}: no sample below it has a mask (*{MASK_SUFFIX})",
-                                  file=root_dir)
+        raise errors.DatasetError(
+            f"{root_dir}: no sample below it has a mask (*{MASK_SUFFIX})", file=root_dir
+        )
     return annotated
 
 
 def _stem(directory_name, names):
     for suffix in (INFO_SUFFIX, VOLUME_SUFFIX, MASK_SUFFIX):
         for name in names:
-            stem = name[:-len(suffix)]
-            if name.endswith(suffix) and stem and not name.startswith(".") \
-                    and f"{directory_name}_".startswith(f"{stem}_"):
+            stem = name[: -len(suffix)]
+            if (
+                name.endswith(suffix)
+                and stem
+                and not name.startswith(".")
+                and f"{directory_name}_".startswith(f"{stem}_")
+            ):
                 return stem
     return None
 
@@ -174,19 +187,23 @@ def read_info(path) -> dict[str, str]:
         The file is missing or holds no such table.
     """
     import yaml
+
     try:
         # BaseLoader takes every scalar as text: a seq 0010 that lost its quotes is no octal 8.
         info = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except FileNotFoundError as error:
-        raise errors.DatasetError(f"{path}: the info file is missing; routine 02 writes it",
-                                  file=path, code="info") from error
+        raise errors.DatasetError(
+            f"{path}: the info file is missing; routine 02 writes it", file=path, code="info"
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
-        raise errors.DatasetError(f"{path}: no readable info file: {text}", file=path,
-                                  code="info") from error
+        raise errors.DatasetError(
+            f"{path}: no readable info file: {text}", file=path, code="info"
+        ) from error
     if not isinstance(info, dict):
-        raise errors.DatasetError(f"{path}: found no table of keys and values", file=path,
-                                  code="info")
+        raise errors.DatasetError(
+            f"{path}: found no table of keys and values", file=path, code="info"
+        )
     return {key: str(value) for key, value in info.items()}
 
 
