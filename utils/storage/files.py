@@ -12,6 +12,8 @@ from pathlib import Path
 
 from utils import errors
 
+PathLike = str | os.PathLike[str]
+
 # No pattern of ours (*.nii.gz, *_info.yaml, *.xlsx) matches a name with this beginning.
 TEMPORARY_PREFIX = ".part~"
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:64] or "localhost"
