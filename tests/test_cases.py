@@ -1,6 +1,5 @@
-"""Samples of a manifest as training takes them, and files that tell whether they were changed."""
+"""Samples of a manifest as training takes them."""
 
-import json
 import os
 
 import pytest
@@ -99,18 +98,15 @@ def test_unknown_modality():
         cases.modality([case], amos22)
 
 
-@pytest.mark.parametrize("content", [{}, {"a": [1, "ä"], "b": {"c": None}}])
-def test_sealed_files_tell_changes(tmp_path, content):
-    path = tmp_path / "x.json"
-    path.write_bytes(cases.sealed(content))
-    assert not cases.was_changed(path)
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "more": 1}))
-    assert cases.was_changed(path)
-    path.write_bytes(b"\xff{")
-    assert cases.was_changed(path)
-
-
-def test_put_leaves_equal_files_alone(tmp_path):
-    path = tmp_path / "x"
-    assert cases.put(path, b"1") and not cases.put(path, b"1") and cases.put(path, b"2")
-    assert path.read_bytes() == b"2"
+def test_subsets_are_sorted_by_id():
+    chosen = [
+        cases.Case(*words, {}, None) for words in (("3", "val"), ("2", "train"), ("1", "train"))
+    ]
+    found = cases.by_subset(chosen)
+    assert {name: list(map(str, members)) for name, members in found.items()} == {
+        "train": ["1", "2"],
+        "val": ["3"],
+        "test": [],
+    }
+    with pytest.raises(errors.DatasetError, match="no training sample with a mask"):
+        cases.by_subset(chosen[:1])

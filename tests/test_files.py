@@ -54,6 +54,14 @@ def test_whole_replaces(old):
     assert names(old.parent) == ["target.xlsx"]
 
 
+def test_put_makes_the_folder_and_leaves_equal_files_alone(tmp_path):
+    path = tmp_path / "folder/x"
+    assert files.put(path, b"1") and not files.put(path, b"1") and files.put(path, b"2")
+    assert path.read_bytes() == b"2"
+    assert files.holds(path, b"2") and not files.holds(path, b"1")
+    assert not files.holds(path.parent, b"") and not files.holds(tmp_path / "none", b"")
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_interrupted_block_leaves_the_old_file(old, error):
     with pytest.raises(error):

@@ -1,6 +1,6 @@
-"""nnU-Net, MONAI and TorchIO take what is exported for them; requirements-frameworks.txt.
+"""Compatibility: nnU-Net, MONAI and TorchIO read what is exported for them.
 
-Each test is skipped where its framework is not installed.
+Each test is skipped where its framework (requirements-frameworks.txt) is not installed.
 """
 
 import importlib.util
@@ -162,8 +162,9 @@ def test_torchio_takes_the_data_list(root):
 @needs("monai")
 @needs("torchio")
 @pytest.mark.parametrize("framework", ["monai", "torchio"])
-def test_examples_of_the_readme(root, framework, tmp_path):
-    text = (trees.REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_documented_examples(root, framework, tmp_path):
+    pages = (trees.REPOSITORY / "README.md", *trees.REPOSITORY.glob("docs/*.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     (code,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.S)

@@ -52,9 +52,7 @@ def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")
     usable = [case for case, is_usable in outcome.results if is_usable]
-    content = datalist.build(
-        usable, selection.label_names, output_file, folds, amos22.DATASET_KEYS, amos22
-    )
+    content = datalist.build(usable, selection.label_names, output_file, folds, amos22)
     datalist.write(output_file, content, overwrite)
     counts = ", ".join(f"{name} {len(content[name])}" for name in datalist.LISTS.values())
     cli.finish(outcome, f"{output_file}: {counts}")

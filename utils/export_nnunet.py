@@ -32,18 +32,18 @@ from utils.running import cli
 
 
 def whole_numbers(context, option, groups):
-    """Turn the words of --ignore_labels into numbers."""
+    """Make labels of the words of --ignore_labels."""
     words = [word for group in groups for word in group]
     if not all(word.isdecimal() for word in words):
         raise click.BadParameter(f"{' '.join(words)} found, expected labels such as 14 15 16")
     return frozenset(map(int, words))
 
 
-def describe(chosen, settings, removed):
-    """Tell what the folder holds."""
+def summary(chosen, settings, removed):
+    """Lines that say what the folder holds now."""
     sizes = collections.Counter(case.subset for case in chosen)
-    counts = [f"{sizes[subset]} {subset}" for subset in ("train", "val", "test")]
-    yield f"{settings.directory}: {', '.join(counts)}; mode {settings.mode}"
+    counts = ", ".join(f"{sizes[subset]} {subset}" for subset in ("train", "val", "test"))
+    yield f"{settings.directory}: {counts}; mode {settings.mode}"
     if removed:
         yield f"Removed, of an earlier export: {errors.listed(removed)}"
 
@@ -99,21 +99,16 @@ def main(
     if checked.failures:
         cli.finish(checked, f"Nothing written; {settings.directory} is as it was")
     usable = [case for case, is_usable in checked.results if is_usable]
-    new = nnunet_raw.contents(usable, settings, amos22)
+    new = nnunet_raw.describe(usable, settings, amos22)
     nnunet_raw.prepare(settings, new, overwrite)
-    outcome = cli.for_each_sample(
-        nnunet_raw.place,
-        usable,
-        settings,
-        overwrite,
-        memory=nnunet_raw.memory if ignore_labels else None,
-    )
+    memory = nnunet_raw.memory if ignore_labels else None
+    outcome = cli.for_each_sample(nnunet_raw.write_case, usable, settings, overwrite, memory=memory)
     outcome.warnings[:0] = checked.warnings
     if outcome.failures:
         cli.finish(outcome, f"No {nnunet_raw.DATASET_JSON} written: not all samples are there")
     if nnunet_raw.SPLITS_JSON not in new.texts:
         cli.warn(split_name, f"no sample of val has a mask: no {nnunet_raw.SPLITS_JSON} written")
-    cli.finish(outcome, *describe(usable, settings, nnunet_raw.complete(settings, new)))
+    cli.finish(outcome, *summary(usable, settings, nnunet_raw.finish(settings, new)))
 
 
 if __name__ == "__main__":

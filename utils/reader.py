@@ -12,7 +12,7 @@ from utils import errors
 from utils.arrays import geometry
 from utils.exports import cases
 from utils.facts import amos22
-from utils.storage import nifti
+from utils.storage import files, nifti
 
 _MANIFESTS = "dataset_manifest*.xlsx"
 _BACKUP = re.compile(r".*\.bak[0-9]*\.xlsx")
@@ -47,7 +47,7 @@ class AMOS22:
     Objects can be pickled, so that data loaders may use them in several processes.
     """
 
-    def __init__(self, path, split_name: str | None = None):
+    def __init__(self, path: files.PathLike, split_name: str | None = None):
         self.manifest_path = _manifest_in(Path(path))
         selection = cases.read(self.manifest_path, split_name)
         self.label_names = selection.label_names
@@ -65,24 +65,10 @@ class AMOS22:
         return tuple(self._cases)
 
     def split(self, subset: str) -> tuple[str, ...]:
-        """IDs of the samples of a subset.
-
-        Parameters
-        ----------
-        subset : str
-            train, val or test.
-
-        Raises
-        ------
-        DatasetError
-            Another word.
-        """
+        """IDs of the samples of a subset: train, val or test; a DatasetError for another word."""
         if subset not in amos22.SUBSETS:
-            raise errors.DatasetError(
-                f"no subset {subset!r}, expected one of {', '.join(amos22.SUBSETS)}",
-                code="subset",
-                found=subset,
-            )
+            reason = f"no subset {subset!r}, expected one of {', '.join(amos22.SUBSETS)}"
+            raise errors.DatasetError(reason, code="subset", found=subset)
         return tuple(case.id for case in self._cases.values() if case.subset == subset)
 
     def subset(self, id: str) -> str:
@@ -90,34 +76,19 @@ class AMOS22:
         return self._case(id).subset
 
     def image(self, id: str) -> np.ndarray:
-        """Intensities of a sample.
+        """Intensities of a sample, (X, Y, Z) float32 in Fortran order; Hounsfield units for CT.
 
-        Returns
-        -------
-        (X, Y, Z) float32
-            In Fortran order; Hounsfield units for CT. The file's checksum was checked.
-
-        Raises
-        ------
-        DatasetError
-            The file is missing, damaged, or no longer what the manifest says.
+        The file's checksum is checked. DatasetError where the file is missing, damaged, or no
+        longer what the manifest says.
         """
         volume = nifti.read_volume(self.volume_path(id))
         self._check_geometry(id, volume.header)
         return volume.data
 
     def mask(self, id: str) -> np.ndarray:
-        """Labels of a sample; `label_names` tells what they mean.
+        """Labels of a sample, (X, Y, Z) uint8 in Fortran order; `label_names` says their meaning.
 
-        Returns
-        -------
-        (X, Y, Z) uint8
-            In Fortran order. The file's checksum was checked.
-
-        Raises
-        ------
-        DatasetError
-            The sample has no mask (see `has_mask`), or as for `image`.
+        Checked like `image`. DatasetError also where the sample has no mask (see `has_mask`).
         """
         mask = nifti.read_mask(self.mask_path(id))
         self._check_geometry(id, mask.header)
@@ -135,9 +106,8 @@ class AMOS22:
         """File of a sample's mask; a DatasetError for a sample without."""
         path = self._case(id).mask_path
         if path is None:
-            raise errors.DatasetError(
-                f"{id}: this sample ({self.subset(id)}) has no mask", code="no_mask"
-            )
+            reason = f"{id}: this sample ({self.subset(id)}) has no mask"
+            raise errors.DatasetError(reason, code="no_mask")
         return path
 
     def affine(self, id: str) -> np.ndarray:
@@ -150,7 +120,8 @@ class AMOS22:
 
     def shape(self, id: str) -> tuple[int, int, int]:
         """Number of voxels along each array axis."""
-        return tuple(int(self._cell(id, column)) for column in ("szx", "szy", "szz"))
+        x, y, z = (int(self._cell(id, column)) for column in ("szx", "szy", "szz"))
+        return x, y, z
 
     def modality(self, id: str) -> str | None:
         """CT or MRI, by the scanner; None for an unknown scanner."""
@@ -163,22 +134,15 @@ class AMOS22:
     def age(self, id: str) -> int | None:
         """Age at the examination in years, None where it is not known.
 
-        Raises
-        ------
-        DatasetError
-            The manifest says something else than ``062Y`` or ``UND``.
+        DatasetError where the manifest has something else than ``062Y`` or ``UND``.
         """
         text = _if_defined(self._cell(id, "age"))
         if text is None:
             return None
         years = _YEARS.fullmatch(text)
         if not years:
-            raise errors.DatasetError(
-                f"{self.manifest_path}: age {text!r} of {id}, expected such as 062Y or UND",
-                file=self.manifest_path,
-                code="age",
-                found=text,
-            )
+            reason = f"age {text!r} of {id}, expected such as 062Y or UND"
+            raise self._fault(reason, code="age", found=text)
         return int(years[1])
 
     def metadata(self, id: str) -> dict[str, str]:
@@ -187,41 +151,29 @@ class AMOS22:
 
     def _case(self, id):
         if id not in self._cases:
-            raise errors.DatasetError(
-                f"{self.manifest_path}: no sample {id!r}; there are "
-                f"{len(self)} such as {', '.join(self.ids[:3])}",
-                file=self.manifest_path,
-                code="ids",
-                found=id,
-            )
+            reason = f"no sample {id!r}; there are {len(self)} such as {', '.join(self.ids[:3])}"
+            raise self._fault(reason, code="ids", found=id)
         return self._cases[id]
 
     def _cell(self, id, column):
         row = self._case(id).row
         if column not in row:
-            raise errors.DatasetError(
-                f"{self.manifest_path}: no column {column!r}",
-                file=self.manifest_path,
-                code="columns",
-                expected=column,
-            )
+            raise self._fault(f"no column {column!r}", code="columns", expected=column)
         return row[column]
 
+    def _fault(self, reason, **details):
+        path = self.manifest_path
+        return errors.DatasetError(f"{path}: {reason}", file=path, **details)
+
     def _check_geometry(self, id, header):
-        fits = (
-            header.shape == self.shape(id)
-            and geometry.corner_displacement_mm(header.affine, self.affine(id), header.shape)
-            <= _TOLERANCE_MM
-        )
+        shape, affine = self.shape(id), self.affine(id)
+        displacement_mm = geometry.corner_displacement_mm(header.affine, affine, header.shape)
+        fits = header.shape == shape and displacement_mm <= _TOLERANCE_MM
         if not fits:
-            raise errors.DatasetError(
-                f"{header.path}: shape or affine differ from the manifest's, "
-                f"{self.manifest_path}; run routine 05 again",
-                file=header.path,
-                code="changed",
-                expected=self.shape(id),
-                found=header.shape,
-            )
+            fault = f"shape or affine differ from the manifest's, {self.manifest_path}"
+            reason = f"{header.path}: {fault}; run routine 05 again"
+            details = {"code": "changed", "expected": shape, "found": header.shape}
+            raise errors.DatasetError(reason, file=header.path, **details)
 
 
 def _if_defined(text):
@@ -234,11 +186,7 @@ def _manifest_in(path):
     found = sorted(name for name in path.glob(_MANIFESTS) if not _BACKUP.fullmatch(name.name))
     if len(found) != 1:
         names = ", ".join(name.name for name in found) or "none"
-        raise errors.DatasetError(
-            f"{path}: expected one {_MANIFESTS} in it, found: {names}",
-            file=path,
-            code="missing",
-            expected=_MANIFESTS,
-            found=names,
-        )
+        reason = f"{path}: expected one {_MANIFESTS} in it, found: {names}"
+        details = {"code": "missing", "expected": _MANIFESTS, "found": names}
+        raise errors.DatasetError(reason, file=path, **details)
     return found[0]

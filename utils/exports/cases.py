@@ -2,12 +2,10 @@
 
 import collections
 import dataclasses
-import hashlib
-import json
 import os
 import re
-import warnings
 from pathlib import Path
+from types import ModuleType
 
 from utils import errors
 from utils.routines import splits
@@ -15,34 +13,25 @@ from utils.running import runner
 from utils.storage import files, manifest
 
 COLUMNS = ("ID", "subset", "volume", "mask")
+# What an ID, or a data set's name, must look like to become the name of a file.
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _BINARY_MASK_COLUMN = re.compile(r"mask_([0-9]{2,3})_(.+)")
 _EXISTENCE = "_existence"
-_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_CHECKSUM = "sha256"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One sample of a manifest; its files are looked for when a path is asked for.
 
-    Attributes
-    ----------
-    id : str
-        ``amos_0004``.
-    subset : str
-        train, val or test, by the split that was read.
-    row : dict of str to str
-        All cells of the sample.
-    manifest_path : Path
-    root_dir : Path or None
-        What the paths are relative to, where it was given; see `manifest.resolve`.
+    The subset is that of the split that was read; ``row`` holds all cells of the sample. Paths in
+    them are relative to ``root_dir`` where it was given; see `manifest.resolve`.
     """
 
     id: str
     subset: str
-    row: dict
-    manifest_path: Path
-    root_dir: Path | None = None
+    row: dict[str, str]
+    manifest_path: files.PathLike
+    root_dir: files.PathLike | None = None
 
     def __str__(self):
         return self.id
@@ -67,16 +56,10 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What `read` gives.
+    """The samples that were read, in the order of the sheet.
 
-    Attributes
-    ----------
-    cases : list of Case
-        In the order of the sheet.
-    label_names : dict of int to str
-        Label to name as in file names (``right_kidney``), by label; from the manifest's columns.
-    is_out_of_date : bool
-        The split sheet no longer repeats the worksheet Manifest.
+    ``label_names`` are those in file names (``right_kidney``), by label, as the manifest's columns
+    have them; ``is_out_of_date`` says that a split no longer repeats the worksheet Manifest.
     """
 
     cases: list[Case]
@@ -84,7 +67,11 @@ class Selection:
     is_out_of_date: bool = False
 
 
-def read(manifest_path, split_name: str | None = None, root_dir=None) -> Selection:
+def read(
+    manifest_path: files.PathLike,
+    split_name: str | None = None,
+    root_dir: files.PathLike | None = None,
+) -> Selection:
     """Read the samples of a dataset manifest, or of one of its splits.
 
     Parameters
@@ -97,10 +84,6 @@ def read(manifest_path, split_name: str | None = None, root_dir=None) -> Selecti
     root_dir : path-like, optional
         The folder that paths in the manifest are relative to, if it is known.
 
-    Returns
-    -------
-    Selection
-
     Raises
     ------
     DatasetError
@@ -111,23 +94,12 @@ def read(manifest_path, split_name: str | None = None, root_dir=None) -> Selecti
     sheet, column = _sheet(workbook, split_name)
     table = workbook.table(sheet, required=dict.fromkeys((*COLUMNS, column)))
     where = f"{manifest_path}, worksheet {sheet}"
-    _check_rows(table, column, where)
-    cases = [
-        Case(
-            row["ID"],
-            row[column],
-            row,
-            Path(manifest_path),
-            None if root_dir is None else Path(root_dir),
-        )
-        for row in table.rows
-    ]
-    is_old = (
-        bool(split_name)
-        and manifest.MAIN_SHEET in workbook.names
-        and split_name in splits.out_of_date(workbook, workbook.table())
-    )
-    return Selection(cases, _label_names(table.columns, where), is_old)
+    _check_rows(table.rows, column, where)
+    found = [Case(row["ID"], row[column], row, manifest_path, root_dir) for row in table.rows]
+    is_old = False
+    if split_name and manifest.MAIN_SHEET in workbook.names:
+        is_old = split_name in splits.out_of_date(workbook, workbook.table())
+    return Selection(found, _label_names(table.columns, where), is_old)
 
 
 def _sheet(workbook, split_name):
@@ -138,31 +110,25 @@ def _sheet(workbook, split_name):
         return manifest.MAIN_SHEET, "subset"
     # An index manifest: split01_standard_train_val has the column split01_standard.
     (sheet,) = workbook.names
-    return sheet, next(
-        (column for column in reversed(workbook.header(sheet)) if sheet.startswith(f"{column}_")),
-        "subset",
-    )
+    columns = reversed(workbook.header(sheet))
+    return sheet, next((name for name in columns if sheet.startswith(f"{name}_")), "subset")
 
 
-def _check_rows(table, column, where):
-    counts = collections.Counter(row["ID"] for row in table.rows)
+def _check_rows(rows, column, where):
+    counts = collections.Counter(row["ID"] for row in rows)
+    odd = [row for row in rows if row[column] not in splits.SUBSETS]
     wrong = {
         "IDs in several rows": [key for key in counts if counts[key] > 1],
         "IDs that cannot be names of files": [
-            repr(key) for key in counts if not _PLAIN_ID.fullmatch(key)
+            repr(key) for key in counts if not PLAIN_NAME.fullmatch(key)
         ],
         f"{column} is none of {', '.join(splits.SUBSETS)}": [
-            f"{row['ID']} {row[column]!r}"
-            for row in table.rows
-            if row[column] not in splits.SUBSETS
+            f"{row['ID']} {row[column]!r}" for row in odd
         ],
     }
     for fault, found in wrong.items():
         if found:
-            raise errors.DatasetError(
-                f"{where}: {fault}: {', '.join(found[:5])}{' ...' if len(found) > 5 else ''}",
-                code="manifest",
-            )
+            raise errors.DatasetError(f"{where}: {fault}: {errors.listed(found)}", code="manifest")
 
 
 def _label_names(columns, where):
@@ -172,23 +138,18 @@ def _label_names(columns, where):
         if match and column + _EXISTENCE in columns:
             found[int(match[1])] = match[2]
     if not found:
-        raise errors.DatasetError(
-            f"{where}: no columns of binary masks (mask_00_background and so on), which name the "
-            "labels; run routines 04, 05 and 06",
-            code="columns",
-            expected="mask_00_background",
-        )
+        example = "mask_00_background"
+        reason = f"no columns of binary masks ({example} and so on), which name the labels"
+        advice = "run routines 04, 05 and 06"
+        raise errors.DatasetError(f"{where}: {reason}; {advice}", code="columns", expected=example)
     return dict(sorted(found.items()))
 
 
 def check(selection: Selection) -> runner.Outcome:
     """Look whether the files of all samples are there.
 
-    Returns
-    -------
-    runner.Outcome
-        A result is whether the sample can be used: one of train or val without a mask cannot, and
-        is warned about. A missing file is a failure.
+    A result is whether the sample can be used: one of train or val without a mask cannot, and is
+    warned about. A missing file is a failure.
     """
     return runner.run(_is_usable, selection.cases)
 
@@ -196,111 +157,53 @@ def check(selection: Selection) -> runner.Outcome:
 def _is_usable(case):
     _, mask_path = case.volume_path, case.mask_path
     if mask_path is None and case.is_trained_on:
-        warnings.warn(
-            f"belongs to {case.subset} and has no mask; it is left out",
-            errors.DataWarning,
-            stacklevel=2,
-        )
+        errors.warn(f"belongs to {case.subset} and has no mask; it is left out")
         return False
     return True
 
 
-def relative(path, folder) -> str:
-    """Write a path as one relative to a folder, for tools that join the two as texts.
+def by_subset(chosen: list[Case]) -> dict[str, list[Case]]:
+    """Sort samples by ID into train, val and test; a DatasetError where train is empty."""
+    ordered = sorted(chosen, key=str)
+    found = {name: [case for case in ordered if case.subset == name] for name in splits.SUBSETS}
+    if not found["train"]:
+        raise errors.DatasetError("the split has no training sample with a mask", code="empty")
+    return found
 
-    Parameters
-    ----------
-    path, folder : path-like
-        The folder may still be missing.
 
-    Returns
-    -------
-    str
-        With ``/``. Where the folder is reached through a symbolic link, its name alone does not
-        tell what ``..`` means: the path is absolute then.
+def relative(path: files.PathLike, folder: files.PathLike) -> str:
+    """Write a path as one relative to a folder, with ``/``, for tools that join the two as texts.
+
+    Where the folder is reached through a symbolic link, its name alone does not tell what ``..``
+    means: the path is absolute then. The folder may still be missing.
     """
-    folder = os.path.abspath(folder)
-    path = os.path.abspath(path)
-    if os.path.realpath(folder) != folder:
-        return Path(path).as_posix()
-    return Path(os.path.relpath(path, folder)).as_posix()
+    folder, path = os.path.abspath(folder), os.path.abspath(path)
+    if os.path.realpath(folder) == folder:
+        path = os.path.relpath(path, folder)
+    return Path(path).as_posix()
 
 
-def modality(cases: list[Case], facts) -> str:
-    """Name what the images show, as nnU-Net's and MONAI's files want it.
+def heading(facts: ModuleType) -> dict[str, str]:
+    """What dataset.json and a data list say of the data set first, from its facts."""
+    return {
+        "name": facts.NAME,
+        "description": facts.DESCRIPTION,
+        "reference": facts.REFERENCE,
+        "licence": facts.LICENCE,
+    }
 
-    Parameters
-    ----------
-    cases : list of Case
-    facts : module
-        Facts of the data set: ``modality(row)``.
 
-    Returns
-    -------
-    str
-        ``CT`` or ``MRI``; ``CT_or_MRI`` for a mixed set, whose intensities must not be taken for
-        Hounsfield units.
+def modality(cases: list[Case], facts: ModuleType) -> str:
+    """Name what the images show as nnU-Net and MONAI expect it: ``CT`` or ``MRI``.
 
-    Raises
-    ------
-    DatasetError
-        A sample's modality is unknown.
+    A mixed set is ``CT_or_MRI``: its intensities must not be taken for Hounsfield units.
+    DatasetError where ``facts.modality(row)`` does not know a sample's.
     """
     found = {case.id: facts.modality(case.row) for case in cases}
     unknown = [case_id for case_id, name in found.items() if name is None]
     if unknown:
-        raise errors.DatasetError(
-            f"neither CT nor MRI by their scanner: {', '.join(unknown[:5])}"
-            f"{' ...' if len(unknown) > 5 else ''}; correct manufacturer_model_name and run "
-            "routines 02, 05 and 06",
-            code="modality",
-            found=", ".join(unknown),
-        )
+        reason = f"neither CT nor MRI by their scanner: {errors.listed(unknown)}"
+        advice = "correct manufacturer_model_name and run routines 02, 05 and 06"
+        all_names = ", ".join(unknown)
+        raise errors.DatasetError(f"{reason}; {advice}", code="modality", found=all_names)
     return "_or_".join(sorted(set(found.values())))
-
-
-def json_bytes(content) -> bytes:
-    """Return a JSON file's bytes; keys stay in their order."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
-
-
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def sealed(content: dict) -> bytes:
-    """Return the bytes of a JSON file that tells, by a checksum in it, whether it was changed."""
-    return json_bytes({**content, _CHECKSUM: checksum(json_bytes(content))})
-
-
-def was_changed(path) -> bool:
-    """Tell whether an existing file is other than `sealed` made it, or none of its kind."""
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except ValueError:
-        return True
-    return not isinstance(content, dict) or content.pop(_CHECKSUM, None) != checksum(
-        json_bytes(content)
-    )
-
-
-def put(path, content: bytes) -> bool:
-    """Write a file, whole or not at all, unless it has these bytes already.
-
-    Returns
-    -------
-    bool
-        Whether it was written.
-
-    Raises
-    ------
-    DatasetError
-        It cannot be written.
-    """
-    path = Path(path)
-    if path.is_file() and path.read_bytes() == content:
-        return False
-    with files.whole(path) as handle:
-        handle.write(content)
-    return True

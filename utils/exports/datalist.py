@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
+from types import ModuleType
 
-from utils import errors
-from utils.exports import cases
+from utils.exports import cases, json_files
 from utils.storage import files
 
 # Subset -> name of its list.
@@ -14,10 +14,9 @@ LISTS = {"train": "training", "val": "validation", "test": "testing"}
 def build(
     chosen: list[cases.Case],
     label_names: dict[int, str],
-    output_path,
+    output_path: files.PathLike,
     n_folds: int,
-    metadata_keys,
-    facts,
+    facts: ModuleType,
 ) -> dict:
     """Make the content of a data list.
 
@@ -31,14 +30,8 @@ def build(
     n_folds : int
         The training samples are numbered 0, 1, ... n_folds - 1, 0, ... by ID, for cross-validation
         within them. Less than two folds, or than two training samples: no folds.
-    metadata_keys : sequence of str
-        Columns that go into a sample's ``metadata``.
     facts : module
-        Facts of the data set: NAME, DESCRIPTION, REFERENCE, LICENCE, ``modality(row)``.
-
-    Returns
-    -------
-    dict
+        Facts of the data set; DATASET_KEYS and the ID become a sample's ``metadata``.
 
     Raises
     ------
@@ -51,29 +44,16 @@ def build(
     name exists, such as ``train``.
     """
     folder = Path(output_path).parent
-    members = {
-        subset: [case for case in sorted(chosen, key=str) if case.subset == subset]
-        for subset in LISTS
-    }
-    if not members["train"]:
-        raise errors.DatasetError("the split has no training sample with a mask", code="empty")
+    members = cases.by_subset(chosen)
     n_folds = min(n_folds, len(members["train"]))
-    folds = {
-        case.id: {"fold": number % n_folds}
-        for number, case in enumerate(members["train"])
-        if n_folds > 1
-    }
+    numbered = enumerate(members["train"] if n_folds > 1 else [])
+    folds = {case.id: number % n_folds for number, case in numbered}
     lists = {
-        name: [
-            _item(case, folder, folds.get(case.id, {}), metadata_keys) for case in members[subset]
-        ]
+        name: [_item(case, folder, folds.get(case.id), facts) for case in members[subset]]
         for subset, name in LISTS.items()
     }
     return {
-        "name": facts.NAME,
-        "description": facts.DESCRIPTION,
-        "reference": facts.REFERENCE,
-        "licence": facts.LICENCE,
+        **cases.heading(facts),
         "tensorImageSize": "3D",
         "modality": {"0": cases.modality(chosen, facts)},
         "labels": {str(value): name for value, name in label_names.items()},
@@ -83,43 +63,22 @@ def build(
     }
 
 
-def _item(case, folder, fold, metadata_keys):
+def _item(case, folder, fold, facts):
     item = {"image": cases.relative(case.volume_path, folder)}
     if case.mask_path is not None:
         item["label"] = cases.relative(case.mask_path, folder)
-    keys = ("ID", *(key for key in metadata_keys if key in case.row))
-    return {**item, **fold, "metadata": {key: case.row[key] for key in keys}}
+    if fold is not None:
+        item["fold"] = fold
+    keys = ("ID", *(key for key in facts.DATASET_KEYS if key in case.row))
+    return {**item, "metadata": {key: case.row[key] for key in keys}}
 
 
-def write(path, content: dict, overwrite: bool = False) -> bool:
-    """Write a data list, whole or not at all.
+def write(path: files.PathLike, content: dict, overwrite: bool = False) -> bool:
+    """Write a data list from `build`; False where the file had these bytes.
 
-    Parameters
-    ----------
-    path : path-like
-        Its folder is made where it is missing.
-    content : dict
-        From `build`.
-    overwrite : bool
-        Replace a file that was changed by hand, or that is no data list of ours.
-
-    Returns
-    -------
-    bool
-        False when the file was there with these bytes.
-
-    Raises
-    ------
-    DatasetError
-        Such a file, or it cannot be written.
+    DatasetError for a file that was changed by hand, or that is no data list of ours, unless it is
+    to be replaced.
     """
-    if os.path.lexists(path) and not overwrite and cases.was_changed(path):
-        raise errors.DatasetError(
-            f"{path}: was changed by hand, or was not written here; move it "
-            "away, or use --overwrite",
-            file=path,
-            code="changed",
-        )
-    files.make_dir(Path(path).parent)
-    files.sweep(Path(path).parent, recursive=False)
-    return cases.put(path, cases.sealed(content))
+    if os.path.lexists(path) and not overwrite and json_files.was_changed(path):
+        raise json_files.changed(path)
+    return files.put(path, json_files.sealed(content))

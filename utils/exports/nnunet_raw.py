@@ -4,15 +4,15 @@ import dataclasses
 import filecmp
 import json
 import os
-import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from utils import errors
 from utils.arrays import labels
-from utils.exports import cases
+from utils.exports import cases, json_files
 from utils.running import runner
 from utils.storage import files, nifti
 
@@ -22,8 +22,6 @@ IMAGES, LABELS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 DATASET_JSON, SPLITS_JSON = "dataset.json", "splits_final.json"
 # Which files of the folder are ours, and the checksums of the two above.
 RECORD = "exported_files.json"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_LINK, _COPY, _REMAPPED = "link", "copy", "remapped"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,115 +42,83 @@ class Settings:
 
     directory: Path
     mode: str
-    label_names: dict
-    ignored: frozenset = frozenset()
+    label_names: dict[int, str]
+    ignored: frozenset[int] = frozenset()
+
+    @property
+    def kept(self) -> list[int]:
+        """Labels that are not ignored; the new number of each is its place in this list."""
+        return [value for value in self.label_names if value not in self.ignored]
 
     def new_labels(self) -> dict[str, int]:
         """Names and numbers of the labels as nnU-Net gets them, ``ignore`` last.
 
-        Raises
-        ------
-        DatasetError
-            There are no consecutive numbers from 0, or what is to be ignored is no organ's label.
+        DatasetError where the numbers would not be consecutive from 0, or where what is to be
+        ignored is no organ's label or all of them.
         """
-        _check_ignored(self)
-        kept = [value for value in self.label_names if value not in self.ignored]
-        if not self.ignored and kept != list(range(len(kept))):
-            raise errors.DatasetError(
-                f"the labels {', '.join(map(str, kept))} are not consecutive from 0, as nnU-Net "
-                "wants them",
-                code="labels",
-                found=kept,
-            )
+        self._check_ignored()
+        if not self.ignored and self.kept != list(range(len(self.kept))):
+            found = ", ".join(map(str, self.kept))
+            reason = f"the labels {found} are not consecutive from 0, as nnU-Net wants them"
+            raise errors.DatasetError(reason, code="labels", found=self.kept)
         # nnU-Net finds the background by its name.
-        names = {self.label_names[value]: number for number, value in enumerate(kept) if number}
-        named = {"background": 0, **names}
-        return {**named, "ignore": len(kept)} if self.ignored else named
+        names = ["background", *(self.label_names[value] for value in self.kept[1:])]
+        names += ["ignore"] if self.ignored else []
+        return {name: number for number, name in enumerate(names)}
 
     def lookup(self) -> np.ndarray:
         """New label for each old one, (256,) uint8."""
-        kept = [value for value in self.label_names if value not in self.ignored]
         table = np.zeros(labels.LARGEST_LABEL + 1, np.uint8)
-        table[kept] = np.arange(len(kept))
-        table[sorted(self.ignored)] = len(kept)
+        table[self.kept] = np.arange(len(self.kept))
+        table[sorted(self.ignored)] = len(self.kept)
         return table
 
-
-def _check_ignored(settings):
-    known = [value for value in settings.label_names if value]
-    wrong = sorted(settings.ignored - set(known))
-    if wrong or settings.ignored == set(known):
-        fault = "no label is left"
-        if wrong:
-            fault = f"no such organ label: {', '.join(map(str, wrong))}"
-        listed = ", ".join(f"{value} {settings.label_names[value]}" for value in known)
-        raise errors.DatasetError(
-            f"--ignore_labels: {fault}; labels: {listed}",
-            code="labels",
-            expected=listed,
-            found=sorted(settings.ignored),
+    def _check_ignored(self):
+        known = {value: f"{value} {name}" for value, name in self.label_names.items() if value}
+        wrong = sorted(self.ignored - known.keys())
+        if not wrong and self.ignored != known.keys():
+            return
+        fault = (
+            f"no such organ label: {', '.join(map(str, wrong))}" if wrong else "no label is left"
         )
+        existing = ", ".join(known.values())
+        reason = f"--ignore_labels: {fault}; labels: {existing}"
+        found = sorted(self.ignored)
+        raise errors.DatasetError(reason, code="labels", expected=existing, found=found)
 
 
-def folder(output_dir, dataset_id: int, dataset_name: str) -> Path:
-    """Return the folder of a data set in nnU-Net's raw folder.
+def folder(output_dir: files.PathLike, dataset_id: int, dataset_name: str) -> Path:
+    """Return the folder of a data set, with a number from 1 to 999, in nnU-Net's ``nnUNet_raw``.
 
-    Parameters
-    ----------
-    output_dir : path-like
-        nnU-Net's ``nnUNet_raw``; may be missing.
-    dataset_id : int
-        1 to 999.
-    dataset_name : str
-        Letters, digits and ``_.-``.
-
-    Raises
-    ------
-    DatasetError
-        The name is none, or another data set has this number: nnU-Net refuses both then.
+    DatasetError where the name holds more than letters, digits and ``_.-``, or another data set
+    has the number: nnU-Net refuses both then.
     """
-    if not _PLAIN_NAME.fullmatch(dataset_name):
-        raise errors.DatasetError(
-            f"--dataset_name {dataset_name!r}: expected letters, digits and _ . -",
-            code="name",
-            found=dataset_name,
-        )
-    path = Path(output_dir, f"Dataset{dataset_id:03d}_{dataset_name}")
-    taken = [
-        other.name
-        for other in sorted(path.parent.glob(f"Dataset{dataset_id:03d}*"))
-        if other.name != path.name
-    ]
+    if not cases.PLAIN_NAME.fullmatch(dataset_name):
+        reason = f"--dataset_name {dataset_name!r}: expected letters, digits and _ . -"
+        raise errors.DatasetError(reason, code="name", found=dataset_name)
+    start = f"Dataset{dataset_id:03d}"
+    path = Path(output_dir, f"{start}_{dataset_name}")
+    others = sorted(path.parent.glob(f"{start}*"))
+    taken = next((other.name for other in others if other.name != path.name), None)
     if taken:
-        raise errors.DatasetError(
-            f"{output_dir}: {taken[0]} has the number {dataset_id} already; "
-            "choose another --dataset_id",
-            file=output_dir,
-            code="name",
-            found=taken[0],
-        )
+        fault = f"{output_dir}: {taken} has the number {dataset_id} already"
+        reason = f"{fault}; choose another --dataset_id"
+        raise errors.DatasetError(reason, file=output_dir, code="name", found=taken)
     return path
 
 
-def wanted(case: cases.Case, settings: Settings) -> dict[str, tuple[str, Path]]:
-    """List what a sample needs in the folder.
-
-    Returns
-    -------
-    dict of str to (str, Path)
-        Path in the folder to the kind of file (link, copy or remapped) and its source.
-    """
-    kind = _COPY if settings.mode == "copy" else _LINK
+def _wanted(case, settings):
+    """{path in the folder: (function that writes it, its source)} of a sample."""
+    write = _write_copy if settings.mode == "copy" else _write_link
     image = f"{case.id}_0000{FILE_ENDING}"
     if not case.is_trained_on:
-        return {f"{TEST_IMAGES}/{image}": (kind, case.volume_path)}
+        return {f"{TEST_IMAGES}/{image}": (write, case.volume_path)}
     found = {}
     if settings.mode != "reference":
-        found[f"{IMAGES}/{image}"] = (kind, case.volume_path)
+        found[f"{IMAGES}/{image}"] = write, case.volume_path
+        found[_label_file(case)] = write, case.mask_path
     if settings.ignored:
-        found[_label_file(case)] = (_REMAPPED, case.mask_path)
-    elif settings.mode != "reference":
-        found[_label_file(case)] = (kind, case.mask_path)
+        found[_label_file(case)] = _write_remapped, case.mask_path
     return found
 
 
@@ -160,39 +126,26 @@ def _label_file(case):
     return f"{LABELS}/{case.id}{FILE_ENDING}"
 
 
-def place(case: cases.Case, settings: Settings, overwrite: bool = False):
-    """Put a sample's files into the folder, those that are missing or out of date.
+def write_case(
+    case: cases.Case, settings: Settings, overwrite: bool = False
+) -> int | runner.Finished:
+    """Write the files of one sample that are missing or out of date, or all; return how many.
 
-    Parameters
-    ----------
-    case : cases.Case
-    settings : Settings
-    overwrite : bool
-        Put all of them.
-
-    Returns
-    -------
-    int or runner.Finished
-        How many were written.
-
-    Raises
-    ------
-    DatasetError
-        A source is missing or damaged, or a file cannot be written.
+    DatasetError where a source is missing or damaged, or a file cannot be written.
     """
     written = 0
-    for name, (kind, source) in wanted(case, settings).items():
-        put = {_LINK: _put_link, _COPY: _put_copy, _REMAPPED: _put_remapped}[kind]
-        written += put(settings.directory / name, source, settings, overwrite)
+    for name, (write, source) in _wanted(case, settings).items():
+        written += write(settings.directory / name, source, settings, overwrite)
     return written or runner.Finished(0)
 
 
 def memory(case: cases.Case) -> int:
-    """Bytes that `place` needs where it remaps labels; see `nifti.mask_memory`."""
-    return nifti.mask_memory(case.mask_path) if case.is_trained_on else 0
+    """Bytes that `write_case` needs where it remaps labels; see `nifti.mask_memory`."""
+    mask_path = case.mask_path if case.is_trained_on else None
+    return nifti.mask_memory(mask_path) if mask_path else 0
 
 
-def _put_link(path, source, settings, overwrite):
+def _write_link(path, source, settings, overwrite):
     # Relative, so that data and links can move together; counted from where the link really lies.
     target = os.path.relpath(os.path.abspath(source), os.path.realpath(path.parent))
     if not overwrite and path.is_symlink() and os.readlink(path) == target:
@@ -201,7 +154,7 @@ def _put_link(path, source, settings, overwrite):
     return 1
 
 
-def _put_copy(path, source, settings, overwrite):
+def _write_copy(path, source, settings, overwrite):
     if not overwrite and not path.is_symlink() and path.exists() and _same_bytes(source, path):
         return 0
     with files.Pending(path) as pending:
@@ -209,9 +162,8 @@ def _put_copy(path, source, settings, overwrite):
             shutil.copyfileobj(handle, pending.handle, 1 << 20)
         pending.seal()
         if not _same_bytes(source, pending.temporary_path):
-            raise errors.DatasetError(
-                f"{path}: the disk does not hold what was copied", file=path, code="write"
-            )
+            reason = f"{path}: the disk does not hold what was copied"
+            raise errors.DatasetError(reason, file=path, code="write")
         pending.commit()
     return 1
 
@@ -221,7 +173,7 @@ def _same_bytes(source, path):
         return filecmp.cmp(source, path, shallow=False)
 
 
-def _put_remapped(path, source, settings, overwrite):
+def _write_remapped(path, source, settings, overwrite):
     mask = nifti.read_mask(source)
     labels.check_known(mask.data, settings.label_names, where=source)
     remapped = np.take(settings.lookup(), mask.data)
@@ -235,44 +187,25 @@ def _put_remapped(path, source, settings, overwrite):
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """The files beside the images.
+    """Paths of all images and labels in the folder, and the texts beside them by their names.
 
-    Attributes
-    ----------
-    names : frozenset of str
-        Paths of all images and labels in the folder.
-    texts : dict of str to bytes
-        `DATASET_JSON` and, where there is something to validate on, `SPLITS_JSON`.
+    The texts are `DATASET_JSON` and, where there is something to validate on, `SPLITS_JSON`.
     """
 
-    names: frozenset
-    texts: dict
+    names: frozenset[str]
+    texts: dict[str, bytes]
 
 
-def contents(chosen: list[cases.Case], settings: Settings, facts) -> Contents:
-    """Make dataset.json and splits_final.json.
+def describe(chosen: list[cases.Case], settings: Settings, facts: ModuleType) -> Contents:
+    """Make dataset.json and splits_final.json of samples that have masks in train and val.
 
-    Parameters
-    ----------
-    chosen : list of Case
-        Those of train and val have masks.
-    settings : Settings
-    facts : module
-        Facts of the data set: NAME, DESCRIPTION, REFERENCE, LICENCE, ``modality(row)``.
-
-    Raises
-    ------
-    DatasetError
-        Nothing to train on, an unknown modality, or labels that nnU-Net cannot take.
+    DatasetError where there is nothing to train on, a modality is unknown, or nnU-Net cannot take
+    the labels or a path.
     """
-    training = sorted((case for case in chosen if case.is_trained_on), key=str)
-    if not any(case.subset == "train" for case in training):
-        raise errors.DatasetError("the split has no training sample with a mask", code="empty")
+    members = cases.by_subset(chosen)
+    training = sorted(members["train"] + members["val"], key=str)
     described = {
-        "name": facts.NAME,
-        "description": facts.DESCRIPTION,
-        "reference": facts.REFERENCE,
-        "licence": facts.LICENCE,
+        **cases.heading(facts),
         "channel_names": {"0": cases.modality(chosen, facts)},
         "labels": settings.new_labels(),
         "numTraining": len(training),
@@ -280,57 +213,45 @@ def contents(chosen: list[cases.Case], settings: Settings, facts) -> Contents:
     }
     if settings.mode == "reference":
         described["dataset"] = {case.id: _references(case, settings) for case in training}
-    texts = {DATASET_JSON: cases.json_bytes(described)}
-    fold = {
-        subset: [case.id for case in training if case.subset == subset]
-        for subset in ("train", "val")
-    }
-    if fold["val"]:
-        texts[SPLITS_JSON] = cases.json_bytes([fold])
-    names = frozenset(name for case in chosen for name in wanted(case, settings))
-    return Contents(names, texts)
+    texts = {DATASET_JSON: json_files.to_bytes(described)}
+    if members["val"]:
+        fold = {subset: [case.id for case in members[subset]] for subset in ("train", "val")}
+        texts[SPLITS_JSON] = json_files.to_bytes([fold])
+    return Contents(frozenset(name for case in chosen for name in _wanted(case, settings)), texts)
 
 
 def _references(case, settings):
-    label = (
-        _label_file(case)
-        if settings.ignored
-        else cases.relative(case.mask_path, settings.directory)
-    )
-    entry = {"images": [cases.relative(case.volume_path, settings.directory)], "label": label}
-    if "$" in "".join((*entry["images"], label)):
-        raise errors.DatasetError(
-            f"{case.volume_path}: nnU-Net would take the $ in it for a "
-            "variable; use --mode link or copy",
-            file=case.volume_path,
-            code="path",
-        )
-    return entry
+    image = cases.relative(case.volume_path, settings.directory)
+    label = _label_file(case)
+    if not settings.ignored:
+        label = cases.relative(case.mask_path, settings.directory)
+    if "$" in image + label:
+        fault = f"{case.volume_path}: nnU-Net would take the $ in it for a variable"
+        reason = f"{fault}; use --mode link or copy"
+        raise errors.DatasetError(reason, file=case.volume_path, code="path")
+    return {"images": [image], "label": label}
 
 
 def prepare(settings: Settings, new: Contents, overwrite: bool = False) -> None:
-    """Make the folders, and way for what is new.
+    """Make the folders, and remove a dataset.json or splits_final.json that will change.
 
-    A dataset.json that will change is removed: it stands only where all that it names is there.
-
-    Raises
-    ------
-    DatasetError
-        There are images or labels that were not put there by `place`, or dataset.json or
-        splits_final.json was changed by hand or is not ours (`overwrite`: replaced). Nothing is
-        changed then.
+    So dataset.json stands only where all that it names is there. DatasetError where there are
+    images or labels that `write_case` did not put there, or where one of the two was changed by
+    hand or is not ours (`overwrite`: replaced). Nothing is changed then.
     """
     directory = settings.directory
     files.sweep(directory)
     record = _read_record(directory)
-    _refuse_foreign(directory, record)
-    for name in (DATASET_JSON, SPLITS_JSON):
-        _refuse_changed(directory / name, record, new.texts.get(name), overwrite)
-    for name in sorted({DATASET_JSON, SPLITS_JSON} | new.texts.keys()):
-        path = directory / name
-        if path.exists() and path.read_bytes() != new.texts.get(name):
-            files.remove(path)
-    for folder_name in {Path(name).parent for name in new.names} | {Path()}:
+    _refuse_foreign(directory, record["files"])
+    paths = [path for path in (directory / DATASET_JSON, directory / SPLITS_JSON) if path.exists()]
+    outdated = [path for path in paths if path.read_bytes() != new.texts.get(path.name)]
+    for path in outdated:
+        known = record["sha256"].get(path.name)
+        if not overwrite and json_files.checksum(path.read_bytes()) != known:
+            raise json_files.changed(path)
+    for path in outdated:
+        files.remove(path)
+    for folder_name in {Path(name).parent for name in new.names}:
         files.make_dir(directory / folder_name)
     _write_record(directory, new.names | record["files"], new)
 
@@ -343,53 +264,33 @@ def _read_record(directory):
         record = json.loads(path.read_bytes())
         return {"files": frozenset(record["files"]), "sha256": dict(record["sha256"])}
     except (ValueError, TypeError, LookupError) as error:
-        raise errors.DatasetError(
-            f"{path}: was changed by hand; move {directory} away", file=path, code="changed"
-        ) from error
+        reason = f"{path}: was changed by hand; move {directory} away"
+        raise errors.DatasetError(reason, file=path, code="changed") from error
 
 
 def _write_record(directory, names, new):
-    sums = {name: cases.checksum(text) for name, text in sorted(new.texts.items())}
-    cases.put(directory / RECORD, cases.json_bytes({"files": sorted(names), "sha256": sums}))
+    sums = {name: json_files.checksum(text) for name, text in sorted(new.texts.items())}
+    files.put(directory / RECORD, json_files.to_bytes({"files": sorted(names), "sha256": sums}))
 
 
-def _refuse_foreign(directory, record):
+def _refuse_foreign(directory, known):
     present = [
         path.relative_to(directory).as_posix()
         for name in (IMAGES, LABELS, TEST_IMAGES)
         for path in sorted((directory / name).glob(f"*{FILE_ENDING}"))
     ]
-    foreign = [name for name in present if name not in record["files"]]
+    foreign = [name for name in present if name not in known]
     if foreign:
-        more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
-        raise errors.DatasetError(
-            f"{directory}: {foreign[0]}{more} was not put there by this export; move it away",
-            file=directory / foreign[0],
-            code="foreign",
-            found=", ".join(foreign),
-        )
+        fault = f"not put there by this export: {errors.listed(foreign)}"
+        reason = f"{directory}: {fault}; move it away"
+        path, found = directory / foreign[0], ", ".join(foreign)
+        raise errors.DatasetError(reason, file=path, code="foreign", found=found)
 
 
-def _refuse_changed(path, record, new_text, overwrite):
-    if overwrite or not path.exists():
-        return
-    text = path.read_bytes()
-    if text != new_text and cases.checksum(text) != record["sha256"].get(path.name):
-        raise errors.DatasetError(
-            f"{path}: was changed by hand, or was not written here; move it "
-            "away, or use --overwrite",
-            file=path,
-            code="changed",
-        )
+def finish(settings: Settings, new: Contents) -> list[str]:
+    """Write dataset.json, last of all, and remove images and labels that an earlier export left.
 
-
-def complete(settings: Settings, new: Contents) -> list[str]:
-    """Write dataset.json, last of all, and remove what an earlier export left.
-
-    Returns
-    -------
-    list of str
-        Paths, in the folder, of images and labels that were removed.
+    Returns the paths in the folder of those that were removed.
     """
     directory = settings.directory
     stale = sorted(_read_record(directory)["files"] - new.names)
@@ -398,5 +299,5 @@ def complete(settings: Settings, new: Contents) -> list[str]:
     _write_record(directory, new.names, new)
     for name in (SPLITS_JSON, DATASET_JSON):
         if name in new.texts:
-            cases.put(directory / name, new.texts[name])
+            files.put(directory / name, new.texts[name])
     return stale
