@@ -27,3 +27,10 @@ def build_archive(root_dir, shape=SHAPE, n_ct=4, n_mri=4, seed=0, spacing=SPACIN
     """
     samples = amos22_archive.write(pathlib.Path(root_dir), shape, n_ct, n_mri, seed, spacing)
     return {sample.seq: sample for sample in samples}
+
+
+def touch(path, content=b"x"):
+    """Write a file with its folder, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import errors
-from utils.facts import amos22
+from utils.facts import amos22, amos22_table
 from utils.sample_data import abdomen, archive_folder, scan_files
 
 # Raise it when the bytes change: files of two versions must not mix in one archive.
@@ -259,7 +259,7 @@ def prepare(root_dir, settings: Settings) -> list[Sample]:
     note = {"format": FORMAT, **dataclasses.asdict(settings)}
     archive_dir = archive_folder.begin(root_dir, note)
     archive_folder.put(archive_dir / "amos22" / "dataset.json", _dataset_json(samples))
-    archive_folder.put(archive_dir / amos22.TABLE_DOWNLOAD, metadata_table(settings.seed))
+    archive_folder.put(archive_dir / amos22_table.DOWNLOAD, metadata_table(settings.seed))
     for sample in samples[:2]:
         images, labels = _FOLDERS[sample.subset]
         archive_folder.put_clutter(
