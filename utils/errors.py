@@ -91,8 +91,8 @@ def listed(names) -> str:
 def printable(text: object) -> str:
     """Return a text fit for one line of a terminal: odd characters are escaped.
 
-    >>> printable("two\nlines")
-    'two\\nlines'
+    >>> print(printable("two" + chr(10) + "lines"))
+    two\\nlines
     """
     return _ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode("ascii"), str(text))
 

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def make_rows(outcome: runner.Outcome, contents: archive.Contents, facts: DataSe
     return rows
 
 
-def _oddities(mask_file, mask, volume_file, volume) -> Iterator[str]:
+def _oddities(mask_file, mask, volume_file, volume):
     if mask.shape != volume.shape:
         sizes = [" x ".join(map(str, shape)) for shape in (mask.shape, volume.shape)]
         yield f"the mask has {sizes[0]} voxels, its volume {volume_file} {sizes[1]}"
