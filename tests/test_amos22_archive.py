@@ -553,6 +553,11 @@ def test_extreme_shapes(tmp_path, shape):
         assert nifti.read_header(image_path(tmp_path, sample)).shape == shape
 
 
+def test_an_organ_of_a_few_voxels_may_fall_apart():
+    made = abdomen.scan(amos22_archive.plan(0, 3, seed=1)[2], phantoms.SHAPE, 1)
+    assert n_regions(true_mask(made), IN_3D) == len(made.labels)
+
+
 # --- the script ---------------------------------------------------------------------------------
 
 
