@@ -326,9 +326,8 @@ def _keep_largest_regions(tissues):
         if not found:
             continue
         labels.append(label)
-        box = tuple(
-            slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found)
-        )
+        ends = [(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found)]
+        box = tuple(slice(*two) for two in ends)
         organ = _LABEL_OF[tissues[box]] == label
         # As numbers: of bool arrays full of single voxels cc3d 4.1.1 expects fewer regions.
         regions = cc3d.connected_components(organ.view(np.uint8), connectivity=26)

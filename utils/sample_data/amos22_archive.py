@@ -118,9 +118,9 @@ def plan(n_ct: int = DEFAULT_N_CT, n_mri: int = DEFAULT_N_MRI, seed: int = 0) ->
     for name, count, most in (("CT", n_ct, MAX_N_CT), ("MRI", n_mri, MAX_N_MRI)):
         if not 0 <= count <= most:
             raise errors.DatasetError(f"{count} {name} samples asked for; expected 0 to {most}")
-    samples = []
+    samples, everybody = [], _everybody(seed).values()
     for modality, chosen, count in (("CT", _CHOSEN_CT, n_ct), ("MRI", _CHOSEN_MRI, n_mri)):
-        of_kind = (one for one in _everybody(seed).values() if one.modality == modality)
+        of_kind = (sample for sample in everybody if sample.modality == modality)
         samples += [*chosen, *(sample for sample in of_kind if sample not in chosen)][:count]
     return samples
 
@@ -135,16 +135,14 @@ def _everybody(seed):
         sex, model = str(rng.choice(["M", "F"])), str(rng.choice(models))
         if number - 1 in chosen:  # joining a file with its neighbour's row must show
             sex = "M" if chosen[number - 1].sex == "F" else "F"
-        everybody[number] = chosen.get(number) or Sample(
-            f"{number:04d}",
-            modality,
-            ("train", "train", "val", "test")[number % 4],
-            sex,
-            model,
-            axes=("LAS", "LPS", "LAS", "RAS", "LAS")[number % 5],
-            dtype=("int16", "float32", "int16")[number % 3],
-            pelvis=modality == "CT" or number % 10 == 0,
-        )
+        subset = ("train", "train", "val", "test")[number % 4]
+        style = {
+            "axes": ("LAS", "LPS", "LAS", "RAS", "LAS")[number % 5],
+            "dtype": ("int16", "float32", "int16")[number % 3],
+        }
+        pelvis = modality == "CT" or number % 10 == 0
+        other = Sample(f"{number:04d}", modality, subset, sex, model, pelvis=pelvis, **style)
+        everybody[number] = chosen.get(number, other)
     return everybody
 
 
@@ -191,25 +189,24 @@ def prepare(root_dir: files.PathLike, settings: Settings) -> list[Sample]:
 
 def _dataset_json(samples):
     """Return dataset.json as AMOS22 has it."""
-    lists = {"training": [], "validation": [], "test": []}
+    list_names = {subset: name for name, subset in amos22.DATASET_JSON_SUBSETS.items()}
+    lists = {name: [] for name in amos22.DATASET_JSON_SUBSETS}
     for sample in sorted(samples, key=str):
         images, labels = _FOLDERS[sample.subset]
         entry = {"image": f"./{images}/{sample}.nii.gz"}
         if labels:
             entry["label"] = f"./{labels}/{sample}.nii.gz"
-        lists[next(name for name in lists if name.startswith(sample.subset))].append(entry)
-    return archive_folder.as_json(
-        {
-            "name": "AMOS",
-            "description": "Made-up scans in the layout of AMOS22",
-            "licence": "CC0",
-            "tensorImageSize": "3D",
-            "modality": {"0": "CT", "1": "MRI"},
-            "labels": {str(value): name for value, name in enumerate(_DATASET_JSON_LABELS)},
-            **lists,
-            **{f"num{name.capitalize()}": len(entries) for name, entries in lists.items()},
-        }
-    )
+        lists[list_names[sample.subset]].append(entry)
+    content = {
+        "name": "AMOS",
+        "description": "Made-up scans in the layout of AMOS22",
+        "licence": "CC0",
+        "tensorImageSize": "3D",
+        "modality": {"0": "CT", "1": "MRI"},
+        "labels": {str(value): name for value, name in enumerate(_DATASET_JSON_LABELS)},
+    }
+    counts = {f"num{name.capitalize()}": len(entries) for name, entries in lists.items()}
+    return archive_folder.as_json({**content, **lists, **counts})
 
 
 def metadata_table(seed: int = 0) -> bytes:
