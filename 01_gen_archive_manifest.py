@@ -12,20 +12,12 @@ worksheet Manifest. Correct it by hand where needed, then run routine 02.
 import click
 
 from utils import errors
-from utils.facts import amos22
-from utils.routines import archive
+from utils.facts import amos22, amos22_table
+from utils.routines import archive, archive_manifest, dataset_json
 from utils.running import cli
 from utils.storage import manifest
 
-
-def read_metadata(table_paths):
-    """Read and join the metadata tables, and say on the console what was done to them."""
-    metadata = amos22.Metadata(
-        row for path in table_paths for row in amos22.read_metadata_table(path)
-    )
-    for note in metadata.notes:
-        cli.warn("metadata table", note)
-    return metadata
+TABLE = "metadata table"
 
 
 def report_undefined(outcome, metadata, rows, table_paths):
@@ -35,31 +27,18 @@ def report_undefined(outcome, metadata, rows, table_paths):
     missing = metadata.missing(row["seq"] for row in rows)
     if not missing:
         return
-    cli.warn(
-        "metadata table",
-        f"the metadata of {len(missing)} samples are unknown and stay "
-        f"{amos22.UNDEFINED}; download {amos22.TABLE_SOURCE} and run this again",
-    )
+    count = f"the metadata of {len(missing)} samples are unknown and stay {amos22.UNDEFINED}"
+    cli.warn(TABLE, f"{count}; download {amos22_table.SOURCE} and run this again")
     if not table_paths:
-        outcome.fail(
-            "metadata table",
-            errors.DatasetError(
-                f"no {amos22.TABLE_PATTERN} below --root_dir or beside it", code="metadata"
-            ),
-        )
+        reason = f"no {amos22_table.PATTERN} below --root_dir or beside it"
+        outcome.fail(TABLE, errors.DatasetError(reason, code="metadata"))
         return
     tables = ", ".join(map(str, table_paths))
+    reason = f"{tables}: no row for it; its metadata stay {amos22.UNDEFINED}"
+    sides = {"file": table_paths[0], "expected": "one row", "found": "none"}
     for seq in missing:
-        outcome.fail(
-            amos22.sample_name({"seq": seq}),
-            errors.DatasetError(
-                f"{tables}: no row for it; its metadata stay {amos22.UNDEFINED}",
-                file=table_paths[0],
-                code="metadata",
-                expected="one row",
-                found="none",
-            ),
-        )
+        error = errors.DatasetError(reason, code="metadata", **sides)
+        outcome.fail(amos22.sample_name({"seq": seq}), error)
 
 
 @cli.routine(__doc__)
@@ -69,33 +48,30 @@ def report_undefined(outcome, metadata, rows, table_paths):
     "--labeled_data_meta",
     type=cli.FILE,
     metavar="CSV",
-    show_default=f"{amos22.TABLE_PATTERN} below --root_dir, else beside it",
+    show_default=f"{amos22_table.PATTERN} below --root_dir, else beside it",
     help="Metadata table.",
 )
 @cli.check_content_option
 def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, amos22)
-    table_paths = (
-        [labeled_data_meta]
-        if labeled_data_meta
-        else archive.find_tables(root_dir, contents, amos22.TABLE_PATTERN)
-    )
-    metadata = read_metadata(table_paths)
+    table_paths = [labeled_data_meta]
+    if labeled_data_meta is None:
+        table_paths = archive.find_tables(root_dir, contents, amos22_table.PATTERN)
+    metadata = amos22_table.Metadata(map(amos22_table.read, table_paths))
+    for note in metadata.notes:
+        cli.warn(TABLE, note)
     outcome = cli.for_each_sample(
-        archive.describe, contents.files, check_content, size=archive.size_bytes
+        archive_manifest.describe, contents.files, check_content, size=archive_manifest.size_bytes
     )
-    rows = archive.conclude(outcome, contents, amos22)
-    outcome.warnings += archive.check_dataset_json(root_dir, contents, amos22)
+    rows = archive_manifest.make_rows(outcome, contents, amos22)
+    outcome.warnings += dataset_json.check(root_dir, contents, amos22)
     report_undefined(outcome, metadata, rows, table_paths)
-    lines = archive.summary(contents, outcome.results, amos22.SUBSETS)
-    told = archive.write_manifest(
-        output_manifest_file,
-        amos22.ARCHIVE_COLUMNS,
-        [row | metadata.of(row["seq"]) for row in rows],
-        overwrite,
-    )
-    cli.finish(outcome, *lines, told, noun="file")
+    lines = archive_manifest.summary(contents, outcome.results, amos22.SUBSETS)
+    rows = [row | metadata.of(row["seq"]) for row in rows]
+    columns = amos22.ARCHIVE_COLUMNS
+    written = archive_manifest.write(output_manifest_file, columns, rows, overwrite)
+    cli.finish(outcome, *lines, written, noun="file")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import nme
-from utils.routines import archive
+from utils.routines import archive, archive_manifest
 from utils.running import cli
 from utils.storage import manifest
 
@@ -27,13 +27,14 @@ def main(root_dir, output_manifest_file, check_content, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, nme)
     outcome = cli.for_each_sample(
-        archive.describe, contents.files, check_content, size=archive.size_bytes
+        archive_manifest.describe, contents.files, check_content, size=archive_manifest.size_bytes
     )
-    rows = archive.conclude(outcome, contents, nme)
+    rows = archive_manifest.make_rows(outcome, contents, nme)
     outcome.failures += nme.unknown_collections(contents.ignored)
-    lines = archive.summary(contents, outcome.results, nme.SUBSETS)
-    told = archive.write_manifest(output_manifest_file, nme.ARCHIVE_COLUMNS, rows, overwrite)
-    cli.finish(outcome, *lines, told, noun="file")
+    lines = archive_manifest.summary(contents, outcome.results, nme.SUBSETS)
+    columns = nme.ARCHIVE_COLUMNS
+    written = archive_manifest.write(output_manifest_file, columns, rows, overwrite)
+    cli.finish(outcome, *lines, written, noun="file")
 
 
 if __name__ == "__main__":

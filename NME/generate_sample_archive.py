@@ -39,14 +39,9 @@ from utils.sample_data import archive_folder, nme_archive
 def main(root_dir, samples, shape, seed, overwrite):
     settings = nme_archive.Settings(shape, samples, seed)
     planned = nme_archive.prepare(root_dir, settings)
-    outcome = cli.for_each_sample(
-        nme_archive.write_sample,
-        planned,
-        root_dir,
-        settings,
-        overwrite,
-        memory=lambda sample: nme_archive.memory_bytes(shape),
-    )
+    needed = nme_archive.memory_bytes(shape)
+    write, given = nme_archive.write_sample, (root_dir, settings, overwrite)
+    outcome = cli.for_each_sample(write, planned, *given, memory=lambda sample: needed)
     cli.finish(outcome, f"archive: {root_dir / archive_folder.ARCHIVE_DIR}")
 
 

@@ -1,7 +1,5 @@
 """Small archives for tests, made by the sample generator."""
 
-import pathlib
-
 from utils.sample_data import amos22_archive
 
 # No two lengths are equal, so mixed-up axes fail; the field of view still holds an abdomen.
@@ -17,13 +15,23 @@ def build_archive(root_dir, shape=SHAPE, n_ct=4, n_mri=4, seed=0, spacing=SPACIN
     root_dir : path-like
         Gets ``archive/`` and ``truth/``.
     shape, n_ct, n_mri, seed, spacing
-        See `utils.sample_data.amos22_archive.write`. The default holds train, val and test of both
-        modalities, both sexes, an oblique scan (0507), and two without mask (0201, 0539).
+        See `utils.sample_data.amos22_archive.Settings`. The default holds train, val and test of
+        both modalities, both sexes, an oblique scan (0507), and two without mask (0201, 0539).
 
     Returns
     -------
     dict of str to Sample
         By seq.
     """
-    samples = amos22_archive.write(pathlib.Path(root_dir), shape, n_ct, n_mri, seed, spacing)
+    settings = amos22_archive.Settings(shape, n_ct, n_mri, seed, spacing)
+    samples = amos22_archive.prepare(root_dir, settings)
+    for sample in samples:
+        amos22_archive.write_sample(sample, root_dir, settings)
     return {sample.seq: sample for sample in samples}
+
+
+def touch(path, content=b"x"):
+    """Write a file with its folder, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path

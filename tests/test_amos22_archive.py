@@ -153,8 +153,7 @@ def test_same_patient_on_any_grid():
 
 
 def test_grid_has_the_asked_axes_spacing_and_centre():
-    look = scan_files.Look(axes="LPI", tilt_degrees=10.0)
-    affine = grids.affine(look, (7, 8, 9), (2.0, 3.0, 4.0), (10.0, -20.0, 30.0))
+    affine = grids.affine("LPI", 10.0, (7, 8, 9), (2.0, 3.0, 4.0), (10.0, -20.0, 30.0))
     assert nib.affines.voxel_sizes(affine) == pytest.approx((2, 3, 4))
     assert nib.affines.apply_affine(affine, (3, 3.5, 4)) == pytest.approx((10, -20, 30))
     assert "".join(nib.aff2axcodes(affine)) == "LPI"
@@ -549,9 +548,14 @@ def test_other_settings_are_refused(tmp_path):
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (2, 9, 30), (30, 2, 3)])
 def test_extreme_shapes(tmp_path, shape):
-    samples = amos22_archive.write(tmp_path, shape, 2, 1)
-    for sample in samples:
+    samples = phantoms.build_archive(tmp_path, shape, 2, 1, spacing=None)
+    for sample in samples.values():
         assert nifti.read_header(image_path(tmp_path, sample)).shape == shape
+
+
+def test_an_organ_of_a_few_voxels_may_fall_apart():
+    made = abdomen.scan(amos22_archive.plan(0, 3, seed=1)[2], phantoms.SHAPE, 1)
+    assert n_regions(true_mask(made), IN_3D) == len(made.labels)
 
 
 # --- the script ---------------------------------------------------------------------------------
@@ -562,7 +566,7 @@ def test_script_runs_from_another_directory(tmp_path):
     done = run(*words, "--workers", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "samples: 3 done, 0 skipped as finished, 0 failed" in done.stdout
-    amos22_archive.write(tmp_path / "api", (7, 8, 9), 2, 1, 5)
+    phantoms.build_archive(tmp_path / "api", (7, 8, 9), 2, 1, 5, spacing=None)
     assert contents(tmp_path / "data") == contents(tmp_path / "api")
     again = run(*words, cwd=tmp_path)
     assert again.returncode == 0

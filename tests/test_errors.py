@@ -62,3 +62,14 @@ def test_kinds():
     assert isinstance(DAMAGED, errors.DatasetError) and DAMAGED.code == "damaged"
     assert issubclass(errors.DatasetError, ValueError)
     assert issubclass(errors.DataWarning, UserWarning)
+
+
+def test_odd_characters_are_escaped():
+    text = "a\x85b\u2028c\udce9d\uffffé\x7f"
+    assert errors.printable(text) == "a\\x85b\\u2028c\\udce9d\\uffffé\\x7f"
+
+
+def test_listed_names_stop_at_five():
+    names = [f"n{number}" for number in range(7)]
+    assert errors.listed(names[:5]) == "n0, n1, n2, n3, n4"
+    assert errors.listed(names) == "n0, n1, n2, n3, n4 and 2 more"

@@ -1,9 +1,12 @@
 """What can be wrong with the data, as exceptions and warnings, and how it is put into words."""
 
+import re
 import warnings
 
 # How many names a message lists before it only counts.
 LISTED = 5
+# Control characters, line breaks of Unicode, bytes that are no UTF-8, and non-characters.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 class DatasetError(ValueError):
@@ -83,6 +86,15 @@ def listed(names) -> str:
     names = [str(name) for name in names]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
+
+
+def printable(text: object) -> str:
+    """Return a text fit for one line of a terminal: odd characters are escaped.
+
+    >>> print(printable("two" + chr(10) + "lines"))
+    two\\nlines
+    """
+    return _ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode("ascii"), str(text))
 
 
 def one_line(error) -> str:

@@ -46,14 +46,9 @@ _N_MRI = click.IntRange(0, amos22_archive.MAX_N_MRI)
 def main(root_dir, samples, shape, seed, overwrite):
     settings = amos22_archive.Settings(shape, *samples, seed)
     planned = amos22_archive.prepare(root_dir, settings)
-    outcome = cli.for_each_sample(
-        amos22_archive.write_sample,
-        planned,
-        root_dir,
-        settings,
-        overwrite,
-        memory=lambda sample: amos22_archive.memory_bytes(shape),
-    )
+    needed = amos22_archive.memory_bytes(shape)
+    write, given = amos22_archive.write_sample, (root_dir, settings, overwrite)
+    outcome = cli.for_each_sample(write, planned, *given, memory=lambda sample: needed)
     cli.finish(outcome, f"archive: {root_dir / archive_folder.ARCHIVE_DIR}")
 
 

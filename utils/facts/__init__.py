@@ -1,1 +1,71 @@
-"""What is true of one data set: names, folders, columns, labels."""
+"""What is true of one data set. A module of this wing has all that `DataSet` lists.
+
+A further data set needs such a module and thin scripts, nothing else.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from utils import errors
+
+
+class DataSet(Protocol):
+    """The interface of a facts module: all that routines, exports, report and reader may use.
+
+    A *row* is a row of a manifest, column name to text; *columns* are those of its columns that
+    `classify` knows.
+    """
+
+    # Name, and what exports say of the data set; text, empty where it is not known.
+    NAME: str
+    DESCRIPTION: str
+    REFERENCE: str
+    LICENCE: str
+    # Path of a file in the archive, for messages.
+    EXAMPLE_FILE: str
+    # Subsets in the order of reports, and those of them that were published with masks.
+    SUBSETS: tuple[str, ...]
+    LABELLED_SUBSETS: tuple[str, ...]
+    # Folder of the archive -> type (v3d, m3d) and subset of the files in it.
+    FOLDERS: Mapping[str, tuple[str, str]]
+    # Lists of the archive's dataset.json -> subset; empty for an archive without this file.
+    DATASET_JSON_SUBSETS: Mapping[str, str]
+    # Columns of the archive manifest, in order.
+    ARCHIVE_COLUMNS: tuple[str, ...]
+    # Keys of a sample's info file, in order: columns that its rows in that manifest share.
+    INFO_KEYS: tuple[str, ...]
+    # Keys of the info file that become columns of the dataset manifest, in their order there.
+    DATASET_KEYS: tuple[str, ...]
+    # What a cell of unknown content reads, besides the empty text.
+    UNDEFINED: str
+
+    def classify(self, relative_path: str, /) -> dict[str, str] | None:
+        """Tell the columns of a file of the archive; None for one that is not of the data set.
+
+        The path has ``/`` and is relative to the archive's root. ``type`` is among the columns.
+        """
+
+    def sample_name(self, columns: Mapping[str, str], /) -> str:
+        """Return the name of the sample that a file or row belongs to."""
+
+    def subset(self, columns: Mapping[str, str], /) -> str:
+        """Return the subset, one of `SUBSETS`, of what `classify` returned."""
+
+    def modality(self, row: Mapping[str, str], /) -> str | None:
+        """Return CT or MRI; None where the row does not tell."""
+
+    def plain_row(self, row: Mapping[str, str], /) -> dict[str, str]:
+        """Mend what spreadsheets do to a row of the archive manifest; its subset is in `SUBSETS`.
+
+        DatasetError where a cell holds nothing that the data set has.
+        """
+
+    def row_faults(self, row: Mapping[str, str], /) -> list[errors.DatasetError]:
+        """Find what is wrong with a sample beyond the form of its row, a `plain_row`."""
+
+    def sample_dir(self, info: Mapping[str, str], /) -> PurePosixPath:
+        """Return where a sample lies below the folder that routine 02 writes to."""
+
+    def trees(self, output_dir: Path, /) -> list[Path]:
+        """Return the folders in which a sample may lie already, the output folder among them."""

@@ -1,12 +1,16 @@
-"""The facts of NME-2025.8.25: folders, file names, columns, and which collection is whose."""
+"""The facts of NME-2025.8.25: collections, folders, file names, columns (see `facts.DataSet`)."""
 
 import collections
 import re
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 from utils import errors
 
 NAME = "NME-2025.8.25"
+DESCRIPTION = "Non mass enhancement in breast MRI, from four hospitals"
+REFERENCE = "https://pan.baidu.com/s/1ZRMRcmym64zsGWPsJ1fitw"
+LICENCE = ""  # the archive is private
 
 # Collection of the archive -> clinical site it comes from.
 SITES = {
@@ -19,11 +23,9 @@ SITES = {
 # The site whose published subsets a split across sites keeps.
 INNER_SITE = "Tongji"
 
-SUBSETS = ("train", "val", "test")
-# All three were published with masks.
-LABELLED_SUBSETS = SUBSETS
-# Folder of the archive -> type and subset of the files in it.
-FOLDERS = {
+SUBSETS: tuple[str, ...] = ("train", "val", "test")
+LABELLED_SUBSETS: tuple[str, ...] = SUBSETS
+FOLDERS: Mapping[str, tuple[str, str]] = {
     "imagesTr": ("v3d", "train"),
     "imagesVd": ("v3d", "val"),
     "imagesTs": ("v3d", "test"),
@@ -36,30 +38,16 @@ COLLECTION_FOLDER_PREFIX = "NME-Seg-2025.8.25-"
 _PART = "[A-Za-z0-9][A-Za-z0-9-]*"
 FILE_NAME = re.compile(rf"NME-Seg_({_PART})\.({_PART})\.nii\.gz")
 EXAMPLE_FILE = f"{COLLECTION_FOLDER_PREFIX}train-val/imagesTr/NME-Seg_01A002.60012875311.nii.gz"
+DATASET_JSON_SUBSETS: Mapping[str, str] = {}
 
-ARCHIVE_COLUMNS = (
-    "file_path",
-    "site",
-    "collection",
-    "subset",
-    "seq",
-    "pid",
-    "type",
-    "szx",
-    "szy",
-    "szz",
-    "spx",
-    "spy",
-    "spz",
-    "orientation_from",
-    "orientation_to",
-    "dtype",
-    "transform",
-    "diff_trans_f_norm",
+UNDEFINED = ""  # nothing in the archive is marked as unknown
+ARCHIVE_COLUMNS: tuple[str, ...] = (
+    *("file_path", "site", "collection", "subset", "seq", "pid", "type"),
+    *("szx", "szy", "szz", "spx", "spy", "spz", "orientation_from", "orientation_to"),
+    *("dtype", "transform", "diff_trans_f_norm"),
 )
-INFO_KEYS = ("collection", "subset", "site", "seq", "pid")
-# Keys of the info file that become columns of the dataset manifest, in their order there.
-DATASET_KEYS = ("site", "collection", "subset", "pid")
+INFO_KEYS: tuple[str, ...] = ("collection", "subset", "site", "seq", "pid")
+DATASET_KEYS: tuple[str, ...] = ("site", "collection", "subset", "pid")
 # Folders of the grouped tree that are there even without samples.
 TREE = tuple(
     f"{SITES[collection]}/{collection}/{name}"
@@ -68,135 +56,86 @@ TREE = tuple(
 )
 
 _NUMBER = re.compile("[0-9]+([eE][0-9]+)?")
+_FLOAT = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _SPREADSHEET_DIGITS = 15
 
 
-def classify(relative_path: str) -> dict | None:
-    """Tell what a file of the archive is from its name and folders.
+def classify(relative_path: str) -> dict[str, str] | None:
+    """Tell what a file of the archive is from its name and folders, at any depth above them.
 
-    Parameters
-    ----------
-    relative_path : str
-        Path with ``/``, relative to the archive's root; any depth above the collection's folder is
-        allowed.
+    ``subset`` is the folder's name. None for a file of an unknown collection, too.
 
-    Returns
-    -------
-    dict or None
-        The columns ``site`` to ``type`` of the archive manifest, ``subset`` being the folder's
-        name; None for a file that is not part of the data set, or of an unknown collection.
-
-    Examples
-    --------
     >>> found = classify("a/NME-Seg-2025.8.25-test-outer-02/labelsTs/NME-Seg_02A001.0071.nii.gz")
     >>> [found[key] for key in ("site", "subset", "seq", "pid", "type")]
     ['Yunnan', 'labelsTs', '02A001', '0071', 'm3d']
     >>> classify("a/NME-Seg-2025.8.25-test-outer-09/labelsTs/NME-Seg_09A001.0071.nii.gz") is None
     True
     """
-    collection = _collection(relative_path)
-    if collection not in SITES:
-        return None
-    path = PurePosixPath(relative_path)
+    collection, path = _collection(relative_path), PurePosixPath(relative_path)
     name = FILE_NAME.fullmatch(path.name)
-    return {
-        "site": SITES[collection],
-        "collection": collection,
-        "subset": path.parent.name,
-        "seq": name[1],
-        "pid": name[2],
-        "type": FOLDERS[path.parent.name][0],
-    }
+    if collection not in SITES or name is None:
+        return None
+    place = {"site": SITES[collection], "collection": collection, "subset": path.parent.name}
+    return {**place, "seq": name[1], "pid": name[2], "type": FOLDERS[path.parent.name][0]}
 
 
 def _collection(relative_path):
     """Collection of a path that fits the grammar, known or not; None for any other path."""
     path = PurePosixPath(relative_path)
     folder = path.parent.parent.name
-    fits = (
-        FILE_NAME.fullmatch(path.name)
-        and path.parent.name in FOLDERS
-        and folder.startswith(COLLECTION_FOLDER_PREFIX)
-    )
+    is_scan = FILE_NAME.fullmatch(path.name) and path.parent.name in FOLDERS
+    fits = is_scan and folder.startswith(COLLECTION_FOLDER_PREFIX)
     return folder.removeprefix(COLLECTION_FOLDER_PREFIX) if fits else None
 
 
-def unknown_collections(relative_paths) -> list:
+def unknown_collections(relative_paths: Iterable[str]) -> list[tuple[str, errors.DatasetError]]:
     """Find what fits the archive's grammar but belongs to a collection that is not known.
 
-    Parameters
-    ----------
-    relative_paths : iterable of str
-        Files that `classify` takes for none of the data set's.
-
-    Returns
-    -------
-    list of (str, DatasetError)
-        Name to show and reason, one a collection; sorted.
+    Of files that `classify` does not know: the name to show and the reason, one entry per
+    collection, sorted.
     """
-    n_files = collections.Counter(filter(None, map(_collection, relative_paths)))
-    return [
-        (
-            f"collection {name}",
-            errors.DatasetError(
-                f"unknown collection {name!r}: its site is not known, its {n_files[name]} files "
-                f"are left out; expected one of {', '.join(SITES)}",
-                code="collection",
-                expected=", ".join(SITES),
-                found=name,
-            ),
+    expected = ", ".join(SITES)
+    found = []
+    counts = collections.Counter(filter(None, map(_collection, relative_paths)))
+    for name, count in sorted(counts.items()):
+        reason = (
+            f"unknown collection {name!r}: its site is not known, its {count} files are left out; "
+            f"expected one of {expected}"
         )
-        for name in sorted(n_files)
-    ]
+        error = errors.DatasetError(reason, code="collection", expected=expected, found=name)
+        found.append((f"collection {name}", error))
+    return found
 
 
-def sample_name(columns: dict) -> str:
-    """Return the name of the sample that a file or row belongs to.
-
-    Parameters
-    ----------
-    columns : dict
-        Holds ``seq`` and ``pid``.
-
-    Returns
-    -------
-    str
-        For example ``01A002_60012875311``.
-    """
+def sample_name(columns: Mapping[str, str]) -> str:
+    """Return the name of the sample of a file or row, such as ``01A002_60012875311``."""
     return f"{columns['seq']}_{columns['pid']}"
 
 
-def subset(columns: dict) -> str:
-    """Return train, val or test of a file or row, whose ``subset`` is a folder's name."""
+def subset(columns: Mapping[str, str]) -> str:
+    """Return train, val or test of a file, whose ``subset`` is a folder's name."""
     return FOLDERS[columns["subset"]][1]
 
 
-def plain_row(row: dict) -> dict:
-    """Make out the sample of a manifest row, and mend what spreadsheets do to its text.
+def modality(row: Mapping[str, str]) -> str:
+    """Return MRI: all scans are."""
+    return "MRI"
 
-    Parameters
-    ----------
-    row : dict
-        A row of the archive manifest, all text.
 
-    Returns
-    -------
-    dict
-        ``subset`` is train, val or test. Where seq or pid is what a spreadsheet makes of the one
-        in the file's name (12 of 0012, 100 of 01E002), the file's name counts.
+def plain_row(row: Mapping[str, str]) -> dict[str, str]:
+    """Mend what spreadsheets do to a row of the archive manifest.
 
-    Raises
-    ------
-    DatasetError
-        Site, collection, subset or type is none that the data set has, subset and type contradict,
-        or seq or pid is no plain name.
+    ``subset`` becomes train, val or test. Where seq or pid is what a spreadsheet makes of the one
+    in the file's name (12 of 0012, 100 of 01E002), the file's name counts. DatasetError where
+    site, collection, subset or type is none that the data set has, subset and type contradict, or
+    seq or pid is no plain name.
     """
     plain = dict(row)
     name = FILE_NAME.fullmatch(PurePosixPath(row["file_path"]).name)
     for key, own in zip(("seq", "pid"), name.groups() if name else ()):
         if _is_spreadsheet_form(row[key], own):
             plain[key] = own
-    known = {"site": SITES.values(), "collection": SITES, "subset": FOLDERS}
+    known: dict = {"site": SITES.values(), "collection": SITES, "subset": FOLDERS}
     for key, names in known.items():
         if plain[key] not in names:
             raise _odd_cell(row, key, " or ".join(dict.fromkeys(names)))
@@ -210,61 +149,32 @@ def plain_row(row: dict) -> dict:
 
 
 def _odd_cell(row, key, expected):
-    return errors.DatasetError(
-        f"{key} is {row[key]!r} in the manifest's row of {row['file_path']!r}, expected {expected}",
-        code="manifest",
-        expected=expected,
-        found=row[key],
-    )
+    place = f"in the manifest's row of {row['file_path']!r}"
+    reason = f"{key} is {row[key]!r} {place}, expected {expected}"
+    return errors.DatasetError(reason, code="manifest", expected=expected, found=row[key])
 
 
 def _is_spreadsheet_form(text, own):
     """Whether a spreadsheet that took a text for a number would show this one instead."""
-    return bool(
-        text != own
-        and _NUMBER.fullmatch(own)
-        and _is_float(text)
-        and float(text) == float(f"{float(own):.{_SPREADSHEET_DIGITS}g}")
-    )
+    if text == own or not _NUMBER.fullmatch(own) or not _FLOAT.fullmatch(text):
+        return False
+    return float(text) == float(f"{float(own):.{_SPREADSHEET_DIGITS}g}")
 
 
-def _is_float(text):
-    return re.fullmatch(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text) is not None
-
-
-def row_faults(row: dict) -> list[errors.DatasetError]:
-    """Find what is wrong with a sample beyond its rows' form: a site that is not its collection's.
-
-    Parameters
-    ----------
-    row : dict
-        From `plain_row`.
-    """
-    expected = SITES[row["collection"]]
-    if row["site"] == expected:
+def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:
+    """Find what is wrong with a sample beyond the form of its row: a site of another collection."""
+    site, collection, expected = row["site"], row["collection"], SITES[row["collection"]]
+    if site == expected:
         return []
-    return [
-        errors.DatasetError(
-            f"site is {row['site']!r} in the manifest, but collection {row['collection']} comes "
-            f"from {expected}",
-            code="site",
-            expected=expected,
-            found=row["site"],
-        )
-    ]
+    reason = f"site is {site!r} in the manifest, but collection {collection} comes from {expected}"
+    return [errors.DatasetError(reason, code="site", expected=expected, found=site)]
 
 
-def sample_dir(info: dict) -> PurePosixPath:
-    """Return where a sample lies: ``Tongji/train-val/train/01A002_60012875311``.
-
-    Parameters
-    ----------
-    info : dict
-        From `plain_row`.
-    """
+def sample_dir(info: Mapping[str, str]) -> PurePosixPath:
+    """Return where a sample lies: ``Tongji/train-val/train/01A002_60012875311``."""
     return PurePosixPath(info["site"], info["collection"], info["subset"], sample_name(info))
 
 
-def trees(output_dir) -> list:
+def trees(output_dir: Path) -> list[Path]:
     """Return the folders in which a sample may lie already: there is one tree."""
     return [output_dir]

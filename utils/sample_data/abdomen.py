@@ -5,7 +5,8 @@ then sampled on the voxel grid of each scan, so that left and right hold in ever
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -134,46 +135,30 @@ _ANATOMY = (
     _ball(_SEX_ORGAN, (0, 10, -224), (23, 17, 20), sex="M"),
     _ball(_SEX_ORGAN, (0, -6, -170), (27, 21, 25), tilt=(-35, 0, 0), sex="F"),
 )
-# fmt: on
 
 # Mean intensity per code: the organs' CT (HU) and MRI means of the published statistics; then
 # air, fat, muscle, bone, marrow, disc, lung, heart, bowel, gas, gas in the stomach.
-# fmt: off
 _MEAN = {
     "CT": (0, 45, 34, 34, 12, 34, 52, 22, 40, 46, 30, 26, 32, 26, 8, 42,
            -1000, -105, 52, 420, 170, 75, -830, 45, 28, -850, -600),
     "MRI": (0, 155, 166, 162, 265, 190, 171, 150, 131, 217, 245, 153, 190, 189, 300, 210,
             4, 330, 95, 35, 190, 120, 12, 110, 175, 12, 35)}
-# fmt: on
 # What contrast agent adds in the portal venous phase (HU), as far as it does.
-# fmt: off
 _ENHANCEMENT_HU = {_SPLEEN: 75, _RIGHT_KIDNEY: 120, _LEFT_KIDNEY: 120, _LIVER: 55, _AORTA: 105,
                    _POSTCAVA: 85, _PANCREAS: 50, _HEART: 90, _SEX_ORGAN: 35, _STOMACH: 15,
                    _DUODENUM: 25, _RIGHT_ADRENAL: 35, _LEFT_ADRENAL: 35, _ESOPHAGUS: 20}
 # fmt: on
 
 
-def scan(sample: scan_files.Look, shape, seed: int = 0, spacing=None) -> scan_files.Scan:
-    """Make up the anatomy of one sample and sample it on its voxel grid.
+def scan(
+    sample: Any, shape: Sequence[int], seed: int = 0, spacing: grids.Vector | None = None
+) -> scan_files.Scan:
+    """Make up the anatomy of one sample, an `amos22_archive.Sample`, on its voxel grid.
 
-    Parameters
-    ----------
-    sample : amos22_archive.Sample
-    shape : (3,) int
-        Number of voxels along the array axes; the third runs along the body.
-    seed : int
-        Same sample and seed, same patient, whatever the shape.
-    spacing : (3,) float, mm, optional
-        Default: so that the field of view holds the abdomen, at most 5 mm between slices where
-        there are enough of them.
+    The third array axis runs along the body. Same sample and seed, same patient, whatever the
+    shape. Without a spacing (mm) the field of view holds the abdomen, with at most 5 mm between
+    slices where there are enough of them. `mask_slices` makes labels of the tissues.
 
-    Returns
-    -------
-    scan_files.Scan
-        `mask_slices` makes labels of its tissues.
-
-    Notes
-    -----
     Each label is one 26-connected region: what another organ cuts off becomes fat.
     """
     size = _size(sample, seed)
@@ -215,12 +200,13 @@ def _grid(sample, shape, seed, spacing, size):
         spacing = (in_plane, in_plane, round(float(length) / shape[2], 3))
     offset = _rng(seed, sample, _PLACE).uniform((-15, -25, -900), (15, 25, 300))
     centre = (0.0, 0.0, centre_z * size)
-    return grids.affine(sample, shape, spacing, offset + centre), offset
+    affine = grids.affine(sample.axes, sample.tilt_degrees, shape, spacing, offset + centre)
+    return affine, offset
 
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """A ball or one stretch of a tube on a given grid, with the box of voxels that holds it."""
+    """A ball or a stretch of a tube on a given grid, with the box of voxels that holds it."""
 
     part: _Part
     start: np.ndarray
@@ -257,19 +243,13 @@ def _pieces(part, sample, seed, size, affine):
         axes = (grids.rotation(part.tilt) / half).T
         box = _box(places, np.full(1, half.max()), part.wobble, affine)
         return [_Piece(part, places[0], axes, None, (), box, waves)]
-    radii = points[:, 3] * scale
-    return [
-        _Piece(
-            part,
-            places[n],
-            None,
-            places[n + 1],
-            tuple(radii[n : n + 2]),
-            _box(places[n : n + 2], radii[n : n + 2], part.wobble, affine),
-            waves,
-        )
-        for n in range(len(points) - 1)
-    ]
+    pieces = []
+    for n in range(len(points) - 1):
+        start, end = ends = places[n : n + 2]
+        radii = points[n : n + 2, 3] * scale
+        box = _box(ends, radii, part.wobble, affine)
+        pieces.append(_Piece(part, start, None, end, tuple(radii), box, waves))
+    return pieces
 
 
 def _box(places, radii, wobble, affine):
@@ -277,9 +257,8 @@ def _box(places, radii, wobble, affine):
     inverse = np.linalg.inv(affine)
     centres = places @ inverse[:3, :3].T + inverse[:3, 3]
     reach = radii[:, None] * (1 + 2 * wobble) * np.linalg.norm(inverse[:3, :3], axis=1)
-    return np.column_stack(
-        [np.floor((centres - reach).min(axis=0)), np.ceil((centres + reach).max(axis=0)) + 1]
-    ).astype(int)
+    low, high = (centres - reach).min(axis=0), (centres + reach).max(axis=0)
+    return np.column_stack([np.floor(low), np.ceil(high) + 1]).astype(int)
 
 
 def _paint_slice(tissues, plane, size, pieces, waves):
@@ -347,30 +326,21 @@ def _keep_largest_regions(tissues):
         if not found:
             continue
         labels.append(label)
-        box = tuple(
-            slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found)
-        )
+        ends = [(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found)]
+        box = tuple(slice(*two) for two in ends)
         organ = _LABEL_OF[tissues[box]] == label
-        regions = cc3d.connected_components(organ, connectivity=26)
+        # As numbers: of bool arrays full of single voxels cc3d 4.1.1 expects fewer regions.
+        regions = cc3d.connected_components(organ.view(np.uint8), connectivity=26)
         largest = np.argmax(np.bincount(regions.ravel(order="K"))[1:]) + 1
         tissues[box][organ & (regions != largest)] = _FAT
     return tuple(labels)
 
 
 def volume_slices(made: scan_files.Scan) -> Iterator[np.ndarray]:
-    """Yield the intensities of a scan, slice by slice.
+    """Yield the intensities of a scan, slice by slice, (X, Y) float32.
 
-    Parameters
-    ----------
-    made : scan_files.Scan
+    CT: whole HU; MRI: multiples of 0.25 without unit, at least 0.
 
-    Yields
-    ------
-    (X, Y) float32
-        CT: whole HU, MRI: multiples of 0.25 without unit, at least 0.
-
-    Notes
-    -----
     Mean per tissue, noise, then a 1-2-1 filter in the slice for partial volume; MRI after that
     times a smooth bias field, and the magnitude of it.
     """
@@ -384,10 +354,8 @@ def volume_slices(made: scan_files.Scan) -> Iterator[np.ndarray]:
     for k in range(shape[2]):
         plane = grids.Plane(made.affine, k, (0, shape[0]), (0, shape[1]))
         image = mean[made.tissues[:, :, k]]
-        image += (
-            deviation
-            * _rng(seed, sample, _GRAIN, k).standard_normal(shape[1::-1], dtype=np.float32).T
-        )
+        grain = _rng(seed, sample, _GRAIN, k).standard_normal(shape[1::-1], dtype=np.float32)
+        image += deviation * grain.T
         _smooth(image)
         if sample.modality == "CT":
             image += 4 * texture.on(plane)

@@ -5,13 +5,16 @@ Annotators' noise is added apart from the anatomy; the clean masks are kept besi
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from utils import errors
-from utils.facts import amos22
+from utils.facts import amos22, amos22_table
+from utils.running import runner
 from utils.sample_data import abdomen, archive_folder, scan_files
+from utils.storage import files
 
 # Raise it when the bytes change: files of two versions must not mix in one archive.
 FORMAT = 1
@@ -27,22 +30,9 @@ _FOLDERS = {
 
 # AMOS22's own names, the misspelt one included: readers must get along with it.
 _DATASET_JSON_LABELS = (
-    "background",
-    "spleen",
-    "right kidney",
-    "left kidney",
-    "gall bladder",
-    "esophagus",
-    "liver",
-    "stomach",
-    "arota",
-    "postcava",
-    "pancreas",
-    "right adrenal gland",
-    "left adrenal gland",
-    "duodenum",
-    "bladder",
-    "prostate/uterus",
+    *("background", "spleen", "right kidney", "left kidney", "gall bladder", "esophagus", "liver"),
+    *("stomach", "arota", "postcava", "pancreas", "right adrenal gland", "left adrenal gland"),
+    *("duodenum", "bladder", "prostate/uterus"),
 )
 
 # Model -> manufacturer and site, as the official table spells them.
@@ -66,8 +56,8 @@ _PEOPLE = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample(scan_files.Look):
-    """One scan to make up; see `scan_files.Look` for the other attributes.
+class Sample(scan_files.ScanStyle):
+    """A scan to make up; see `scan_files.ScanStyle` for the other attributes.
 
     Attributes
     ----------
@@ -119,38 +109,24 @@ _CHOSEN_MRI = (
 
 
 def plan(n_ct: int = DEFAULT_N_CT, n_mri: int = DEFAULT_N_MRI, seed: int = 0) -> list[Sample]:
-    """Choose the samples of an archive.
+    """Choose the samples of an archive, CT before MRI.
 
-    Parameters
-    ----------
-    n_ct, n_mri : int
-        How many scans of each kind, at most `MAX_N_CT` and `MAX_N_MRI`.
-    seed : int
-        Decides about sex and scanner of the samples after the first, hand-picked ones.
-
-    Returns
-    -------
-    list of Sample
-        CT before MRI. The first few cover subsets, sexes, scanners, types and headers.
-
-    Raises
-    ------
-    DatasetError
-        A number is negative or above what AMOS22 has.
+    The first few of each are hand-picked: they cover subsets, sexes, scanners, types and headers.
+    The seed decides about sex and scanner of the others. DatasetError where a number is negative
+    or above what AMOS22 has.
     """
     for name, count, most in (("CT", n_ct, MAX_N_CT), ("MRI", n_mri, MAX_N_MRI)):
         if not 0 <= count <= most:
             raise errors.DatasetError(f"{count} {name} samples asked for; expected 0 to {most}")
-    everybody = _everybody(seed)
-    return [
-        sample
-        for chosen, count in ((_CHOSEN_CT, n_ct), (_CHOSEN_MRI, n_mri))
-        for sample in _extend(chosen, everybody)[:count]
-    ]
+    samples, everybody = [], _everybody(seed).values()
+    for modality, chosen, count in (("CT", _CHOSEN_CT, n_ct), ("MRI", _CHOSEN_MRI, n_mri)):
+        of_kind = (sample for sample in everybody if sample.modality == modality)
+        samples += [*chosen, *(sample for sample in of_kind if sample not in chosen)][:count]
+    return samples
 
 
 def _everybody(seed):
-    """All 600 samples that the metadata table tells of, by file number."""
+    """All 600 samples that the metadata table has rows for, by file number."""
     rng = np.random.default_rng([seed, _PEOPLE])
     chosen = {int(sample.seq): sample for sample in _CHOSEN_CT + _CHOSEN_MRI}
     everybody = {}
@@ -159,26 +135,15 @@ def _everybody(seed):
         sex, model = str(rng.choice(["M", "F"])), str(rng.choice(models))
         if number - 1 in chosen:  # joining a file with its neighbour's row must show
             sex = "M" if chosen[number - 1].sex == "F" else "F"
-        everybody[number] = chosen.get(number) or Sample(
-            f"{number:04d}",
-            modality,
-            ("train", "train", "val", "test")[number % 4],
-            sex,
-            model,
-            axes=("LAS", "LPS", "LAS", "RAS", "LAS")[number % 5],
-            dtype=("int16", "float32", "int16")[number % 3],
-            pelvis=modality == "CT" or number % 10 == 0,
-        )
+        subset = ("train", "train", "val", "test")[number % 4]
+        style = {
+            "axes": ("LAS", "LPS", "LAS", "RAS", "LAS")[number % 5],
+            "dtype": ("int16", "float32", "int16")[number % 3],
+        }
+        pelvis = modality == "CT" or number % 10 == 0
+        other = Sample(f"{number:04d}", modality, subset, sex, model, pelvis=pelvis, **style)
+        everybody[number] = chosen.get(number, other)
     return everybody
-
-
-def _extend(chosen, everybody):
-    others = [
-        sample
-        for sample in everybody.values()
-        if sample.modality == chosen[0].modality and sample not in chosen
-    ]
-    return [*chosen, *others]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,108 +168,52 @@ class Settings:
     spacing: tuple[float, float, float] | None = None
 
 
-def write(
-    root_dir,
-    shape=DEFAULT_SHAPE,
-    n_ct: int = DEFAULT_N_CT,
-    n_mri: int = DEFAULT_N_MRI,
-    seed: int = 0,
-    spacing=None,
-) -> list[Sample]:
-    """Write a whole sample archive in this process.
+def prepare(root_dir: files.PathLike, settings: Settings) -> list[Sample]:
+    """Write all of an archive but the scans, and return those for `write_sample`.
 
-    Parameters
-    ----------
-    root_dir : path-like
-        Gets ``archive/``, ``truth/`` and a note of the settings; made where it is missing.
-    shape, n_ct, n_mri, seed, spacing
-        See `Settings`.
-
-    Returns
-    -------
-    list of Sample
-        What was written, in the order of `plan`.
-
-    Raises
-    ------
-    DatasetError
-        `root_dir` holds an archive that was not made with these settings.
-    """
-    settings = Settings(tuple(shape), n_ct, n_mri, seed, spacing and tuple(spacing))
-    samples = prepare(root_dir, settings)
-    for sample in samples:
-        write_sample(sample, root_dir, settings)
-    return samples
-
-
-def prepare(root_dir, settings: Settings) -> list[Sample]:
-    """Write all of an archive but the scans, after checking that the folder is free for it.
-
-    Parameters
-    ----------
-    root_dir : path-like
-    settings : Settings
-
-    Returns
-    -------
-    list of Sample
-        The scans to write with `write_sample`.
-
-    Raises
-    ------
-    DatasetError
-        `root_dir` holds an archive that was not made with these settings; nothing was written.
+    DatasetError where `root_dir`, which is made where it is missing, holds an archive that was not
+    made with these settings; nothing was written then.
     """
     samples = plan(settings.n_ct, settings.n_mri, settings.seed)
     note = {"format": FORMAT, **dataclasses.asdict(settings)}
     archive_dir = archive_folder.begin(root_dir, note)
-    archive_folder.put(archive_dir / "amos22" / "dataset.json", _dataset_json(samples))
-    archive_folder.put(archive_dir / amos22.TABLE_DOWNLOAD, metadata_table(settings.seed))
+    files.put(archive_dir / "amos22" / "dataset.json", _dataset_json(samples))
+    files.put(archive_dir / amos22_table.DOWNLOAD, metadata_table(settings.seed))
     for sample in samples[:2]:
         images, labels = _FOLDERS[sample.subset]
-        archive_folder.put_clutter(
-            archive_dir,
-            *(Path("amos22", folder, f"{sample}.nii.gz") for folder in (images, labels or images)),
-        )
+        folders = images, labels or images
+        paths = (Path("amos22", folder, f"{sample}.nii.gz") for folder in folders)
+        archive_folder.put_clutter(archive_dir, *paths)
     return samples
 
 
 def _dataset_json(samples):
     """Return dataset.json as AMOS22 has it."""
-    lists = {"training": [], "validation": [], "test": []}
+    list_names = {subset: name for name, subset in amos22.DATASET_JSON_SUBSETS.items()}
+    lists = {name: [] for name in amos22.DATASET_JSON_SUBSETS}
     for sample in sorted(samples, key=str):
         images, labels = _FOLDERS[sample.subset]
         entry = {"image": f"./{images}/{sample}.nii.gz"}
         if labels:
             entry["label"] = f"./{labels}/{sample}.nii.gz"
-        lists[next(name for name in lists if name.startswith(sample.subset))].append(entry)
-    return archive_folder.as_json(
-        {
-            "name": "AMOS",
-            "description": "Made-up scans in the layout of AMOS22",
-            "licence": "CC0",
-            "tensorImageSize": "3D",
-            "modality": {"0": "CT", "1": "MRI"},
-            "labels": {str(value): name for value, name in enumerate(_DATASET_JSON_LABELS)},
-            **lists,
-            **{f"num{name.capitalize()}": len(entries) for name, entries in lists.items()},
-        }
-    )
+        lists[list_names[sample.subset]].append(entry)
+    content = {
+        "name": "AMOS",
+        "description": "Made-up scans in the layout of AMOS22",
+        "licence": "CC0",
+        "tensorImageSize": "3D",
+        "modality": {"0": "CT", "1": "MRI"},
+        "labels": {str(value): name for value, name in enumerate(_DATASET_JSON_LABELS)},
+    }
+    counts = {f"num{name.capitalize()}": len(entries) for name, entries in lists.items()}
+    return archive_folder.as_json({**content, **lists, **counts})
 
 
 def metadata_table(seed: int = 0) -> bytes:
-    """Return the metadata table of all 600 made-up people, as the official one is written.
+    """Return the metadata table of all 600 made-up people, CSV as the official one is written.
 
-    Parameters
-    ----------
-    seed : int
-        See `Settings`.
-
-    Returns
-    -------
-    bytes
-        CSV in UTF-8. Ids of MRI rows are one too low, as in the official table: 500 occurs twice,
-        600 never, and the only Achieva row is 539. That row has no age.
+    Ids of MRI rows are one too low, as in the official table: 500 occurs twice, 600 never, and the
+    only Achieva row is 539. That row has no age.
     """
     rng = np.random.default_rng([seed, _PEOPLE, 1])
     rows = [_metadata_row(sample, rng) for sample in _everybody(seed).values()]
@@ -324,48 +233,31 @@ def _metadata_row(sample, rng):
     age = taken[0] - born[0] - (taken[1:] < born[1:])
     dates = [f"{year:04d}{month:02d}{day:02d}" for year, month, day in (born, taken)]
     age_text = "" if sample.seq == _ACHIEVA_SEQ else f"{age:03d}Y"
-    return (
-        str(number),
-        dates[0],
-        sample.sex,
-        age_text,
-        sample.scanner,
-        manufacturer,
-        dates[1],
-        site,
-    )
+    person = (str(number), dates[0], sample.sex, age_text)
+    return (*person, sample.scanner, manufacturer, dates[1], site)
 
 
-def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool = False):
-    """Write the files of one sample: volume, noisy mask, and the true mask outside the archive.
+def write_sample(
+    sample: Sample, root_dir: files.PathLike, settings: Settings, overwrite: bool = False
+) -> scan_files.ScanStyle | runner.Finished:
+    """Write volume, noisy mask, and the true mask outside the archive, after `prepare`.
 
-    Parameters
-    ----------
-    sample : Sample
-    root_dir : path-like
-        A folder that went through `prepare`.
-    settings : Settings
-    overwrite : bool
-        See `archive_folder.write_sample`, also for what is returned and raised.
+    See `archive_folder.write_sample`.
     """
     images, labels = _FOLDERS[sample.subset]
     archive_dir = Path(root_dir, archive_folder.ARCHIVE_DIR, "amos22")
     truth_dir = Path(root_dir, archive_folder.TRUTH_DIR)
     name = f"{sample}.nii.gz"
-    masks = (
-        {
-            truth_dir / labels / name: abdomen.mask_slices,
-            archive_dir / labels / name: abdomen.noisy_slices,
-        }
-        if labels
-        else {}
-    )
+    masks = {}
+    if labels:
+        masks[truth_dir / labels / name] = abdomen.mask_slices
+        masks[archive_dir / labels / name] = abdomen.noisy_slices
     make = functools.partial(abdomen.scan, sample, settings.shape, settings.seed, settings.spacing)
     volumes = {archive_dir / images / name: abdomen.volume_slices}
     return archive_folder.write_sample(sample, make, volumes, masks, overwrite)
 
 
-def memory_bytes(shape) -> int:
+def memory_bytes(shape: Sequence[int]) -> int:
     """Return about what `write_sample` needs for a scan of a shape, above the bare process."""
     n_slice = shape[0] * shape[1]
     return n_slice * shape[2] * 9 // 4 + n_slice * 100 + 80 * 2**20

@@ -4,7 +4,8 @@ Simple shapes in the patient's frame (RAS+, mm), sampled on the voxel grid of ea
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,22 +24,14 @@ _N_WAVES = 5
 _BUILD, _SURFACE, _LOOK, _ANNOTATOR = range(1, 5)
 
 
-def scan(sample: scan_files.Look, shape, seed: int = 0) -> scan_files.Scan:
-    """Make up the anatomy of one sample and sample it on its voxel grid.
+def scan(sample: Any, shape: Sequence[int], seed: int = 0) -> scan_files.Scan:
+    """Make up the anatomy of one sample, an `nme_archive.Sample`, on its voxel grid.
 
-    Parameters
-    ----------
-    sample : nme_archive.Sample
-    shape : (3,) int
-        Number of voxels along the array axes; the third runs along the body.
-    seed : int
-        Same sample and seed, same breasts, whatever the shape.
-
-    Returns
-    -------
-    scan_files.Scan
+    The third array axis runs along the body. Same sample and seed, same breasts, whatever the
+    shape.
     """
-    affine = grids.affine(sample, shape, (_VIEW_MM / shape).round(3), _VIEW_CENTRE_MM)
+    spacing = (_VIEW_MM / shape).round(3)
+    affine = grids.affine(sample.axes, sample.tilt_degrees, shape, spacing, _VIEW_CENTRE_MM)
     shapes = _shapes(sample, seed)
     waves = _waves(_rng(seed, sample, _SURFACE), 45.0)
     tissues = np.empty(shape, np.uint8, order="F")
@@ -77,7 +70,7 @@ def _shapes(sample, seed):
 
 
 def _waves(rng, wavelength_mm):
-    """Directions and phases of a smooth random field."""
+    """Directions and phases of a smooth random field, (n, 4) float64."""
     return np.column_stack(grids.plane_waves(rng, _N_WAVES, wavelength_mm))
 
 
@@ -115,12 +108,6 @@ def _paint_slice(tissues, places, shapes, waves):
 def volume_slices(made: scan_files.Scan) -> Iterator[np.ndarray]:
     """Yield the intensities of a scan, slice by slice, (X, Y) float32, whole numbers from 0.
 
-    Parameters
-    ----------
-    made : scan_files.Scan
-
-    Notes
-    -----
     The lesion enhances in clumps, as non mass enhancement does: its mean times a coarse field.
     """
     rng = _rng(made.seed, made.sample, _LOOK)

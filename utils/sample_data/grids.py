@@ -1,35 +1,29 @@
 """Where the voxels of made-up scans lie, and smooth random fields on them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _N_WAVES = 4
+Vector = Sequence[float] | np.ndarray
 
 
-def affine(sample, shape, spacing, centre_mm) -> np.ndarray:
-    """Return the affine of a grid around a place.
+def affine(
+    axes: str, tilt_degrees: float, shape: Sequence[int], spacing: Vector, centre_mm: Vector
+) -> np.ndarray:
+    """Return the affine, voxel index to RAS+ mm, of a grid with its middle at a place in the world.
 
-    Parameters
-    ----------
-    sample : scan_files.Look
-        Says where the array axes point to.
-    shape : (3,) int
-    spacing : (3,) float, mm
-    centre_mm : (3,) float, mm
-        Middle of the grid in the world.
-
-    Returns
-    -------
-    (4, 4) float64
-        Voxel index to RAS+ mm, in digits that float32 holds.
+    `axes` and `tilt_degrees` as in `scan_files.ScanStyle`, spacing in mm. (4, 4) float64, in digits
+    that float32 holds.
     """
     made = np.eye(4)
-    made[:3, :3] = _directions(sample.axes, sample.tilt_degrees) * spacing
+    made[:3, :3] = _directions(axes, tilt_degrees) * spacing
     made[:3, 3] = centre_mm - made[:3, :3] @ ((np.array(shape) - 1) / 2)
     return made.astype(np.float32).astype(np.float64)
 
 
 def _directions(axes, tilt_degrees):
-    """Return the unit vectors of the array axes in the world, one column an axis."""
+    """Return the unit vectors of the array axes in the world, a column per axis."""
     sides = {
         letter: np.eye(3)[axis] * sign
         for axis, pair in enumerate(("RL", "AP", "SI"))
@@ -39,7 +33,7 @@ def _directions(axes, tilt_degrees):
     return turn @ np.column_stack([sides[letter] for letter in axes])
 
 
-def rotation(degrees) -> np.ndarray:
+def rotation(degrees: Vector) -> np.ndarray:
     """Return the (3, 3) matrix of turns about the x, then the y, then the z axis."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.radians(degrees)):
@@ -53,12 +47,14 @@ def rotation(degrees) -> np.ndarray:
 class Plane:
     """A rectangle of one slice: voxel (i, j) lies at ``origin + i * step_i + j * step_j``."""
 
-    def __init__(self, affine, k, i_range, j_range):
+    def __init__(
+        self, affine: np.ndarray, k: int, i_range: tuple[int, int], j_range: tuple[int, int]
+    ):
         self.i = np.arange(*i_range, dtype=np.float32)[:, None]
         self.j = np.arange(*j_range, dtype=np.float32)[None, :]
         self.affine, self.k = affine, k
 
-    def along(self, direction, start=(0.0, 0.0, 0.0)):
+    def along(self, direction: Vector, start: Vector = (0.0, 0.0, 0.0)) -> np.ndarray:
         """Return ``direction . (world - start)``, linear in i and j.
 
         (I, J), or 1 where it does not change along an axis: most grids are not oblique, and
@@ -72,20 +68,12 @@ class Plane:
         return values
 
 
-def plane_waves(rng: np.random.Generator, count: int, wavelength_mm: float):
-    """Draw the plane waves whose mean is a smooth random field.
+def plane_waves(
+    rng: np.random.Generator, count: int, wavelength_mm: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the plane waves, each about so long, whose mean is a smooth random field.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    count : int
-    wavelength_mm : float
-        About this length each, in mm.
-
-    Returns
-    -------
-    (count, 3) and (count,) float64
-        Wave vectors (radians per mm) and phases (radians).
+    Returns (count, 3) and (count,) float64: wave vectors (radians per mm) and phases (radians).
     """
     direction = rng.standard_normal((count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -99,12 +87,12 @@ class Waves:
     A plane wave is a product of functions of i and j on any grid, which makes it cheap.
     """
 
-    def __init__(self, rng, affine, wavelength_mm):
+    def __init__(self, rng: np.random.Generator, affine: np.ndarray, wavelength_mm: float):
         vectors, phases = plane_waves(rng, _N_WAVES, wavelength_mm)
         self._steps = vectors @ affine[:3]
         self._steps[:, 3] += phases
 
-    def on(self, plane):
+    def on(self, plane: Plane) -> np.ndarray:
         """Return the field on a `Plane`, (I, J) float32."""
         a = plane.i * self._steps[:, 0] + (self._steps[:, 2] * plane.k + self._steps[:, 3])
         b = plane.j.T * self._steps[:, 1]

@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from utils.facts import nme
+from utils.running import runner
 from utils.sample_data import archive_folder, breasts, scan_files
+from utils.storage import files
 
 # 1: the bytes of the archive changed; an older one is refused, not mixed with new files.
 FORMAT = 1
@@ -20,8 +23,8 @@ _PEOPLE = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample(scan_files.Look):
-    """One scan to make up; see `scan_files.Look` for the other attributes.
+class Sample(scan_files.ScanStyle):
+    """A scan to make up; see `scan_files.ScanStyle` for the other attributes.
 
     Attributes
     ----------
@@ -87,31 +90,17 @@ _SITE_NUMBERS = {"Tongji": 1, "Yunnan": 2, "Zhongnan": 3, "HKU-SZH": 4}
 def plan(count: int = DEFAULT_N, seed: int = 0) -> list[Sample]:
     """Choose the samples of an archive.
 
-    Parameters
-    ----------
-    count : int
-        How many scans. The first few are hand-picked: all collections, orientations, headers.
-    seed : int
-        Decides about the patients of the others.
-
-    Returns
-    -------
-    list of Sample
+    The first few are hand-picked: they cover collections, orientations and headers. The seed
+    decides about the patients of the others.
     """
     rng = np.random.default_rng([seed, _PEOPLE])
     samples = list(_CHOSEN)
     for number in range(MAX_N - len(_CHOSEN)):
         collection, subset = _MORE[number % len(_MORE)]
         site = _SITE_NUMBERS[nme.SITES[collection]]
-        samples.append(
-            Sample(
-                f"{site:02d}C{number + 1:03d}",
-                f"{site}7{rng.integers(10**8):08d}",
-                collection,
-                subset,
-                dtype=("int16", "float32")[number % 2],
-            )
-        )
+        seq, pid = f"{site:02d}C{number + 1:03d}", f"{site}7{rng.integers(10**8):08d}"
+        dtype = ("int16", "float32")[number % 2]
+        samples.append(Sample(seq, pid, collection, subset, dtype=dtype))
     return samples[:count]
 
 
@@ -133,24 +122,10 @@ class Settings:
     seed: int = 0
 
 
-def prepare(root_dir, settings: Settings) -> list[Sample]:
-    """Write all of an archive but the scans, after checking that the folder is free for it.
+def prepare(root_dir: files.PathLike, settings: Settings) -> list[Sample]:
+    """Write all of an archive but the scans, and return those for `write_sample`.
 
-    Parameters
-    ----------
-    root_dir : path-like
-        Gets ``archive/``, ``truth/`` and a note of the settings; made where it is missing.
-    settings : Settings
-
-    Returns
-    -------
-    list of Sample
-        The scans to write with `write_sample`.
-
-    Raises
-    ------
-    DatasetError
-        See `archive_folder.begin`.
+    DatasetError as in `archive_folder.begin`.
     """
     note = {"format": FORMAT, "data_set": nme.NAME, **dataclasses.asdict(settings)}
     archive_dir = archive_folder.begin(root_dir, note)
@@ -160,17 +135,12 @@ def prepare(root_dir, settings: Settings) -> list[Sample]:
     return samples
 
 
-def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool = False):
-    """Write the volume, the noisy mask, and the true mask outside the archive.
+def write_sample(
+    sample: Sample, root_dir: files.PathLike, settings: Settings, overwrite: bool = False
+) -> scan_files.ScanStyle | runner.Finished:
+    """Write volume, noisy mask, and the true mask outside the archive, after `prepare`.
 
-    Parameters
-    ----------
-    sample : Sample
-    root_dir : path-like
-        A folder that went through `prepare`.
-    settings : Settings
-    overwrite : bool
-        See `archive_folder.write_sample`, also for what is returned and raised.
+    See `archive_folder.write_sample`.
     """
     archive_dir = Path(root_dir, archive_folder.ARCHIVE_DIR)
     truth_dir = Path(root_dir, archive_folder.TRUTH_DIR)
@@ -183,7 +153,7 @@ def write_sample(sample: Sample, root_dir, settings: Settings, overwrite: bool =
     return archive_folder.write_sample(sample, make, volumes, masks, overwrite)
 
 
-def memory_bytes(shape) -> int:
+def memory_bytes(shape: Sequence[int]) -> int:
     """Return about what `write_sample` needs for a scan of a shape, above the bare process."""
     n_slice = shape[0] * shape[1]
     return n_slice * shape[2] + n_slice * 120 + 40 * 2**20

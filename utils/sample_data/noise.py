@@ -1,40 +1,27 @@
 """What annotators leave in masks: islands, holes, stray voxels and jagged borders."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+Labels = Sequence[int] | np.ndarray
 
-def noisy(slices: Iterable[np.ndarray], values, key) -> Iterator[np.ndarray]:
-    """Yield the slices of a mask as an annotator leaves them, see `add`.
 
-    Parameters
-    ----------
-    slices : iterable of (X, Y) uint8
-        Changed in place.
-    values : (n,) int
-        Labels that stray voxels may have.
-    key : sequence of int
-        Decides, with the number of the slice, what each slice gets.
+def noisy(slices: Iterable[np.ndarray], values: Labels, key: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield the slices of a mask, (X, Y) uint8, as an annotator leaves them, see `add`.
+
+    They are changed in place; `key` decides, with the number of the slice, what each slice gets.
     """
     for k, labels in enumerate(slices):
         add(labels, np.random.default_rng([*key, k]), values)
         yield labels
 
 
-def add(mask: np.ndarray, rng: np.random.Generator, values, rate: float = 1.0) -> None:
-    """Add what annotators leave in a slice of a mask, in place.
+def add(mask: np.ndarray, rng: np.random.Generator, values: Labels, rate: float = 1.0) -> None:
+    """Add what annotators leave in a slice of a mask, (X, Y) uint8, in place.
 
-    Parameters
-    ----------
-    mask : (X, Y) uint8
-        Labels of one slice; one without any is left alone.
-    rng : numpy.random.Generator
-    values : (n,) int
-        Labels that stray voxels may have.
-    rate : float
-        1 gives on average one island, 0.7 holes and 0.25 stray voxels a slice, and a jagged
-        border on every sixth slice.
+    Rate 1 gives on average one island, 0.7 holes and 0.25 stray voxels, which may have the labels
+    `values`, and a jagged border on every sixth slice. A slice without labels is left alone.
     """
     inside = mask > 0
     if not inside.any() or not len(values):
@@ -49,18 +36,13 @@ def add(mask: np.ndarray, rng: np.random.Generator, values, rate: float = 1.0) -
         roughen_border(mask, rng)
 
 
-def add_islands(mask: np.ndarray, rng: np.random.Generator, values, largest: int = 8) -> None:
-    """Put small regions of given labels around and into the labelled part of a slice, in place.
+def add_islands(
+    mask: np.ndarray, rng: np.random.Generator, values: Labels, largest: int = 8
+) -> None:
+    """Put a small region of each of some labels around and into the labelled part of a slice.
 
-    Parameters
-    ----------
-    mask : (X, Y) uint8
-        A slice with at least one label.
-    rng : numpy.random.Generator
-    values : (n,) int
-        One region for each.
-    largest : int
-        Each region is 8-connected and has 1 to `largest` pixels.
+    In place; the slice has at least one label. Each region is 8-connected and has 1 to `largest`
+    pixels.
     """
     x, y = (np.flatnonzero((mask > 0).any(axis=axis)) for axis in (1, 0))
     low = np.maximum([x[0] - 6, y[0] - 6], 0)
@@ -72,22 +54,15 @@ def add_islands(mask: np.ndarray, rng: np.random.Generator, values, largest: int
 def add_holes(mask: np.ndarray, rng: np.random.Generator, count: int, largest: int = 8) -> None:
     """Clear small regions inside the labelled part of a slice, in place.
 
-    Parameters
-    ----------
-    mask : (X, Y) uint8
-        A slice with at least one label.
-    rng : numpy.random.Generator
-    count : int
-        Number of holes; those that meet a border become notches.
-    largest : int
-        Each hole is 8-connected and has 1 to `largest` pixels.
+    The slice has at least one label. Each hole is 8-connected and has 1 to `largest` pixels; those
+    that meet a border become notches.
     """
     seeds = rng.choice(np.argwhere(mask > 0), count)
     _draw(mask, rng, seeds, np.zeros(count, mask.dtype), largest)
 
 
 def _draw(mask, rng, seeds, values, largest):
-    """Draw one random walk a seed: any prefix of a walk is 8-connected, also along the edge."""
+    """Draw a random walk from each seed: any prefix of it is 8-connected, also along the edge."""
     steps = rng.integers(-1, 2, (len(seeds), largest, 2))
     steps[:, 0] = 0
     places = np.clip(seeds[:, None, :] + steps.cumsum(axis=1), 0, np.array(mask.shape) - 1)
@@ -97,15 +72,7 @@ def _draw(mask, rng, seeds, values, largest):
 
 
 def roughen_border(mask: np.ndarray, rng: np.random.Generator, share: float = 0.35) -> None:
-    """Let a share of the pixels along borders take their neighbour's label, in place.
-
-    Parameters
-    ----------
-    mask : (X, Y) uint8
-    rng : numpy.random.Generator
-    share : float
-        Part of the pixels beside another label that change.
-    """
+    """Let a share of the pixels along borders take their neighbour's label, in place."""
     for axis in rng.permutation(2):
         view = mask.T if axis else mask
         before = view[:-1].copy()

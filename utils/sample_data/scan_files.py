@@ -5,16 +5,20 @@ Written without `nifti`, which must read them and would never write such headers
 
 import dataclasses
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.storage import files
 
+if TYPE_CHECKING:
+    import nibabel as nib
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
+class ScanStyle:
     """How the grid of a sample lies, and how its files are written.
 
     Attributes
@@ -45,11 +49,12 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """One made-up scan.
+    """A made-up scan.
 
     Attributes
     ----------
-    sample : Look
+    sample : ScanStyle
+        Of the archive module's own class, which says more of it.
     affine : (4, 4) float64
         Voxel index to RAS+ mm, in digits that float32 holds.
     tissues : (X, Y, Z) uint8
@@ -59,26 +64,19 @@ class Scan:
     seed : int
     """
 
-    sample: Look
+    sample: Any
     affine: np.ndarray
     tissues: np.ndarray
     labels: tuple[int, ...]
     seed: int
 
 
-def write_scan(made: Scan, volumes: dict, masks: dict) -> None:
-    """Write the images of one scan with the headers that its sample asks for.
+def write_scan(
+    made: Scan, volumes: dict[Path, Iterable[np.ndarray]], masks: dict[Path, Iterable[np.ndarray]]
+) -> None:
+    """Write the images of a scan, path to (X, Y) slices, with the headers its sample asks for.
 
-    Parameters
-    ----------
-    made : Scan
-    volumes, masks : dict of Path to iterable of (X, Y) arrays
-        The slices of each image. Masks are written first: with the volume the scan is complete.
-
-    Raises
-    ------
-    DatasetError
-        A file cannot be written.
+    Masks are written first: with the volume the scan is complete.
     """
     sample, shape = made.sample, made.tissues.shape
     mask_affine = made.affine.copy()
@@ -90,24 +88,17 @@ def write_scan(made: Scan, volumes: dict, masks: dict) -> None:
             write(path, made_header, slices)
 
 
-def header(shape, dtype: str, affine: np.ndarray, forms: str, scaling=None):
+def header(
+    shape: Sequence[int],
+    dtype: str,
+    affine: np.ndarray,
+    forms: str,
+    scaling: tuple[float, float] | None = None,
+) -> "nib.Nifti1Header":
     """Make a NIfTI-1 header as scanners and tools leave them.
 
-    Parameters
-    ----------
-    shape : (3,) int
-    dtype : str
-        Type on disk.
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-    forms : str
-        ``both`` (both codes 1), ``sform`` (code 2, no qform) or ``qform`` (code 1, no sform).
-    scaling : (slope, inter), optional
-        Values on disk times slope plus inter are the intensities; default 1 and 0.
-
-    Returns
-    -------
-    nibabel.Nifti1Header
+    `forms` is ``both`` (both codes 1), ``sform`` (code 2, no qform) or ``qform`` (code 1, no
+    sform). Values on disk times slope plus inter, the `scaling`, are the intensities.
     """
     import nibabel as nib
 
@@ -127,22 +118,12 @@ def header(shape, dtype: str, affine: np.ndarray, forms: str, scaling=None):
     return made
 
 
-def write(path, made_header, slices: Iterable[np.ndarray]) -> None:
-    """Write a .nii.gz slice by slice, whole or not at all.
+def write(
+    path: files.PathLike, made_header: "nib.Nifti1Header", slices: Iterable[np.ndarray]
+) -> None:
+    """Write a .nii.gz, whole or not at all, from (X, Y) slices of intensities or labels.
 
-    Parameters
-    ----------
-    path : path-like
-        Its folder is made where it is missing.
-    made_header : nibabel.Nifti1Header
-        Type and scaling of the values on disk; see `header`.
-    slices : iterable of (X, Y) arrays
-        Intensities or labels, one array for each step along the third axis.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be written.
+    Its folder is made where it is missing; the header has type and scaling of the values on disk.
     """
     dtype = made_header.get_data_dtype()
     slope, inter = (float(made_header[name]) for name in ("scl_slope", "scl_inter"))
@@ -154,5 +135,5 @@ def write(path, made_header, slices: Iterable[np.ndarray]) -> None:
         for values in slices:
             if (slope, inter) != (1.0, 0.0):
                 values = np.rint((values - inter) / slope)
-            handle.write(packer.compress(np.ascontiguousarray(values.T, dtype)))
+            handle.write(packer.compress(np.ascontiguousarray(values.T, dtype).data))
         handle.write(packer.flush())

@@ -1,0 +1,85 @@
+"""dataset.json, compared with the folders of the archive."""
+
+import json
+
+import pytest
+from phantoms import touch
+
+from utils.facts import amos22
+from utils.routines import archive, dataset_json
+
+
+def check_json(root):
+    return dataset_json.check(root, archive.find(root, amos22), amos22)
+
+
+def test_a_dataset_json_that_fits_says_nothing(tmp_path):
+    for name in ("imagesTr/amos_0001", "labelsTr/amos_0001", "imagesTs/amos_0002"):
+        touch(tmp_path / f"release/{name}.nii.gz")
+    touch(
+        tmp_path / "release/dataset.json",
+        json.dumps(
+            {
+                "labels": {"8": "arota"},
+                "numTraining": 1,
+                "training": [
+                    {"image": "./imagesTr/amos_0001.nii.gz", "label": "./labelsTr/amos_0001.nii.gz"}
+                ],
+                "test": ["imagesTs/amos_0002.nii.gz"],
+            }
+        ).encode("utf-8-sig"),
+    )
+    assert check_json(tmp_path) == []
+
+
+def test_another_split_in_dataset_json_is_named_and_the_folder_stays(tmp_path):
+    touch(tmp_path / "imagesVa/amos_0001.nii.gz")
+    touch(tmp_path / "imagesTr/amos_0002.nii.gz")
+    touch(
+        tmp_path / "dataset.json",
+        json.dumps(
+            {
+                "training": [{"image": "./imagesVa/amos_0001.nii.gz"}],
+                "validation": [{"image": "./imagesVa/amos_0002.nii.gz"}],
+            }
+        ).encode(),
+    )
+    ((name, text),) = check_json(tmp_path)
+    assert name == "dataset.json"
+    assert "2 files in another subset" in text
+    assert "imagesVa/amos_0001.nii.gz (train by the list)" in text
+    assert "imagesTr/amos_0002.nii.gz (val by the list)" in text
+    assert archive.find(tmp_path, amos22).files[0].columns["subset"] == "val"
+
+
+def test_files_of_dataset_json_that_are_not_on_disk_are_counted_and_named(tmp_path):
+    touch(tmp_path / "imagesTr/amos_0001.nii.gz")
+    items = [{"image": f"./imagesTr/amos_{number:04d}.nii.gz"} for number in range(1, 14)]
+    items.append({"label": "./labelsTr/amos_0001.nii.gz"})
+    touch(tmp_path / "dataset.json", json.dumps({"training": items}).encode())
+    ((_, text),) = check_json(tmp_path)
+    assert "13 files that are not on disk: ./imagesTr/amos_0002.nii.gz, " in text
+    assert text.endswith("./imagesTr/amos_0006.nii.gz and 8 more")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b"[" * 100_000,
+        b'{"training": 7}',
+        b'{"training": [[], {"image": 4}]}',
+        b'{"test": {"image": ["x"]}}',
+    ],
+)
+def test_a_dataset_json_that_makes_no_sense_is_a_warning(tmp_path, content):
+    touch(tmp_path / "imagesTr/amos_0001.nii.gz")
+    touch(tmp_path / "dataset.json", content)
+    touch(tmp_path / "__MACOSX/dataset.json", b"{")
+    ((name, text),) = check_json(tmp_path)
+    assert name == "dataset.json"
+    assert text
+    assert "\n" not in text

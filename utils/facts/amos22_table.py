@@ -1,0 +1,223 @@
+"""The official metadata table of AMOS22: reading it, and mending the ids of its MRI rows."""
+
+import csv
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from utils import errors
+from utils.facts import amos22
+from utils.storage import files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DOWNLOAD = "labeled_data_meta_0000_0599.csv"
+PATTERN = "labeled_data_meta_*.csv"
+SOURCE = f"{DOWNLOAD} (zenodo record {amos22.ZENODO_RECORD})"
+
+_ID = "amos_id"
+# Column of the official table -> ours.
+_COLUMNS = {_ID: "seq", **{official: ours for ours, official in amos22.METADATA.items()}}
+_SCANNER = "manufacturer_model_name"
+_SHOWN_CHARACTERS = 400  # of a wrong file the "header" may be all of it
+
+# The MRI files are amos_0501 .. amos_0600; the official table's MRI rows say 500 .. 599.
+_ID_BELOW_MRI_FILES = "0500"
+_LAST_MRI_FILE = "0600"
+# There is one Achieva scan: file 0540, row 539 of the official table.
+_ACHIEVA_ROW, _ACHIEVA_FILE = "0539", "0540"
+
+
+def read(path: files.PathLike) -> "pd.DataFrame":
+    """Read a metadata table as published, or as a spreadsheet saved it.
+
+    Parameters
+    ----------
+    path : path-like
+        CSV file in UTF-8, with or without byte order mark.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+        Columns ``seq`` (four digits) and the keys of `amos22.METADATA`, without blanks around the
+        text; an empty cell reads ``UND``. The ids are as they stand in the table; the index holds
+        the line numbers.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be read, is not UTF-8, lacks a column, or has a row that does not fit.
+    """
+    import pandas as pd
+
+    header, lines = _lines(path)
+    table = pd.DataFrame(list(lines.values()), list(lines), header, dtype=str)[list(_COLUMNS)]
+    table = table.rename(columns=_COLUMNS).map(amos22.whole_number_text)
+    table["seq"] = [f"{int(number):04d}" for number in table["seq"]]
+    return table.replace("", amos22.UNDEFINED)
+
+
+def _lines(path):
+    """Return the header and {line number: its cells} of a table's filled lines.
+
+    By `csv` and not by pandas, whose readers take stray quotes for text, and fill up short lines.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            reader = csv.reader(handle, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except OSError as error:
+        raise _bad_table(path, f"cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _bad_table(path, f"is not a CSV table in UTF-8: {error}") from error
+    filled = {number: cells for number, cells in lines if any(cells)}
+    header = filled.pop(min(filled)) if filled else []
+    if any(header.count(name) != 1 for name in _COLUMNS):
+        found = str(header)[:_SHOWN_CHARACTERS]
+        reason = f"has the columns {found}, expected each of {list(_COLUMNS)} once"
+        raise _bad_table(path, reason, expected=tuple(_COLUMNS), found=found)
+    for number, cells in filled.items():
+        _check_line(path, number, header, cells)
+    return header, {number: cells[: len(header)] for number, cells in filled.items()}
+
+
+def _check_line(path, line_number, header, cells):
+    width = len(header)
+    if len(cells) < width or any(cells[width:]):
+        reason = f"has {len(cells)} cells in line {line_number}, expected {width}"
+        raise _bad_table(path, reason, expected=width, found=len(cells))
+    number = amos22.whole_number_text(cells[header.index(_ID)])
+    if not re.fullmatch("0*[0-9]{1,4}", number):
+        reason = f"has the {_ID} {number!r} in line {line_number}, expected a whole number"
+        raise _bad_table(path, f"{reason} of at most four digits", found=number)
+
+
+def _bad_table(path, reason, **sides):
+    text = f"{path}: the metadata table {reason}"
+    return errors.DatasetError(text, file=path, code="metadata", **sides)
+
+
+class Metadata:
+    """The rows of metadata tables, joined to the files they mean.
+
+    Parameters
+    ----------
+    tables : iterable of pandas.DataFrame
+        From `read`; equal rows count once.
+
+    Attributes
+    ----------
+    notes : list of str
+        What the user should know about the join, with the evidence.
+    faults : list of (str, DatasetError)
+        Name of the sample (or of the table as a whole) and what is contradictory; the metadata
+        concerned are left ``UND``.
+
+    Notes
+    -----
+    In the official table the ids of the MRI rows are one too low. It is taken for shifted if an
+    id has a CT and an MRI row, if an MRI row has id 500, or if the only Achieva row is 539; for
+    mended if an MRI row has id 600 or the only Achieva row is 540. A table that is both tells
+    nothing about its MRI rows: ``UND`` for every file that one of them could mean, under its id or
+    the next, except where exactly one CT row has that id.
+    """
+
+    def __init__(self, tables: Iterable["pd.DataFrame"]):
+        import pandas as pd
+
+        self.notes: list[str] = []
+        self.faults: list[tuple[str, errors.DatasetError]] = []
+        none = pd.DataFrame(columns=[*_COLUMNS.values()], dtype=str)
+        rows = pd.concat([none, *tables], ignore_index=True).drop_duplicates()
+        is_mri = rows[_SCANNER].isin(amos22.MRI_SCANNERS)
+        mri_rows, other_rows = rows[is_mri], rows[~is_mri]
+        shifted, mended = _signs_of_shift(mri_rows, other_rows), _signs_of_mending(mri_rows)
+        unclear = set()
+        if shifted and mended:
+            self.faults.append(("metadata table", _shifted_and_mended(shifted, mended)))
+            unclear, rows = _open_files(mri_rows, other_rows), other_rows
+        elif shifted:
+            self.notes.append(
+                f"the MRI ids are one too low ({'; '.join(shifted)}): 1 was added to the ids of "
+                f"{len(mri_rows)} MRI rows"
+            )
+            rows = pd.concat([other_rows, mri_rows.assign(seq=mri_rows["seq"].map(_next))])
+        elif len(mri_rows) and not mended:
+            self.notes.append(
+                "nothing in it tells whether its MRI ids are one too low, as in the "
+                f"official table; {len(mri_rows)} MRI rows were joined as they are"
+            )
+        for seq, candidates in rows[rows.duplicated("seq", keep=False)].groupby("seq"):
+            self.faults.append((amos22.sample_name({"seq": seq}), _contradiction(candidates)))
+        self._known = {*rows["seq"], *unclear}
+        single = rows.drop_duplicates("seq", keep=False).set_index("seq")
+        self._rows = single.drop(index=[*unclear], errors="ignore").to_dict("index")
+
+    def of(self, seq: str) -> dict[str, str]:
+        """Return the metadata of the file with these four digits; ``UND`` what is not known."""
+        return dict.fromkeys(amos22.METADATA, amos22.UNDEFINED) | self._rows.get(seq, {})
+
+    def missing(self, seqs: Iterable[str]) -> list[str]:
+        """Return which of the given four-digit strings have no row at all, sorted, each once."""
+        return sorted({*seqs} - self._known)
+
+
+def _next(seq):
+    return f"{int(seq) + 1:04d}"
+
+
+def _signs_of_shift(mri_rows, other_rows):
+    is_ct = other_rows[_SCANNER].isin(amos22.CT_SCANNERS)
+    of_both = {*other_rows["seq"][is_ct]} & {*mri_rows["seq"]}
+    signs = []
+    if of_both:
+        signs.append(f"a CT and an MRI row have id {', '.join(sorted(of_both))}")
+    if _ID_BELOW_MRI_FILES in {*mri_rows["seq"]}:
+        first = f"the first MRI file is amos_{_next(_ID_BELOW_MRI_FILES)}"
+        signs.append(f"an MRI row has id {_ID_BELOW_MRI_FILES}, {first}")
+    if _achieva_ids(mri_rows) == {_ACHIEVA_ROW}:
+        scan = f"the scan is amos_{_ACHIEVA_FILE}"
+        signs.append(f"the only Achieva row has id {_ACHIEVA_ROW}, {scan}")
+    return signs
+
+
+def _signs_of_mending(mri_rows):
+    signs = []
+    if _LAST_MRI_FILE in {*mri_rows["seq"]}:
+        signs.append(f"an MRI row has id {_LAST_MRI_FILE}")
+    if _achieva_ids(mri_rows) == {_ACHIEVA_FILE}:
+        signs.append(f"the only Achieva row has id {_ACHIEVA_FILE}")
+    return signs
+
+
+def _achieva_ids(mri_rows):
+    return {*mri_rows["seq"][mri_rows[_SCANNER] == "Achieva"]}
+
+
+def _shifted_and_mended(shifted, mended):
+    reason = (
+        f"the MRI ids are one too low ({'; '.join(shifted)}), and they are not "
+        f"({'; '.join(mended)}): all metadata of the MRI files stay {amos22.UNDEFINED}; use "
+        f"{SOURCE} as published"
+    )
+    expected = "shifted or mended MRI ids"
+    return errors.DatasetError(reason, code="metadata", expected=expected, found="both")
+
+
+def _open_files(mri_rows, other_rows):
+    """Four digits of the files whose row is unclear in a table that is shifted and mended."""
+    meant = {*mri_rows["seq"], *mri_rows["seq"].map(_next)}
+    single = other_rows.drop_duplicates("seq", keep=False)
+    return meant - {*single["seq"][single[_SCANNER].isin(amos22.CT_SCANNERS)]}
+
+
+def _contradiction(rows):
+    values = {key: sorted(rows[key].unique()) for key in amos22.METADATA}
+    differing = {key: texts for key, texts in values.items() if len(texts) > 1}
+    found = ", ".join(f"{key} {' or '.join(texts)}" for key, texts in differing.items())
+    reason = (
+        f"the metadata table has {len(rows)} different rows for it ({found}); its metadata stay "
+        f"{amos22.UNDEFINED} for the manual check"
+    )
+    return errors.DatasetError(reason, code="metadata", expected="one row", found=found)

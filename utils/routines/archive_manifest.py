@@ -1,0 +1,127 @@
+"""Routine 01: the archive manifest, one row per file of the archive."""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from utils import errors
+from utils.arrays import geometry
+from utils.facts import DataSet
+from utils.routines import archive
+from utils.running import runner
+from utils.storage import files, manifest, nifti
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What the header of a file says.
+
+    Attributes
+    ----------
+    row : dict
+        Cells of its manifest row.
+    affine : (4, 4) float64
+        Voxel index to RAS+ mm.
+    shape : (3,) int
+    """
+
+    row: dict
+    affine: np.ndarray
+    shape: tuple[int, ...]
+
+
+def size_bytes(file: archive.ArchiveFile) -> int:
+    """Return the size on disk, 0 for a broken link."""
+    return os.path.getsize(file.path) if os.path.exists(file.path) else 0
+
+
+def describe(file: archive.ArchiveFile, check_content: bool = False) -> Description:
+    """Read the header of a file; with `check_content` decode all of it, checksum included.
+
+    DatasetError where it is damaged or cannot be read; a warning where the stored pixdim is not
+    the affine's spacing, or no orientation is stored.
+    """
+    if not os.path.isfile(file.path):  # opening a named pipe would wait for ever
+        reason = "no regular file, a link to nothing, or in a folder that may not be entered"
+        raise errors.DamagedFileError(f"{file}: {reason}", file=file.path)
+    header = nifti.read_header(file.path)
+    if check_content:
+        nifti.check(header)
+    for complaint in header.complaints():
+        errors.warn(complaint)
+    orientation_from, orientation_to = geometry.orientation_codes(header.affine)
+    row = {
+        "file_path": file.relative_path,
+        **file.columns,
+        **dict(zip(("szx", "szy", "szz"), header.shape)),
+        **dict(zip(("spx", "spy", "spz"), map(float, header.spacing))),
+        "orientation_from": orientation_from,
+        "orientation_to": orientation_to,
+        "dtype": header.dtype_name,
+        "transform": geometry.affine_text(header.affine),
+    }
+    return Description(row, header.affine, header.shape)
+
+
+def make_rows(outcome: runner.Outcome, contents: archive.Contents, facts: DataSet) -> list[dict]:
+    """Make the manifest rows of what `describe` read, each mask compared with its volume.
+
+    What folders and pairs tell goes into the outcome. ``diff_trans_f_norm`` is the Frobenius norm
+    of mask affine minus volume affine, None on volumes and on masks without volume.
+    """
+    described = outcome.results
+    volumes = {file.sample: (file, seen) for file, seen in described if file.type == archive.VOLUME}
+    rows = []
+    for file, seen in described:
+        difference = None
+        if file.type == archive.MASK and file.sample in volumes:
+            volume_file, volume = volumes[file.sample]
+            difference = float(np.linalg.norm(seen.affine - volume.affine))
+            odd = _oddities(file, seen, volume_file, volume)
+            outcome.warnings += [(str(file), text) for text in odd]
+        rows.append(seen.row | {"diff_trans_f_norm": difference})
+    outcome.failures[:0] = contents.failures
+    if contents.ignored:
+        count = f"{len(contents.ignored)} NIfTI files ignored, no {facts.EXAMPLE_FILE}"
+        outcome.warnings.append((facts.NAME, f"{count}: {errors.listed(contents.ignored)}"))
+    return rows
+
+
+def _oddities(mask_file, mask, volume_file, volume):
+    if mask.shape != volume.shape:
+        sizes = [" x ".join(map(str, shape)) for shape in (mask.shape, volume.shape)]
+        yield f"the mask has {sizes[0]} voxels, its volume {volume_file} {sizes[1]}"
+    if mask_file.subset != volume_file.subset:
+        place = f"its volume {volume_file} in {volume_file.subset}"
+        yield f"the mask lies in {mask_file.subset}, {place}"
+
+
+def write(path: files.PathLike, columns: Sequence[str], rows: list[dict], overwrite: bool) -> str:
+    """Write the archive manifest, see `manifest.write`, and return the line that tells so.
+
+    Without rows none is written: it would only hide an earlier one.
+    """
+    if not rows:
+        return "no manifest written"
+    table = manifest.Table(list(columns), rows)
+    manifest.write(path, {manifest.MAIN_SHEET: table}, overwrite=overwrite)
+    return f"{path}: {len(rows)} rows"
+
+
+def summary(contents: archive.Contents, described: Sequence, subsets: Iterable[str]) -> list[str]:
+    """Return the lines that tell what is in the manifest, by subset, and what is left out.
+
+    `described` holds the pairs (ArchiveFile, Description) that have a row.
+    """
+    counts = collections.Counter((file.subset, file.type) for file, _ in described)
+    lines = []
+    for subset in subsets:
+        n_volumes, n_masks = (counts[subset, type_] for type_ in (archive.VOLUME, archive.MASK))
+        lines.append(f"{subset}: {n_volumes} volumes, {n_masks} masks")
+    n_unusable = sum(error.code == "name" for _, error in contents.failures)
+    n_left_out = len(contents.files) - len(described) + len(contents.doubles) + n_unusable
+    ignored = f"{len(contents.ignored)} other NIfTI files, {contents.n_clutter} files of clutter"
+    return [*lines, f"left out: {n_left_out} files; ignored: {ignored}"]
