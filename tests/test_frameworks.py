@@ -162,8 +162,8 @@ def test_torchio_takes_the_data_list(root):
 @needs("monai")
 @needs("torchio")
 @pytest.mark.parametrize("framework", ["monai", "torchio"])
-def test_examples_of_the_readme(root, framework, tmp_path):
-    text = (trees.REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_examples_of_the_docs(root, framework, tmp_path):
+    text = (trees.REPOSITORY / "docs/exports.md").read_text(encoding="utf-8")
     (code,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.S)
