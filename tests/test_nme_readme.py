@@ -1,6 +1,5 @@
-"""NME/README.md: all its commands in order on the made-up archive, and what comes of them."""
+"""The pages about NME: all commands in order on the made-up archive, and what comes of them."""
 
-import ast
 import collections
 import hashlib
 
@@ -9,7 +8,8 @@ import pytest
 import test_readme
 import trees
 
-README = test_readme.REPOSITORY / "NME/README.md"
+README, DETAILS = test_readme.NME_PAGES
+MAX_LINES = 150
 OUTER = (
     "02A001",
     "02A002",
@@ -33,17 +33,9 @@ def read():
 def documented_root(tmp_path_factory):
     """The folder after all commands; trees and tables were compared on the way."""
     root = tmp_path_factory.mktemp("nme") / "a root"
-    counts = collections.Counter()
-    for piece in test_readme.PIECE.finditer(read()):
-        what = piece["language"] or piece["kind"]
-        counts[what] += 1
-        if what == "sh":
-            test_readme.run_block(piece["body"], root)
-        elif what == "text":
-            test_readme.check_tree(piece["body"], root)
-        elif piece["kind"]:
-            test_readme.check_table(piece["kind"], piece["where"], piece["table"], root)
-    assert (counts["sh"], counts["text"], counts["columns"], counts["keys"]) == (9, 4, 2, 1)
+    counts = test_readme.run_pages((README, DETAILS), root)
+    expected = {"command": 22, "text": 7, "columns": 2, "keys": 1}
+    assert {kind: counts[kind] for kind in expected} == expected
     return root
 
 
@@ -208,32 +200,20 @@ def test_index_manifests(root):
     ]
 
 
-def test_help_texts_are_current():
-    assert test_readme.with_current_help(read()) == read()
+def test_the_main_page_is_short():
+    assert read().count("\n") <= MAX_LINES
 
 
-def test_every_script_has_its_help_and_its_command():
-    names = {
-        path.relative_to(test_readme.REPOSITORY).as_posix() for path in README.parent.glob("0*.py")
-    }
-    assert {match[2] for match in test_readme.HELP.finditer(read())} == names
-    run = "".join(
-        piece["body"] for piece in test_readme.PIECE.finditer(read()) if piece["language"] == "sh"
+def test_both_pages_have_the_same_commands():
+    """The main page in the order of the tutorial; the other has one more, for small regions."""
+    brief, full = (
+        [line for block in test_readme.blocks_of(page) for line in block.commands]
+        for page in (README, DETAILS)
     )
-    assert [name for name in sorted(names) if f"python {name} " not in run] == []
+    assert [line for line in full if "small_connected_region" not in line] == brief
 
 
 def test_claims_have_a_test_of_that_name():
-    named = [name for names in test_readme.TESTED.findall(read()) for name in names.split()]
-    defined = {
-        node.name
-        for path in (test_readme.REPOSITORY / "tests").glob("test_nme*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
-    }
+    named = test_readme.claims(DETAILS)
     assert len(named) >= 20
-    assert [name for name in named if name not in defined] == []
-
-
-if __name__ == "__main__":
-    README.write_text(test_readme.with_current_help(read()), encoding="utf-8")
+    assert {*named} - test_readme.defined_tests("test_nme*.py") == set()
