@@ -1,6 +1,5 @@
 """NIfTI files as other software may leave them, for tests of reading and writing."""
 
-import contextlib
 import gzip
 import zlib
 
@@ -16,16 +15,22 @@ INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "in
 FLOATS = ["float32", "float64"]
 
 
-@contextlib.contextmanager
-def codec_in_use(name):
-    """Read and write with ``isal`` or with its fallback ``zlib``."""
+@pytest.fixture(name="codec", params=["isal", "zlib"], autouse=True, scope="module")
+def each_codec(request):
+    """Everything holds for the fallback, too."""
     with pytest.MonkeyPatch.context() as patched:
-        if name == "zlib":
+        if request.param == "zlib":
             patched.setattr(nifti, "codec", zlib)
             patched.setattr(nifti, "igzip", gzip)
         elif nifti.codec is zlib:
             pytest.skip("isal is not installed")
-        yield
+        yield request.param
+
+
+@pytest.fixture(name="path")
+def target_path(tmp_path):
+    """A name as it may occur, with a blank and an umlaut."""
+    return tmp_path / "amos_0004 ä.nii.gz"
 
 
 def labels_of(shape=SHAPE, largest=16, dtype=np.uint8):

@@ -6,35 +6,15 @@ import tracemalloc
 import zlib
 
 import nibabel as nib
+import nifti_files
 import numpy as np
 import pytest
-from nifti_files import (
-    AFFINE,
-    FLOATS,
-    INTEGERS,
-    SHAPE,
-    codec_in_use,
-    field,
-    labels_of,
-    put,
-    raw_image,
-    values_of,
-)
+from nifti_files import AFFINE, FLOATS, INTEGERS, SHAPE, field, labels_of, put, raw_image, values_of
 
 from utils import errors
 from utils.storage import nifti, nifti_writing
 
-
-@pytest.fixture(params=["isal", "zlib"], autouse=True, scope="module")
-def codec(request):
-    """Everything holds for the fallback, too."""
-    with codec_in_use(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "amos_0004 ä.nii.gz"
+codec, path = nifti_files.each_codec, nifti_files.target_path  # fixtures
 
 
 @pytest.fixture(scope="module", name="small")

@@ -9,23 +9,13 @@ import zlib
 from pathlib import Path
 
 import nibabel as nib
+import nifti_files
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nifti_files import (
-    AFFINE,
-    FLOATS,
-    INTEGERS,
-    SHAPE,
-    codec_in_use,
-    field,
-    labels_of,
-    put,
-    raw_image,
-    values_of,
-)
+from nifti_files import AFFINE, FLOATS, INTEGERS, SHAPE, field, labels_of, put, raw_image, values_of
 from scipy.spatial import transform
 
 from utils import errors
@@ -33,17 +23,7 @@ from utils.arrays import geometry
 from utils.routines import pairs
 from utils.storage import files, nifti, nifti_writing, samples
 
-
-@pytest.fixture(params=["isal", "zlib"], autouse=True, scope="module")
-def codec(request):
-    """Everything holds for the fallback, too."""
-    with codec_in_use(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "amos_0004 ä.nii.gz"
+codec, path = nifti_files.each_codec, nifti_files.target_path  # fixtures
 
 
 # ---- writing masks
@@ -243,6 +223,8 @@ def test_is_same_file(path, tmp_path):
         path.write_bytes(damaged)
         assert not nifti_writing.is_same_file(path, encoded)
     assert not nifti_writing.is_same_file(path.with_name("none"), encoded)
+    with pytest.raises(errors.DamagedFileError, match="cannot be read"):
+        nifti_writing.is_same_file(path.parent, encoded)
 
 
 def test_has_label(path):

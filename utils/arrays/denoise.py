@@ -129,15 +129,13 @@ def find_changes(
 def _check_parameters(kernel_size, filter_halfedge):
     # Remainders of NaN and infinity are NaN, which equals nothing: refused as well.
     if len(kernel_size) != 2 or not all(edge > 0 and edge % 2 == 1 for edge in kernel_size):
-        sizes = tuple(kernel_size)
-        reason = f"kernel size {sizes}: two odd positive numbers of pixels expected"
-        expected = "two odd positive numbers"
+        sizes, expected = tuple(kernel_size), "two odd positive numbers"
+        reason = f"kernel size {sizes}: {expected} of pixels expected"
         raise errors.DatasetError(reason, code="parameter", expected=expected, found=sizes)
     if not (filter_halfedge >= 0 and filter_halfedge % 1 == 0):
-        reason = f"window halfedge {filter_halfedge}: a whole number of pixels, 0 or more, expected"
-        raise errors.DatasetError(
-            reason, code="parameter", expected="a whole number, 0 or more", found=filter_halfedge
-        )
+        found, expected = filter_halfedge, "a whole number, 0 or more"
+        reason = f"window halfedge {found}: a whole number of pixels, 0 or more, expected"
+        raise errors.DatasetError(reason, code="parameter", expected=expected, found=found)
 
 
 def _find_small(frame, z, is_small):

@@ -39,25 +39,10 @@ def check_known(data: np.ndarray, label_names: dict[int, str], where: object) ->
 
 
 def uterus_of_prostate(data: np.ndarray, sex: str, where: object) -> bool:
-    """Give label 15 of a woman's mask the label 16, in place; the archive uses 15 for both.
+    """Give label 15 of a woman's mask (uint8) the label 16, in place; the archive uses 15 for both.
 
-    Parameters
-    ----------
-    data : (X, Y, Z) uint8
-    sex
-        ``M``, ``F`` or anything else that stands for unknown.
-    where
-        The mask's file, for the message.
-
-    Returns
-    -------
-    bool
-        Whether anything changed.
-
-    Raises
-    ------
-    DatasetError
-        Label 15 is present and the sex is neither M nor F.
+    Returns whether anything changed. `sex` is ``M``, ``F`` or stands for unknown: then label 15 is
+    a DatasetError that names the mask's file, `where`.
     """
     changed = False
     for part in _parts(data):

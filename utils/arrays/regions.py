@@ -62,12 +62,9 @@ def check_sizes(zooms: ArrayLike, threshold: float) -> None:
     """Refuse a stored spacing, mm, that is not positive, and a negative or undefined threshold."""
     spacing = np.asarray(zooms, dtype=np.float64)
     if not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise errors.DatasetError(
-            f"stored voxel spacing {spacing.tolist()} mm: positive numbers expected",
-            code="spacing",
-            expected="positive numbers",
-            found=spacing.tolist(),
-        )
+        found, expected = spacing.tolist(), "positive numbers"
+        reason = f"stored voxel spacing {found} mm: {expected} expected"
+        raise errors.DatasetError(reason, code="spacing", expected=expected, found=found)
     if not threshold >= 0:
         reason = f"threshold {threshold} for the size of small regions: 0 or more expected"
         raise errors.DatasetError(reason, code="parameter", expected="0 or more", found=threshold)

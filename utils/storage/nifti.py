@@ -143,10 +143,7 @@ def _numbers(values):
 class Stream:
     """The uncompressed bytes of a gzip file, every member checked against its trailer.
 
-    Parameters
-    ----------
-    path
-        The file, or the name that errors give to `content`.
+    Those of `content`, where it is given: `path` is then its name in messages.
     """
 
     def __init__(self, path: files.PathLike, content: BinaryIO | None = None):
@@ -236,8 +233,8 @@ def read_header(path: files.PathLike) -> Header:
         crc, length = trailer(path)
         on_disk = os.path.getsize(path)
         if on_disk * _DEFLATE_LIMIT < size:
-            reason = f"{on_disk:,} compressed bytes cannot hold the {size:,} bytes"
-            reason += " that the header promises"
+            promise = f"the {size:,} bytes that the header promises"
+            reason = f"{on_disk:,} compressed bytes cannot hold {promise}"
             raise _damaged(path, reason, "truncated", expected=size)
         if length != size & 0xFFFFFFFF:
             crc = codec.crc32(start)
