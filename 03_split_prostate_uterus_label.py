@@ -12,7 +12,7 @@ sample fails, untouched. Binary masks that exist already are stale then: run rou
 from utils.arrays import labels
 from utils.routines import binary_masks
 from utils.running import cli, runner
-from utils.storage import files, marks, nifti, samples
+from utils.storage import files, marks, nifti, nifti_writing, samples
 
 
 def split_label(sample):
@@ -23,11 +23,12 @@ def split_label(sample):
     if info["sex"] == "M":
         return runner.Finished()  # a man's label 15 stays; no voxel need be read
     mask = nifti.read_mask(sample.mask_path)
-    old_crc = nifti.voxel_crc(mask.data)
+    old_crc = nifti_writing.voxel_crc(mask.data)
     if not labels.uterus_of_prostate(mask.data, info["sex"], where=sample.mask_path):
         return runner.Finished()
-    kept = marks.renewed(marks.read(mask.header.descrip), old_crc, nifti.voxel_crc(mask.data))
-    nifti.write_mask(sample.mask_path, mask.data, mask.header.affine, marks.text(kept))
+    new_crc = nifti_writing.voxel_crc(mask.data)
+    kept = marks.text(marks.renewed(marks.read(mask.header.descrip), old_crc, new_crc))
+    nifti_writing.write_mask(sample.mask_path, mask.data, mask.header.affine, kept)
     return None
 
 

@@ -10,17 +10,16 @@ mask the stale ones alone are written again.
       --label_explanation root_dir/descriptor/label_map.yaml
 """
 
-from utils.arrays import labels
 from utils.routines import binary_masks
 from utils.running import cli
-from utils.storage import files, samples
+from utils.storage import files, label_map, samples
 
 
 @cli.routine(__doc__)
 @cli.root_dir_option
 @cli.label_map_option
 def main(root_dir, label_explanation, overwrite):
-    label_names = labels.read_label_map(label_explanation)
+    label_names = label_map.read(label_explanation)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)  # the test subset has volumes only
     outcome = cli.for_each_sample(

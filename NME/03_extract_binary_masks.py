@@ -14,17 +14,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.arrays import labels
 from utils.routines import binary_masks
 from utils.running import cli
-from utils.storage import files, samples
+from utils.storage import files, label_map, samples
 
 
 @cli.routine(__doc__)
 @cli.root_dir_option
 @cli.label_map_option
 def main(root_dir, label_explanation, overwrite):
-    label_names = labels.read_label_map(label_explanation, short_form=True)
+    label_names = label_map.read(label_explanation, short_form=True)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
     outcome = cli.for_each_sample(

@@ -17,7 +17,7 @@ import oracles
 from scipy import ndimage as ndi
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.storage import nifti
+from utils.storage import nifti, nifti_writing
 
 N_LABELS = 17
 
@@ -160,7 +160,7 @@ def decode(path):
 
 def encode(content, path):
     """Write a gzip file in the pieces that ours are written in."""
-    stream = nifti.codec.compressobj(nifti.LEVEL, nifti.codec.DEFLATED, 31)
+    stream = nifti.codec.compressobj(nifti_writing.LEVEL, nifti.codec.DEFLATED, 31)
     step = nifti.CHUNK_VOXELS * (4 if content[70] == 16 else 1)  # NIfTI's code for float32
     with open(path, "wb") as handle:
         handle.write(stream.compress(content[:352]))

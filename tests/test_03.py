@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trees
 
-from utils.storage import marks, nifti
+from utils.storage import marks, nifti, nifti_writing
 
 WOMEN_WITH_LABEL = ("amos_0001", "amos_0008", "amos_0540")
 
@@ -142,7 +142,7 @@ def test_the_denoising_mark_is_kept_and_its_checksum_renewed(root):
     assert split(root).exit_code == 0
     mask = nifti.read_mask(path)
     new = marks.read(mask.header.descrip)
-    assert new == {**old, "crc": nifti.voxel_crc(mask.data)} and new != old
+    assert new == {**old, "crc": nifti_writing.voxel_crc(mask.data)} and new != old
     before = trees.identities(root)
     result = trees.invoke(trees.DENOISE, root)
     assert result.exit_code == 0 and "6 skipped as finished" in result.stdout
@@ -157,7 +157,7 @@ def test_the_mark_of_a_mask_that_was_edited_since_stays_unfit(root):
     assert split(root).exit_code == 0
     mask = nifti.read_mask(path)
     assert mask.header.descrip == old
-    assert marks.read(old)["crc"] != nifti.voxel_crc(mask.data)
+    assert marks.read(old)["crc"] != nifti_writing.voxel_crc(mask.data)
 
 
 def test_binary_masks_are_stale_until_routine_04_runs_again(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from utils import errors
 from utils.routines import binary_masks
 from utils.running import runner
-from utils.storage import nifti, samples
+from utils.storage import nifti, nifti_writing, samples
 
 NAMES = {0: "background", 1: "right kidney", 7: "liver"}
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
@@ -21,7 +21,7 @@ def extracted_sample(tmp_path):
     sample = samples.Sample("amos_0001", tmp_path)
     data = np.zeros((3, 4, 5), np.uint8, order="F")
     data[1, 1:3, 2] = 7
-    nifti.write_mask(sample.mask_path, data, AFFINE, "src=12345678")
+    nifti_writing.write_mask(sample.mask_path, data, AFFINE, "src=12345678")
     assert binary_masks.write(sample, NAMES) == 3
     return sample
 
@@ -75,7 +75,7 @@ def test_one_wrong_voxel_is_noticed(sample, value):
 
 
 def test_a_binary_mask_of_another_shape_disagrees(sample):
-    nifti.write_mask(paths_of(sample)[1], np.zeros((3, 4, 6), np.uint8), AFFINE)
+    nifti_writing.write_mask(paths_of(sample)[1], np.zeros((3, 4, 6), np.uint8), AFFINE)
     with pytest.raises(errors.DatasetError, match="mask_01_right_kidney"):
         consistency(sample)
 
@@ -100,7 +100,7 @@ def test_a_label_without_its_binary_mask_is_named(sample):
 
 def test_leftovers_go_only_with_overwrite_and_only_after_the_rest_is_written(sample):
     extra = sample.binary_mask_path(12, "spleen")
-    nifti.write_mask(extra, np.zeros((3, 4, 5), np.uint8), AFFINE)
+    nifti_writing.write_mask(extra, np.zeros((3, 4, 5), np.uint8), AFFINE)
     with pytest.raises(errors.DatasetError, match="mask_12_spleen.*--overwrite") as caught:
         binary_masks.write(sample, NAMES)
     assert caught.value.code == "leftover" and extra.exists()
@@ -128,7 +128,7 @@ def test_a_label_that_the_map_lacks_leaves_everything_alone(sample):
     before = {path: path.read_bytes() for path in paths_of(sample).values()}
     data = nifti.read_mask(sample.mask_path).data
     data[0, 0, 0], data[0, 0, 1] = 9, 1
-    nifti.write_mask(sample.mask_path, data, AFFINE)
+    nifti_writing.write_mask(sample.mask_path, data, AFFINE)
     with pytest.raises(errors.DatasetError, match=r"label 9 \(1 voxels\)"):
         binary_masks.write(sample, NAMES)
     assert {path: path.read_bytes() for path in paths_of(sample).values()} == before

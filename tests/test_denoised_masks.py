@@ -9,7 +9,7 @@ import pytest
 from utils import errors
 from utils.routines import binary_masks, denoised_masks
 from utils.running import runner
-from utils.storage import files, marks, nifti, samples
+from utils.storage import files, marks, nifti, nifti_writing, samples
 
 NAMES = {0: "background", 1: "spleen", 2: "right kidney", 3: "never there"}
 PARAMETERS = denoised_masks.Parameters((3, 3), 2, 4.0)
@@ -35,7 +35,7 @@ def put_sample(directory):
     """A sample with noisy mask and its binary masks."""
     directory.mkdir(parents=True)
     sample = samples.Sample("amos_0001", directory)
-    nifti.write_mask(sample.mask_path, noisy(), AFFINE, "src=12345678")
+    nifti_writing.write_mask(sample.mask_path, noisy(), AFFINE, "src=12345678")
     binary_masks.write(sample, NAMES)
     return sample
 
@@ -65,7 +65,7 @@ def stamps(sample):
 def set_voxel(path, value, place=(0, 0, 3)):
     mask = nifti.read_mask(path)
     mask.data[place] = value
-    nifti.write_mask(path, mask.data, mask.header.affine, mask.header.descrip)
+    nifti_writing.write_mask(path, mask.data, mask.header.affine, mask.header.descrip)
 
 
 def test_the_example_changes_as_its_name_says():
@@ -84,8 +84,8 @@ def test_masks_and_mark_are_those_of_the_formula(sample, output):
     np.testing.assert_array_equal(mask.data, expected)
     np.testing.assert_array_equal(mask.header.affine, AFFINE)
     assert mask.header.descrip == (
-        f"src=12345678; openclose=3x3,2,4.0; in={nifti.voxel_crc(noisy())}; "
-        f"crc={nifti.voxel_crc(expected)}"
+        f"src=12345678; openclose=3x3,2,4.0; in={nifti_writing.voxel_crc(noisy())}; "
+        f"crc={nifti_writing.voxel_crc(expected)}"
     )
     for (value, _), path in target.binary_mask_paths().items():
         binary = nifti.read_mask(path)
@@ -159,7 +159,7 @@ def test_a_mask_edited_since_counts_as_not_processed(sample):
         mask.data,
         oracles.open_close_small_regions_literal(edited, (1.0, 1.25, 3.0), (3, 3), 1, 4.0, 4),
     )
-    assert marks.read(mask.header.descrip)["in"] == nifti.voxel_crc(edited)
+    assert marks.read(mask.header.descrip)["in"] == nifti_writing.voxel_crc(edited)
 
 
 def test_a_mask_edited_since_without_routine_04_fails(sample):
@@ -287,7 +287,7 @@ def test_a_missing_or_spare_binary_mask_of_an_output_elsewhere(sample):
     target.binary_mask_path(2, "right_kidney").unlink()
     write(sample, "out")
     assert contents(target) == whole
-    nifti.write_mask(
+    nifti_writing.write_mask(
         target.binary_mask_path(1, "milz"),
         nifti.read_mask(target.binary_mask_path(1, "spleen")).data,
         AFFINE,
@@ -322,7 +322,7 @@ def test_area_is_measured_with_the_stored_spacing(tmp_path):
     data = np.zeros((40, 12, 2), np.uint8, order="F")
     data[2:27, 2, 0] = 1
     data[2:26, 2, 1] = 1
-    nifti.write_mask(sample.mask_path, data, np.diag([0.4, 1.0, 1.0, 1.0]))
+    nifti_writing.write_mask(sample.mask_path, data, np.diag([0.4, 1.0, 1.0, 1.0]))
     parameters = denoised_masks.Parameters((3, 3), 1, 10.0)
     assert denoised_masks.write(sample, tmp_path, tmp_path, parameters, False) == 24
     after = nifti.read_mask(sample.mask_path).data

@@ -446,3 +446,38 @@ def test_nearest_existing_of_a_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grouped").mkdir()
     assert files.nearest_existing("groupd") == tmp_path / "grouped"
+
+
+def test_put_writes_what_is_not_there_yet(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    assert not files.holds(path, b"one") and files.put(path, b"one")
+    inode = path.stat().st_ino
+    assert not files.put(path, b"one") and path.stat().st_ino == inode
+    assert files.holds(path, b"one") and not files.holds(path, b"two")
+    assert files.put(path, b"two") and path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path] and not files.holds(tmp_path, b"")
+
+
+def test_staging_keeps_its_file_unless_the_block_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    with files.staging(path) as pending:
+        pending.handle.write(b"one")
+    assert not path.exists() and pending.temporary_path.exists()
+    pending.commit()
+    assert path.read_bytes() == b"one"
+    for error in (KeyboardInterrupt, OSError(28, "No space left on device")):
+        expected = errors.DatasetError if isinstance(error, OSError) else KeyboardInterrupt
+        with pytest.raises(expected), files.staging(path):
+            raise error
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("done", "kind", "code"),
+    [("written", errors.DatasetError, "write"), ("read", errors.DamagedFileError, "unreadable")],
+)
+def test_explained(done, kind, code):
+    with pytest.raises(kind, match=f"^x: cannot be {done}: Is a directory$") as caught:
+        with files.explained("x", done):
+            raise IsADirectoryError(21, "Is a directory")
+    assert type(caught.value) is kind and (caught.value.file, caught.value.code) == ("x", code)

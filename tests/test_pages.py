@@ -6,9 +6,8 @@ import pytest
 import trees
 
 from utils import errors
-from utils.arrays import labels
 from utils.qc import anatomy, judging, pages, plotting, report, sample_report
-from utils.storage import samples
+from utils.storage import label_map, samples
 
 _METADATA = {
     "subset": "train",
@@ -119,8 +118,7 @@ def test_plots_are_drawn_for_what_there_is_and_come_out_the_same():
 
 def test_every_label_has_a_line_of_its_own_and_the_facts_name_known_labels():
     names = {
-        labels.file_form(name): value
-        for value, name in labels.read_label_map(trees.LABEL_MAP).items()
+        label_map.file_form(name): value for value, name in label_map.read(trees.LABEL_MAP).items()
     }
     lines = [anatomy.line(value) for value in names.values() if value]
     assert len(set(lines)) == len(lines) == 16

@@ -6,7 +6,7 @@ import pytest
 from utils import errors
 from utils.routines import binary_masks, region_manifest
 from utils.running import runner
-from utils.storage import nifti, samples
+from utils.storage import nifti_writing, samples
 
 NAMES = {0: "background", 3: "left kidney"}
 AFFINE = np.array([[0, -2.0, 0, 10], [1.5, 0, 0, -20], [0, 0, 4.0, 30], [0, 0, 0, 1]])
@@ -20,7 +20,7 @@ def sample_with_an_island(tmp_path):
     sample.info_path.write_bytes(samples.info_bytes({"subset": "train"}))
     data = np.zeros((5, 6, 7), np.uint8, order="F")
     data[1, 2, 3] = data[2, 3, 3] = 3
-    nifti.write_mask(sample.mask_path, data, AFFINE)
+    nifti_writing.write_mask(sample.mask_path, data, AFFINE)
     binary_masks.write(sample, NAMES)
     return sample
 

@@ -5,6 +5,7 @@ change, few slices have any, and what becomes of them follows from their own sha
 border.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,28 +40,12 @@ class _Small:
 
 def open_close_small_regions(
     mask: np.ndarray,
-    zooms,
-    kernel_size=(5, 5),
-    filter_halfedge: int = 3,
+    zooms: np.ndarray,
+    kernel_size: Sequence[float] = (5, 5),
+    filter_halfedge: float = 3,
     region_area_thresh: float = 10.0,
 ) -> np.ndarray:
-    """Denoise a mask slice by slice along its third axis.
-
-    Parameters
-    ----------
-    mask, zooms, kernel_size, filter_halfedge, region_area_thresh
-        As in `find_changes`.
-
-    Returns
-    -------
-    (X, Y, Z) uint8, Fortran order
-        A new mask.
-
-    Raises
-    ------
-    errors.DatasetError
-        As in `find_changes`.
-    """
+    """Denoise a mask slice by slice along its third axis, as `find_changes` says: a new mask."""
     indices, values = find_changes(mask, zooms, kernel_size, filter_halfedge, region_area_thresh)
     denoised = mask.copy(order="F")
     denoised.reshape(-1, order="F")[indices] = values  # of a Fortran array this is a view
@@ -69,9 +54,9 @@ def open_close_small_regions(
 
 def find_changes(
     mask: np.ndarray,
-    zooms,
-    kernel_size=(5, 5),
-    filter_halfedge: int = 3,
+    zooms: np.ndarray,
+    kernel_size: Sequence[float] = (5, 5),
+    filter_halfedge: float = 3,
     region_area_thresh: float = 10.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the voxels whose label changes when small regions are opened and closed.
@@ -144,19 +129,13 @@ def find_changes(
 def _check_parameters(kernel_size, filter_halfedge):
     # Remainders of NaN and infinity are NaN, which equals nothing: refused as well.
     if len(kernel_size) != 2 or not all(edge > 0 and edge % 2 == 1 for edge in kernel_size):
-        raise errors.DatasetError(
-            f"kernel size {tuple(kernel_size)}: two odd positive numbers of pixels expected",
-            code="parameter",
-            expected="two odd positive numbers",
-            found=tuple(kernel_size),
-        )
+        sizes, expected = tuple(kernel_size), "two odd positive numbers"
+        reason = f"kernel size {sizes}: {expected} of pixels expected"
+        raise errors.DatasetError(reason, code="parameter", expected=expected, found=sizes)
     if not (filter_halfedge >= 0 and filter_halfedge % 1 == 0):
-        raise errors.DatasetError(
-            f"window halfedge {filter_halfedge}: a whole number of pixels, 0 or more, expected",
-            code="parameter",
-            expected="a whole number, 0 or more",
-            found=filter_halfedge,
-        )
+        found, expected = filter_halfedge, "a whole number, 0 or more"
+        reason = f"window halfedge {found}: a whole number of pixels, 0 or more, expected"
+        raise errors.DatasetError(reason, code="parameter", expected=expected, found=found)
 
 
 def _find_small(frame, z, is_small):
@@ -186,12 +165,8 @@ def _find_small(frame, z, is_small):
 def _look_around(plane, components, x, y, small, compact):
     """What touches each small region: the last four fields of `_Small`."""
     beside_x, beside_y = x + _STEPS[:, :1], y + _STEPS[:, 1:]
-    inside = (
-        (beside_x >= 0)
-        & (beside_x < plane.shape[0])
-        & (beside_y >= 0)
-        & (beside_y < plane.shape[1])
-    )
+    inside = (beside_x >= 0) & (beside_x < plane.shape[0])
+    inside &= (beside_y >= 0) & (beside_y < plane.shape[1])
     own = np.broadcast_to(components[x, y], inside.shape)[inside]
     beside = beside_x[inside], beside_y[inside]
     other = components[beside]
@@ -279,12 +254,8 @@ def _find_holes(plane, small, is_small):
         pixels = np.flatnonzero((lone & (small.lowest == label))[small.region])
         yield label, pixels, small.n_pixels[small.region[pixels]]
         # No large neighbour but those of this label; without any, lowest is 256 and highest -1.
-        fitting = (
-            small.clustered
-            & (small.label != label)
-            & (small.lowest >= label)
-            & (small.highest <= label)
-        )
+        fitting = small.clustered & (small.label != label)
+        fitting &= (small.lowest >= label) & (small.highest <= label)
         pixels = np.flatnonzero(fitting[small.region])
         if pixels.size:
             found, sizes = _enclosed(plane, small.x[pixels], small.y[pixels], label, is_small)
@@ -322,9 +293,8 @@ def _merge(plane, small, claims, halfedge):
     merged = layers[0][small.x, small.y]
     unsettled = np.flatnonzero(n_claims != 1)
     if unsettled.size:
-        merged[unsettled] = _most_supported(
-            layers, small.x[unsettled], small.y[unsettled], halfedge
-        )
+        places = small.x[unsettled], small.y[unsettled]
+        merged[unsettled] = _most_supported(layers, *places, halfedge)
     return merged
 
 
@@ -367,7 +337,5 @@ def _support_by_sums(layers, x, y, reach):
         sums[1:, 1:] = sum((layer == value).astype(np.int64) for layer in layers)
         np.cumsum(sums, axis=0, out=sums)
         np.cumsum(sums, axis=1, out=sums)
-        yield (
-            value,
-            (sums[high_x, high_y] - sums[low_x, high_y] - sums[high_x, low_y] + sums[low_x, low_y]),
-        )
+        upper = sums[high_x, high_y] - sums[low_x, high_y]
+        yield value, upper - sums[high_x, low_y] + sums[low_x, low_y]

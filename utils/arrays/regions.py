@@ -1,8 +1,10 @@
 """Connected regions of a mask: all labels at once, their size and their centre."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from utils import errors
 
@@ -20,13 +22,10 @@ class Regions:
     Attributes
     ----------
     label : (n,) uint8
-        Label that the region belongs to.
     voxels : (n,) int64
-        Number of voxels.
     centroid : (n, 3) float64, voxel coordinates
         Mean voxel index along each array axis.
-    volume_mm3 : (n,) float64, mm^3
-        Size of the region.
+    volume_mm3 : (n,) float64
     """
 
     label: np.ndarray
@@ -59,51 +58,26 @@ class Frame:
     high: int
 
 
-def check_sizes(zooms, threshold) -> None:
-    """Raise DatasetError unless sizes can be measured and compared with the threshold.
-
-    Parameters
-    ----------
-    zooms : (2,) or (3,) float, mm
-        Stored voxel spacing.
-    threshold : float, mm^2 or mm^3
-        Size to compare with; infinity is allowed.
-
-    Raises
-    ------
-    errors.DatasetError
-        For a spacing that is not a positive number, or a negative or undefined threshold.
-    """
+def check_sizes(zooms: ArrayLike, threshold: float) -> None:
+    """Refuse a stored spacing, mm, that is not positive, and a negative or undefined threshold."""
     spacing = np.asarray(zooms, dtype=np.float64)
     if not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise errors.DatasetError(
-            f"stored voxel spacing {spacing.tolist()} mm: positive numbers expected",
-            code="spacing",
-            expected="positive numbers",
-            found=spacing.tolist(),
-        )
+        found, expected = spacing.tolist(), "positive numbers"
+        reason = f"stored voxel spacing {found} mm: {expected} expected"
+        raise errors.DatasetError(reason, code="spacing", expected=expected, found=found)
     if not threshold >= 0:
-        raise errors.DatasetError(
-            f"threshold {threshold} for the size of small regions: 0 or more expected",
-            code="parameter",
-            expected="0 or more",
-            found=threshold,
-        )
+        reason = f"threshold {threshold} for the size of small regions: 0 or more expected"
+        raise errors.DatasetError(reason, code="parameter", expected="0 or more", found=threshold)
 
 
-def measure(counts, zooms) -> np.ndarray:
+def measure(counts: ArrayLike, zooms: Iterable[float]) -> np.ndarray:
     """Size of regions from their number of pixels or voxels.
 
     Parameters
     ----------
     counts : int or (n,) int
-        Pixels or voxels of each region.
     zooms : (2,) or (3,) float, mm
-        Spacing along the axes that count: two for areas, three for volumes.
-
-    Returns
-    -------
-    (n,) float64, mm^2 or mm^3
+        Spacing along the axes that count: two for areas, mm^2, three for volumes, mm^3.
 
     Notes
     -----
@@ -168,10 +142,7 @@ class Runs:
         return counts.astype(np.int64)
 
     def expand(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places of all elements of the chosen regions, ascending, and their region numbers.
-
-        `chosen` is (n_numbers,) bool.
-        """
+        """Places of all elements of the `chosen` regions (bool), ascending, and their regions."""
         runs = chosen[self.region]
         length = self.length[runs]
         skipped = self.start[runs] - (np.cumsum(length) - length)
@@ -182,8 +153,6 @@ class Runs:
 def find_runs(components: np.ndarray) -> Runs:
     """Split an array of region numbers, not empty, into its runs.
 
-    Examples
-    --------
     >>> find_runs(np.array([[1, 2], [1, 3]])).length.tolist()
     [2, 1, 1]
     """
@@ -193,25 +162,12 @@ def find_runs(components: np.ndarray) -> Runs:
 
 
 def join(n_items: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Lowest member of the group of each item, where pairs say which items belong together.
+    """Lowest member of the group of each item, where first[k] and second[k] belong together.
 
-    Parameters
-    ----------
-    n_items : int
-    first, second : (m,) int
-        The items first[k] and second[k] belong together.
-
-    Returns
-    -------
-    (n_items,) int64
-
-    Examples
-    --------
     >>> join(5, np.array([4, 1]), np.array([2, 4])).tolist()
     [0, 1, 1, 3, 1]
     """
     root = np.arange(n_items)
-    first, second = np.asarray(first), np.asarray(second)
     while True:
         one, other = root[first], root[second]
         apart = one != other
@@ -232,7 +188,7 @@ def _follow(root):
         root = further
 
 
-def trim(mask: np.ndarray, zooms, threshold) -> Frame:
+def trim(mask: np.ndarray, zooms: np.ndarray, threshold: float) -> Frame:
     """Cut the empty margin off the first two axes where that cannot matter.
 
     Parameters
@@ -242,10 +198,6 @@ def trim(mask: np.ndarray, zooms, threshold) -> Frame:
         Two where single slices are looked at, three for the volume.
     threshold : float, mm^2 or mm^3
         Regions of this size or larger need not be measured.
-
-    Returns
-    -------
-    Frame
 
     Notes
     -----
@@ -270,7 +222,7 @@ def trim(mask: np.ndarray, zooms, threshold) -> Frame:
     return Frame(mask[keep[0], keep[1]], (keep[0].start, keep[1].start), low, high)
 
 
-def find_small_regions(mask: np.ndarray, zooms, region_volume_thresh: float) -> Regions:
+def find_small_regions(mask: np.ndarray, zooms: np.ndarray, region_volume_thresh: float) -> Regions:
     """Find all small connected regions of all labels, the background included.
 
     Parameters
@@ -285,11 +237,6 @@ def find_small_regions(mask: np.ndarray, zooms, region_volume_thresh: float) -> 
     -------
     Regions
         By label, then by the place of the region's first voxel in Fortran order.
-
-    Raises
-    ------
-    errors.DatasetError
-        For a spacing that is not positive, or a negative or undefined threshold.
 
     Notes
     -----
@@ -343,13 +290,8 @@ def _label_slabs(frame, is_small):
         labels = frame.mask[:, :, start - overlap : start + step]
         components, n_pieces = connect(labels)
         components -= 1
-        slab = _measure_pieces(
-            labels[:, :, overlap:],
-            components[:, :, overlap:],
-            n_pieces,
-            start * rows * columns,
-            is_small,
-        )
+        inner, place = (slice(None), slice(None), slice(overlap, None)), start * rows * columns
+        slab = _measure_pieces(labels[inner], components[inner], n_pieces, place, is_small)
         if overlap:
             pairs.append(_meet(shared, components[:, :, 0].astype(np.int64) + total))
         else:
@@ -358,12 +300,8 @@ def _label_slabs(frame, is_small):
         shared = components[:, :, -1].astype(np.int64) + total
         slabs.append(slab)
         total += n_pieces
-    pieces = _Pieces(
-        *(
-            np.concatenate([getattr(slab, field.name) for slab in slabs], axis=-1)
-            for field in fields(_Pieces)
-        )
-    )
+    parts = ([getattr(slab, field.name) for slab in slabs] for field in fields(_Pieces))
+    pieces = _Pieces(*(np.concatenate(part, axis=-1) for part in parts))
     return pieces, np.concatenate(pairs, axis=1)
 
 

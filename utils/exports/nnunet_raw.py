@@ -14,7 +14,7 @@ from utils import errors
 from utils.arrays import labels
 from utils.exports import cases, json_files
 from utils.running import runner
-from utils.storage import files, nifti
+from utils.storage import files, nifti, nifti_writing
 
 MODES = ("reference", "link", "copy")
 FILE_ENDING = ".nii.gz"
@@ -177,10 +177,10 @@ def _write_remapped(path, source, settings, overwrite):
     mask = nifti.read_mask(source)
     labels.check_known(mask.data, settings.label_names, where=source)
     remapped = np.take(settings.lookup(), mask.data)
-    encoded = nifti.encode_mask(np.asfortranarray(remapped), mask.header.affine)
-    if not overwrite and not path.is_symlink() and nifti.is_same_file(path, encoded):
+    encoded = nifti_writing.encode_mask(np.asfortranarray(remapped), mask.header.affine)
+    if not overwrite and not path.is_symlink() and nifti_writing.is_same_file(path, encoded):
         return 0
-    with nifti.staged(path, encoded) as pending:
+    with nifti_writing.staged(path, encoded) as pending:
         pending.commit()
     return 1
 

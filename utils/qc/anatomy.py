@@ -62,8 +62,3 @@ _LINES = (
 def line(value: int) -> tuple[str, str]:
     """Return colour and line style of a label's contour; labels above 16 start over."""
     return _LINES[(value - 1) % len(_LINES)]
-
-
-def shown(name: str) -> str:
-    """Return a label name as people read it: ``right kidney``."""
-    return name.replace("_", " ")

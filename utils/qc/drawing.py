@@ -7,6 +7,7 @@ import io
 import numpy as np
 
 from utils.qc import anatomy, slices
+from utils.storage import label_map
 
 WIDTH_PX = 1500
 THUMBNAIL_PX = 220
@@ -272,7 +273,7 @@ def _legend(drawn, label_names, total):
         drawn.text(
             x + 33 / WIDTH_PX,
             y,
-            f"{value} {anatomy.shown(name)}",
+            f"{value} {label_map.shown(name)}",
             color=_TEXT_COLOUR,
             fontsize=8.5,
             va="center",

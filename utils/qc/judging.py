@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from utils.qc import alignment, anatomy, measures
+from utils.storage import label_map
 
 # Fewer samples than this in a group, the one looked at included, are no yardstick.
 LEAST_GROUP = 8
@@ -144,9 +145,9 @@ def _judge_sides(one):
         if None not in centres and centres[0][0] <= centres[1][0]:
             one.add(
                 "left/right",
-                f"The {anatomy.shown(right)} lies "
+                f"The {label_map.shown(right)} lies "
                 f"{centres[1][0] - centres[0][0]:.0f} mm to the left of the "
-                f"{anatomy.shown(left)}, expected to its right.",
+                f"{label_map.shown(left)}, expected to its right.",
             )
 
 
@@ -159,12 +160,12 @@ def _judge_shape(one, name, organ):
             f"{piece['share']:.0%} of it {piece['gap_mm']:.0f} mm apart" for piece in pieces
         )
         one.add(
-            "pieces", f"The {anatomy.shown(name)} is in {len(pieces) + 1} large pieces: {told}."
+            "pieces", f"The {label_map.shown(name)} is in {len(pieces) + 1} large pieces: {told}."
         )
     if name in anatomy.TAPERED and organ.get("cuts"):
         one.add(
             "cut off",
-            f"The {anatomy.shown(name)} ({organ['volume_ml']:.4g} ml) ends in a "
+            f"The {label_map.shown(name)} ({organ['volume_ml']:.4g} ml) ends in a "
             f"flat face on its {' and '.join(organ['cuts'])} side: a part of it is "
             "missing.",
         )
@@ -211,7 +212,7 @@ def _judge_presence(group, name):
             if name not in one.organs and one.organs:
                 one.add(
                     "organ missing",
-                    f"There is no {anatomy.shown(name)}; {having} of the "
+                    f"There is no {label_map.shown(name)}; {having} of the "
                     f"{n_others} other {one.modality} samples have one.",
                 )
 
@@ -252,7 +253,7 @@ def _judge_volume(members, told, name):
         if not low <= volume_ml <= high and any(one is other for other in judged):
             one.add(
                 "volume",
-                f"The {anatomy.shown(name)} has {volume_ml:.4g} ml; median of the "
+                f"The {label_map.shown(name)} has {volume_ml:.4g} ml; median of the "
                 f"{len(members)} samples ({told}) {median:.4g} ml, limits {low:.4g} "
                 f"and {high:.4g} ml.",
             )
@@ -315,7 +316,7 @@ def _flag_far(rated, off_mm, judged, name, told):
             if abs(off) > limit and any(one is other for other in judged):
                 one.add(
                     "position",
-                    f"The {anatomy.shown(name)} lies {abs(off):.0f} mm further "
+                    f"The {label_map.shown(name)} lies {abs(off):.0f} mm further "
                     f"{directions[int(off < 0)]} among the other organs than in "
                     f"the {len(rated)} samples ({told}); limit {limit:.0f} mm.",
                 )

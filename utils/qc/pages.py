@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib import parse
 
-from utils.qc import anatomy
+from utils.storage import label_map
 
 _HERE = Path(__file__).resolve().parent
 # Attribute that can be filtered by -> heading of its column.
@@ -304,7 +304,7 @@ def _change_table(per_label, label_names):
         cells = "".join(
             f'<td class="number">{per_label[value][key]:,}</td>' for key in _CHANGE_COLUMNS
         )
-        rows.append(f"<tr><td>{value} {_text(anatomy.shown(name))}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{value} {_text(label_map.shown(name))}</td>{cells}</tr>")
     return (
         f'<table class="narrow"><thead><tr><th>label</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
@@ -317,7 +317,7 @@ def _organ_table(organs):
         centre = ", ".join(f"{part:.0f}" for part in organ.get("centre", ()))
         edge = "cut off by the image's edge" if organ["at_edge"] else ""
         rows.append(
-            f"<tr><td>{organ['value']} {_text(anatomy.shown(name))}</td>"
+            f"<tr><td>{organ['value']} {_text(label_map.shown(name))}</td>"
             f'<td class="number">{organ["volume_ml"]:.1f}</td><td>{centre}</td>'
             f"<td>{edge}</td></tr>"
         )

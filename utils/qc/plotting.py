@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.qc import anatomy, drawing
+from utils.qc import drawing
+from utils.storage import label_map
 
 # Okabe and Ito's colours on white; a marker of its own tells groups apart without colour, too.
 _STYLES = (
@@ -111,7 +112,7 @@ def _volumes(rows, names, title, group_of):
                 if group_of(row) == group and name in row.volumes_ml
             ]
             _strip(axes, place, values, *styles[group])
-        axes.set_title(anatomy.shown(name), fontsize=9)
+        axes.set_title(label_map.shown(name), fontsize=9)
         axes.set_yscale("log")
         axes.set_xticks(range(len(groups)), groups, rotation=30, ha="right", fontsize=7)
         axes.set_xlim(-0.6, len(groups) - 0.4)
@@ -207,7 +208,7 @@ def _small_regions(rows):
             label=f"{text} denoising: {totals[:, side].sum():,}",
         )
         axes.bar_label(bars, fontsize=7)
-    axes.set_xticks(places, [anatomy.shown(name) for name in names], rotation=30, ha="right")
+    axes.set_xticks(places, [label_map.shown(name) for name in names], rotation=30, ha="right")
     axes.set(title="Small regions in all masks (of the background: holes)", ylabel="regions")
     axes.legend(fontsize=8)
     return _svg(drawn)

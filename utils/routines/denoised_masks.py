@@ -1,7 +1,4 @@
-"""Denoising of a sample's masks on disk: what is finished, what was edited, the order of renames.
-
-The voxels are the business of `denoise`.
-"""
+"""Denoising of a sample's masks on disk: what is finished or edited, the order of renames."""
 
 import contextlib
 import dataclasses
@@ -14,7 +11,7 @@ from utils import errors
 from utils.arrays import denoise
 from utils.routines import binary_masks
 from utils.running import runner
-from utils.storage import files, marks, nifti, samples
+from utils.storage import files, marks, nifti, nifti_writing, samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +32,7 @@ class _Loaded:
     """One sample's mask as it was read, before any change."""
 
     sample: samples.Sample
-    mask: nifti.Mask
+    mask: nifti.Image
     marks: dict
     crc: str
     is_denoised: bool
@@ -47,29 +44,13 @@ def write(
     output_dir: Path,
     parameters: Parameters,
     overwrite: bool,
-):
-    """Denoise the masks of one sample.
+) -> int | runner.Finished:
+    """Denoise the masks of one sample and return the number of voxels whose label changed.
 
-    Parameters
-    ----------
-    sample : samples.Sample
-        Below `root_dir`.
-    root_dir, output_dir : Path
-        The same folder: in place. Else the masks go to the same relative path there.
-    parameters : Parameters
-    overwrite : bool
-        Do it whatever lies there, also to a denoised mask.
-
-    Returns
-    -------
-    int or runner.Finished
-        Number of voxels whose label changed.
-
-    Raises
-    ------
-    DatasetError
-        The binary masks disagree with the multi-label mask, the mask was denoised with other
-        parameters, or a file of the output was edited.
+    In place where `root_dir` and `output_dir` are the same folder, else into the same relative
+    path of the latter. `overwrite` does it whatever lies there, also to a denoised mask. Else
+    DatasetError where the binary masks disagree with the multi-label mask, the mask was denoised
+    with other parameters, or a file of the output was edited.
     """
     loaded = _load(sample.mask_path, sample)
     if loaded.is_denoised and not overwrite:
@@ -78,11 +59,8 @@ def write(
         return _write_in_place(loaded, parameters, overwrite)
     target = samples.Sample(sample.stem, output_dir / sample.directory.relative_to(root_dir))
     binary_masks.check_consistent(sample, loaded.mask)
-    if (
-        not overwrite
-        and os.path.exists(target.mask_path)
-        and _is_finished(target, loaded, parameters)
-    ):
+    may_stay = not overwrite and os.path.exists(target.mask_path)
+    if may_stay and _is_finished(target, loaded, parameters):
         return runner.Finished(0)
     return _write_elsewhere(loaded, target, parameters, overwrite)
 
@@ -90,18 +68,18 @@ def write(
 def _load(mask_path, sample):
     mask = nifti.read_mask(mask_path)
     read_marks = marks.read(mask.header.descrip)
-    crc = nifti.voxel_crc(mask.data)
+    crc = nifti_writing.voxel_crc(mask.data)
     return _Loaded(sample, mask, read_marks, crc, marks.is_denoised(read_marks, crc))
 
 
 def _check_parameters(loaded, parameters):
-    before = loaded.marks[marks.DENOISED]
+    before, path = loaded.marks[marks.DENOISED], loaded.mask.header.path
     if before != str(parameters):
+        reason = f"denoised before with {before}, expected {parameters} (kernel, halfedge, area)"
+        advice = "a second time would not start from the original mask"
         raise errors.DatasetError(
-            f"{loaded.mask.header.path}: denoised before with {before}, expected {parameters} "
-            "(kernel, halfedge, area); a second time would not start from the original mask "
-            "(--overwrite does it all the same)",
-            file=loaded.mask.header.path,
+            f"{path}: {reason}; {advice} (--overwrite does it all the same)",
+            file=path,
             code="parameters",
             expected=parameters,
             found=before,
@@ -170,16 +148,15 @@ def _apply(mask, parameters):
 def _commit(loaded, target, paths, parameters):
     """Write binary masks, then the multi-label mask: its mark says that all of it is there."""
     mask = loaded.mask
-    descrip = marks.text(
-        marks.denoised(loaded.marks, str(parameters), loaded.crc, nifti.voxel_crc(mask.data))
-    )
+    crc = nifti_writing.voxel_crc(mask.data)
+    descrip = marks.text(marks.denoised(loaded.marks, str(parameters), loaded.crc, crc))
     with contextlib.ExitStack() as stack:
         staged = [
-            stack.enter_context(nifti.staged(path, binary_masks.encode(mask, value)))
+            stack.enter_context(nifti_writing.staged(path, binary_masks.encode(mask, value)))
             for (value, _), path in paths.items()
         ]
-        whole = nifti.encode_mask(mask.data, mask.header.affine, descrip)
-        staged.append(stack.enter_context(nifti.staged(target.mask_path, whole)))
+        whole = nifti_writing.encode_mask(mask.data, mask.header.affine, descrip)
+        staged.append(stack.enter_context(nifti_writing.staged(target.mask_path, whole)))
         files.commit(staged)
 
 
@@ -187,19 +164,12 @@ def _is_finished(target, source, parameters):
     """Whether the output's mask is what would be written; one that a person edited is refused."""
     found = _load(target.mask_path, target)
     if not found.is_denoised:
-        raise errors.DatasetError(
-            f"{target.mask_path}: was changed since it was denoised, or is not ours; it is kept "
-            "(--overwrite replaces it)",
-            file=target.mask_path,
-            code="edited",
-        )
+        path, reason = target.mask_path, "was changed since it was denoised, or is not ours"
+        text = f"{path}: {reason}; it is kept (--overwrite replaces it)"
+        raise errors.DatasetError(text, file=path, code="edited")
     _check_parameters(found, parameters)
-    is_current = (
-        found.crc == source.crc
-        if source.is_denoised
-        else found.marks.get(marks.INPUT_CRC) == source.crc
-    )
-    if not is_current:
+    input_crc = found.crc if source.is_denoised else found.marks.get(marks.INPUT_CRC)
+    if input_crc != source.crc:
         return False
     wanted = {target.binary_mask_path(*key) for key in source.sample.binary_mask_paths()}
     paths = target.binary_mask_paths()

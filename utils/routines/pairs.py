@@ -14,7 +14,7 @@ from utils import errors
 from utils.arrays import geometry
 from utils.routines import archive
 from utils.running import runner
-from utils.storage import files, manifest, marks, nifti, samples
+from utils.storage import files, manifest, marks, nifti, nifti_writing, samples
 
 # An int16 CT grows by about a fifth as float32 (same codec); this leaves a little for the rest.
 GROWTH = 1.3
@@ -317,7 +317,7 @@ def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False):
         if source and (overwrite or not _is_finished(target, source))
     }
     info = samples.info_bytes(pair.info)
-    if not todo and not overwrite and samples.has_info(pair.sample.info_path, info):
+    if not todo and not overwrite and files.holds(pair.sample.info_path, info):
         return runner.Finished(pair.info["subset"])
     affine = _affine_to_write(volume, mask, tell=bool(todo))
     with contextlib.ExitStack() as stack:
@@ -409,8 +409,8 @@ def _affine_to_write(volume, mask, tell):
 def _stage(target, source, affine, is_mask, read_ahead):
     descrip = marks.text({marks.SOURCE: source.source_crc})
     if is_mask:
-        return nifti.stage_mask(target, source, affine, descrip)
-    pending, conversion = nifti.stage_volume(target, source, affine, descrip, read_ahead)
+        return nifti_writing.stage_mask(target, source, affine, descrip)
+    pending, conversion = nifti_writing.stage_volume(target, source, affine, descrip, read_ahead)
     for message in conversion.complaints(source.path):
         _warn(message)
     return pending
@@ -421,7 +421,7 @@ def _moved_mask(path, affine):
     kept = nifti.read_header(path)
     if geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > _SAME_AFFINE_MM:
         _warn(f"{path}: its volume's affine changed since; the voxels stay, the affine follows")
-        return [nifti.stage_mask(path, kept, affine, marks.text(marks.read(kept.descrip)))]
+        return [nifti_writing.stage_mask(path, kept, affine, marks.text(marks.read(kept.descrip)))]
     return []
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from utils import errors
 from utils.running import runner
-from utils.storage import nifti
+from utils.storage import nifti_writing
 
 ROOT = Path(__file__).resolve().parents[2]
 # Digest of the code that this process imported, set by the function that workers get.
@@ -436,4 +436,4 @@ def codec_crc() -> int:
     """CRC32 of what this process compresses a made-up mask to: the bytes depend on the codec."""
     noise = np.arange(1 << 16, dtype=np.uint32) * np.uint32(2654435761) >> np.uint32(28)
     data = np.repeat(noise.astype(np.uint8), 8).reshape((64, 64, -1), order="F")
-    return zlib.crc32(nifti.encode_mask(data, np.eye(4)))
+    return zlib.crc32(nifti_writing.encode_mask(data, np.eye(4)))

@@ -8,7 +8,9 @@ import re
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from utils import errors
 
@@ -25,16 +27,8 @@ _counter = itertools.count()
 def process_started(pid: int) -> str | None:
     """Return when a process of this host started, as text; None when it is dead.
 
-    Parameters
-    ----------
-    pid : int
-        Process id.
-
-    Returns
-    -------
-    str or None
-        Start time in clock ticks since boot, ``"0"`` where the system does not tell it. A zombie
-        counts as dead: it will never finish what it was writing.
+    In clock ticks since boot, ``"0"`` where the system does not tell it. A zombie counts as dead:
+    it will never finish what it was writing.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -62,24 +56,16 @@ def _temporary_name():
 class Pending:
     """One file in the making, beside its target under a temporary name.
 
-    Write to ``handle``, then `commit`. Leaving the ``with`` block without `commit` removes it.
-
-    Parameters
-    ----------
-    path : path-like
-        The final name; its folder must exist.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be created, written (disk full) or renamed.
+    Write to `handle`, then `commit`. Leaving the ``with`` block without `commit` removes it.
+    DatasetError where it cannot be created, written (disk full) or renamed; `path` is the final
+    name, whose folder must exist.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike):
         self.path = Path(path)
         self.temporary_path = self.path.parent / _temporary_name()
         with explained(self.path):
-            self.handle = open(self.temporary_path, "xb")
+            self.handle: BinaryIO = open(self.temporary_path, "xb")
 
     def __enter__(self):
         return self
@@ -87,7 +73,7 @@ class Pending:
     def __exit__(self, kind, error, trace):
         self.discard()
         if isinstance(error, OSError):
-            raise _unwritable(self.path, error) from error
+            raise _failed(self.path, error, "written") from error
 
     def seal(self) -> None:
         """Bring all bytes to the disk; the temporary file can be read back after this."""
@@ -119,10 +105,7 @@ class Pending:
 def commit(pending: list[Pending]) -> None:
     """Give several files their final names, in this order, for good.
 
-    Raises
-    ------
-    DatasetError
-        One cannot be renamed; those before it are.
+    DatasetError where one cannot be renamed; those before it are.
     """
     for file in pending:
         file.rename()
@@ -131,43 +114,36 @@ def commit(pending: list[Pending]) -> None:
             _sync_folder(folder)
 
 
+def _sync_folder(folder):
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @contextlib.contextmanager
-def whole(path):
-    """Open a file for writing that gets its name only when the block ends without an error.
+def staging(path: PathLike) -> Iterator[Pending]:
+    """Make a file beside its target, to be committed after the block; gone if the block fails."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(Pending(path))
+        stack.pop_all()
 
-    Parameters
-    ----------
-    path : path-like
-        The final name.
 
-    Yields
-    ------
-    binary file object
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be written.
-    """
+@contextlib.contextmanager
+def whole(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a file for writing that gets its name only when the block ends without an error."""
     with Pending(path) as pending:
         yield pending.handle
         pending.commit()
 
 
-def put(path, content: bytes) -> bool:
+def put(path: PathLike, content: bytes) -> bool:
     """Write a file, whole or not at all, unless it holds these bytes already.
 
-    Its folder is made where it is missing, and leftovers in it are swept up.
-
-    Returns
-    -------
-    bool
-        Whether it was written.
-
-    Raises
-    ------
-    DatasetError
-        It cannot be written.
+    Its folder is made where it is missing, and leftovers in it are swept up. Returns whether it
+    was written; DatasetError where it cannot be.
     """
     path = Path(path)
     if holds(path, content):
@@ -179,27 +155,17 @@ def put(path, content: bytes) -> bool:
     return True
 
 
-def holds(path, content: bytes) -> bool:
+def holds(path: PathLike, content: bytes) -> bool:
     """Tell whether a file holds just these bytes; one that cannot be read does not."""
     with contextlib.suppress(OSError):
-        return Path(path).read_bytes() == content
+        return os.path.getsize(path) == len(content) and Path(path).read_bytes() == content
     return False
 
 
-def link(path, target: str) -> None:
+def link(path: PathLike, target: str) -> None:
     """Make a symbolic link; an earlier file of its name is replaced by it at once.
 
-    Parameters
-    ----------
-    path : path-like
-        The link; its folder must exist.
-    target : str
-        What it says; a relative one counts from the folder of the link.
-
-    Raises
-    ------
-    DatasetError
-        It cannot be made.
+    A relative `target` counts from the folder of the link, which must exist.
     """
     temporary_path = Path(path).parent / _temporary_name()
     with explained(path):
@@ -211,28 +177,16 @@ def link(path, target: str) -> None:
             raise
 
 
-def make_dir(path) -> Path:
-    """Make a folder and its parents where they are missing.
-
-    Raises
-    ------
-    DatasetError
-        The folder cannot be made.
-    """
+def make_dir(path: PathLike) -> Path:
+    """Make a folder and its parents where they are missing; DatasetError where that fails."""
     with explained(path):
         Path(path).mkdir(parents=True, exist_ok=True)
     return Path(path)
 
 
 @contextlib.contextmanager
-def directory(path):
-    """Make a folder for the block; when the block fails and left it empty, it goes again.
-
-    Raises
-    ------
-    DatasetError
-        The folder cannot be made.
-    """
+def directory(path: PathLike) -> Iterator[None]:
+    """Make a folder for the block; when the block fails and left it empty, it goes again."""
     make_dir(path)
     try:
         yield
@@ -242,32 +196,16 @@ def directory(path):
         raise
 
 
-def remove(path) -> None:
-    """Remove a file.
-
-    Raises
-    ------
-    DatasetError
-        It cannot be removed.
-    """
+def remove(path: PathLike) -> None:
+    """Remove a file, where there is one; DatasetError where that fails."""
     with explained(path):
         Path(path).unlink(missing_ok=True)
 
 
-def sweep(root_dir, recursive: bool = True) -> int:
+def sweep(root_dir: PathLike, recursive: bool = True) -> int:
     """Remove temporary files that dead processes of this host, or anybody a day ago, left.
 
-    Parameters
-    ----------
-    root_dir : path-like
-        Where to look; a missing folder has no leftovers.
-    recursive : bool
-        Look below it, too.
-
-    Returns
-    -------
-    int
-        How many were removed.
+    Returns how many were removed; a missing folder has no leftovers.
     """
     removed = 0
     for path in filter(_is_leftover, _temporary_files(root_dir, recursive)):
@@ -296,18 +234,10 @@ def _is_leftover(path):
     return False
 
 
-def nearest_existing(path) -> Path:
-    """Find what a wrong path may have meant.
+def nearest_existing(path: PathLike) -> Path:
+    """Find what a path that does not exist may have meant.
 
-    Parameters
-    ----------
-    path : path-like
-        A path that does not exist.
-
-    Returns
-    -------
-    Path
-        A file of the same name nearby, else one spelt nearly so, else the nearest folder.
+    A file of the same name nearby, else one spelt nearly so, else the nearest folder.
     """
     path = Path(path).absolute()
     folder = next(parent for parent in path.parents if os.path.isdir(parent))
@@ -331,24 +261,20 @@ def _literal(pattern):
     return head + slash + re.sub(r"([*?[])", r"[\1]", name)
 
 
-def _sync_folder(folder):
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 @contextlib.contextmanager
-def explained(path):
-    """Turn an OSError of the block, which writes to a path, into a DatasetError."""
+def explained(path: PathLike, done: str = "written") -> Iterator[None]:
+    """Turn an OSError of the block into an error that a path cannot be ``written`` or ``read``.
+
+    A DatasetError where it was written, a DamagedFileError where it was read.
+    """
     try:
         yield
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _failed(path, error, done) from error
 
 
-def _unwritable(path, error):
-    reason = error.strerror or str(error)
-    return errors.DatasetError(f"{path}: cannot be written: {reason}", file=path, code="write")
+def _failed(path, error, done):
+    text = f"{path}: cannot be {done}: {error.strerror or error}"
+    if done == "read":
+        return errors.DamagedFileError(text, file=path, code="unreadable")
+    return errors.DatasetError(text, file=path, code="write")

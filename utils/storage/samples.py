@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from utils import errors
+from utils.storage import files, label_map
 
 INFO_SUFFIX = "_info.yaml"
 VOLUME_SUFFIX = "_volume.nii.gz"
@@ -18,14 +19,7 @@ _BINARY_MASK = re.compile(r"_mask_([0-9]{2}|[1-9][0-9]{2})_(.+)\.nii\.gz")
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Sample:
-    """One scan with its directory.
-
-    Parameters
-    ----------
-    stem : str
-        What all its file names begin with: ``amos_0004``.
-    directory : Path
-    """
+    """One scan with its directory; `stem` begins all its file names: ``amos_0004``."""
 
     stem: str
     directory: Path
@@ -54,8 +48,8 @@ class Sample:
         return os.path.lexists(self.mask_path)
 
     def binary_mask_path(self, value: int, name: str) -> Path:
-        """``amos_0004_mask_02_right_kidney.nii.gz`` for label 2 and name ``right_kidney``."""
-        return self.directory / f"{self.stem}_mask_{value:02d}_{name}.nii.gz"
+        """``amos_0004_mask_02_right_kidney.nii.gz`` for label 2 and name ``right kidney``."""
+        return self.directory / f"{self.stem}_mask_{value:02d}_{label_map.file_form(name)}.nii.gz"
 
     def binary_mask_paths(self) -> dict[tuple[int, str], Path]:
         """All binary masks on disk, (label, name in the file name) to path, by label."""
@@ -77,24 +71,12 @@ class Sample:
         )
 
 
-def scan(root_dir) -> list[Sample]:
-    """Find the samples below a folder; there may be none.
+def scan(root_dir: files.PathLike) -> list[Sample]:
+    """Find the samples below any folder of the grouped tree, by stem; there may be none.
 
-    Parameters
-    ----------
-    root_dir : path-like
-        Any folder of the grouped tree; it may be missing.
-
-    Returns
-    -------
-    list of Sample
-        Sorted by stem. A directory is one when it holds an info file, volume or mask whose stem
-        its own name starts with.
-
-    Raises
-    ------
-    DatasetError
-        A folder may not be looked into: its samples would vanish without a word.
+    A directory is one when it holds an info file, volume or mask whose stem its own name starts
+    with. DatasetError for a folder that may not be looked into: its samples would vanish without a
+    word.
     """
     found, seen = [], set()
     for folder, subfolders, names in os.walk(root_dir, onerror=_not_listed, followlinks=True):
@@ -119,118 +101,68 @@ def _not_listed(error):
 
 
 def _unseen(folder, reason):
-    return errors.DatasetError(
-        f"{folder}: the folder cannot be looked into, its samples are unknown: {reason}",
-        file=folder,
-        code="read",
-    )
+    text = f"{folder}: the folder cannot be looked into, its samples are unknown: {reason}"
+    return errors.DatasetError(text, file=folder, code="read")
 
 
-def find(root_dir) -> list[Sample]:
-    """Find the samples below a folder, as `scan` does.
-
-    Raises
-    ------
-    DatasetError
-        There is none, or a folder may not be looked into.
-    """
+def find(root_dir: files.PathLike) -> list[Sample]:
+    """Find the samples below a folder, as `scan` does; DatasetError where there is none."""
     found = scan(root_dir)
     if not found:
-        raise errors.DatasetError(
-            f"{root_dir}: no sample directory (with *{VOLUME_SUFFIX} or *{MASK_SUFFIX}) below it",
-            file=root_dir,
-        )
+        reason = f"no sample directory (with *{VOLUME_SUFFIX} or *{MASK_SUFFIX}) below it"
+        raise errors.DatasetError(f"{root_dir}: {reason}", file=root_dir)
     return found
 
 
-def find_annotated(root_dir) -> list[Sample]:
-    """Find the samples that have a multi-label mask; the test subset has volumes only.
-
-    Raises
-    ------
-    DatasetError
-        There is none.
-    """
+def find_annotated(root_dir: files.PathLike) -> list[Sample]:
+    """Find the samples that have a multi-label mask; DatasetError where there is none."""
     annotated = [sample for sample in find(root_dir) if sample.has_mask]
     if not annotated:
-        raise errors.DatasetError(
-            f"{root_dir}: no sample below it has a mask (*{MASK_SUFFIX})", file=root_dir
-        )
+        reason = f"no sample below it has a mask (*{MASK_SUFFIX})"
+        raise errors.DatasetError(f"{root_dir}: {reason}", file=root_dir)
     return annotated
 
 
 def _stem(directory_name, names):
+    visible = [name for name in names if not name.startswith(".")]
     for suffix in (INFO_SUFFIX, VOLUME_SUFFIX, MASK_SUFFIX):
-        for name in names:
-            stem = name[: -len(suffix)]
-            if (
-                name.endswith(suffix)
-                and stem
-                and not name.startswith(".")
-                and f"{directory_name}_".startswith(f"{stem}_")
-            ):
+        for stem in (name[: -len(suffix)] for name in visible if name.endswith(suffix)):
+            if stem and f"{directory_name}_".startswith(f"{stem}_"):
                 return stem
     return None
 
 
-def read_info(path) -> dict[str, str]:
-    """Read an info file.
-
-    Returns
-    -------
-    dict of str to str
-        As written: all values are text.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing or holds no such table.
-    """
+def read_info(path: files.PathLike) -> dict[str, str]:
+    """Read an info file, all values as text; DatasetError where it holds no such table."""
     import yaml
 
     try:
         # BaseLoader takes every scalar as text: a seq 0010 that lost its quotes is no octal 8.
         info = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except FileNotFoundError as error:
-        raise errors.DatasetError(
-            f"{path}: the info file is missing; routine 02 writes it", file=path, code="info"
-        ) from error
+        raise _bad_info(path, "the info file is missing; routine 02 writes it") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        text = " ".join(str(error).split())
-        raise errors.DatasetError(
-            f"{path}: no readable info file: {text}", file=path, code="info"
-        ) from error
+        raise _bad_info(path, f"no readable info file: {errors.one_line(error)}") from error
     if not isinstance(info, dict):
-        raise errors.DatasetError(
-            f"{path}: found no table of keys and values", file=path, code="info"
-        )
+        raise _bad_info(path, "found no table of keys and values")
     return {key: str(value) for key, value in info.items()}
 
 
-def info_bytes(info: dict[str, str]) -> bytes:
-    """Make the bytes of an info file; every value stands in quotes and so stays text.
+def no_key(path: files.PathLike, key: str) -> errors.DatasetError:
+    """Make the error for an info file that lacks a key."""
+    return _bad_info(path, f"{key} is missing", expected=key)
 
-    Parameters
-    ----------
-    info : dict of str to str
-        Written in this order.
-    """
+
+def _bad_info(path, reason, **sides):
+    return errors.DatasetError(f"{path}: {reason}", file=path, code="info", **sides)
+
+
+def info_bytes(info: dict[str, str]) -> bytes:
+    """Make the bytes of an info file; every value stands in quotes and so stays text."""
     # A JSON string is a double-quoted YAML scalar, but for characters that YAML does not print.
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in info.items())
     text = _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", "".join(lines))
     return text.encode("utf-8")
-
-
-def has_info(path, content: bytes) -> bool:
-    """Tell whether an info file holds just these bytes."""
-    with contextlib.suppress(OSError):
-        return Path(path).read_bytes() == content
-    return False
-
-
-def no_key(path, key: str) -> errors.DatasetError:
-    """Make the error for an info file that lacks a key."""
-    return errors.DatasetError(f"{path}: {key} is missing", file=path, code="info", expected=key)
 
 
 def mask_bytes(sample: Sample) -> int:

@@ -1,0 +1,62 @@
+"""The label map file, and the names of labels as they stand in file names and before people."""
+
+import re
+from pathlib import Path
+
+from utils import errors
+from utils.arrays import labels
+from utils.storage import files
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]*")
+
+
+def read(path: files.PathLike, short_form: bool = False) -> dict[int, str]:
+    """Read label_map.yaml: label to name, ascending; 0 is the background.
+
+    It holds ``full_form_index_map: {0: background, 1: spleen, ...}`` and, where file names use
+    abbreviations (`short_form`), ``short_form_index_map``. DatasetError where it does not, or where
+    two names are one in file names.
+    """
+    import yaml
+
+    key = "short_form_index_map" if short_form else "full_form_index_map"
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _wrong(path, f"not a readable YAML file: {errors.one_line(error)}") from error
+    names = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise _wrong(path, f"{key} is missing; expected {key}: {{0: background, 1: ...}}")
+    for value, name in names.items():
+        _check_entry(path, value, name)
+    forms = [file_form(name).lower() for name in names.values()]
+    twice = sorted({form for form in forms if forms.count(form) > 1})
+    if twice:
+        raise _wrong(path, f"the name {twice[0]} stands twice")
+    if 0 not in names:
+        raise _wrong(path, "label 0 (background) is missing")
+    return {value: names[value] for value in sorted(names)}
+
+
+def _check_entry(path, value, name):
+    is_label = isinstance(value, int) and not isinstance(value, bool)
+    if not is_label or not 0 <= value <= labels.LARGEST_LABEL:
+        expected = f"expected a whole number from 0 to {labels.LARGEST_LABEL}"
+        raise _wrong(path, f"label {value!r} found, {expected}")
+    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+        reason = f"name {name!r} of label {value} cannot be part of a file name"
+        raise _wrong(path, f"{reason}; expected letters, digits, blanks and _ . + -")
+
+
+def _wrong(path, reason):
+    return errors.DatasetError(f"{path}: {reason}", file=path)
+
+
+def file_form(name: str) -> str:
+    """Return a label's name as it stands in file names: ``right_kidney``."""
+    return name.replace(" ", "_")
+
+
+def shown(name: str) -> str:
+    """Return a label's name as people read it: ``right kidney``."""
+    return name.replace("_", " ")
