@@ -239,11 +239,11 @@ def zlib_gzip(raw):
         b"no gzip at all",
         bytes(1000),
         b"\x1f\x8b" * 500,
-        gzip.compress(b""),
-        gzip.compress(b"short"),
-        gzip.compress(bytes(1000)),
-        gzip.compress(b"") + bytes(1000),
-        gzip.compress(b"x" * 347),
+        gzip.compress(b"", mtime=0),
+        gzip.compress(b"short", mtime=0),
+        gzip.compress(bytes(1000), mtime=0),
+        gzip.compress(b"", mtime=0) + bytes(1000),
+        gzip.compress(b"x" * 347, mtime=0),
     ],
 )
 def test_no_nifti(path, content):
