@@ -11,7 +11,7 @@ sample fails, untouched. Binary masks that exist already are stale then: run rou
 
 from utils.arrays import labels
 from utils.routines import binary_masks
-from utils.running import cli, runner
+from utils.running import calls, cli
 from utils.storage import files, marks, nifti, samples
 
 
@@ -21,11 +21,11 @@ def split_label(sample):
     if "sex" not in info:
         raise samples.no_key(sample.info_path, "sex")
     if info["sex"] == "M":
-        return runner.Finished()  # a man's label 15 stays; no voxel need be read
+        return calls.Finished()  # a man's label 15 stays; no voxel need be read
     mask = nifti.read_mask(sample.mask_path)
     old_crc = nifti.voxel_crc(mask.data)
     if not labels.uterus_of_prostate(mask.data, info["sex"], where=sample.mask_path):
-        return runner.Finished()
+        return calls.Finished()
     kept = marks.renewed(marks.read(mask.header.descrip), old_crc, nifti.voxel_crc(mask.data))
     nifti.write_mask(sample.mask_path, mask.data, mask.header.affine, marks.text(kept))
     return None

@@ -29,7 +29,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from utils.facts import amos22
 from utils.routines import dataset
-from utils.running import cli, runner
+from utils.running import calls, cli
 from utils.storage import manifest, samples
 
 GENERATOR = "utils/generate_sample_archive.py"
@@ -209,7 +209,7 @@ def made_up_outcome():
         results.append(
             (samples.Sample(stem, Path(folder)), dataset.Entry(row, paths, frozenset(range(15))))
         )
-    return runner.Outcome(results=results)
+    return calls.Outcome(results=results)
 
 
 def measure_start(repeats):

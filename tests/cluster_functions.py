@@ -6,7 +6,7 @@ import time
 import warnings
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls
 
 
 def name(path):
@@ -24,7 +24,7 @@ def complain(path):
     warnings.warn(f"{path.name} looks odd", errors.DataWarning, stacklevel=1)
     if path.name == "bad":
         raise errors.DatasetError(f"{path}: bad", file=path, code="bad", found=3)
-    return runner.Finished(path.name) if path.name == "finished" else path.name
+    return calls.Finished(path.name) if path.name == "finished" else path.name
 
 
 def stumble(path):

@@ -17,7 +17,7 @@ import click.testing
 import pytest
 
 from utils import errors
-from utils.running import cli, runner
+from utils.running import calls, cli
 from utils.storage import files
 
 ROOT = Path(cli.__file__).parents[2]
@@ -35,7 +35,7 @@ def work(number, factor=1):
                 errors.DamagedFileError("größe: damaged", file="größe"),
             ]
         )
-    return runner.Finished() if number == 3 else factor * number
+    return calls.Finished() if number == 3 else factor * number
 
 
 def command(body, *options, images=True):
@@ -173,7 +173,7 @@ def test_output_folder_that_is_a_link_to_nothing(tmp_path):
 
 def test_other_noun():
     def main():
-        cli.finish(runner.Outcome(done=2), noun="file")
+        cli.finish(calls.Outcome(done=2), noun="file")
 
     assert run(command(main)).stdout == "files: 2 done, 0 skipped as finished, 0 failed\n"
 

@@ -267,9 +267,10 @@ def test_worker_that_compresses_otherwise_is_not_used(own_cluster, tmp_path):
 def test_worker_that_does_not_see_the_program_is_not_used(two_workers, tmp_path):
     copy = program_copy(tmp_path)
     code = (
-        "import os, sys; from pathlib import Path; from utils.running import cluster, runner; "
+        "import os, sys; from pathlib import Path\n"
+        "from utils.running import calls, cluster, runner\n"
         "os.rename('utils', 'gone')\n"
-        "runner.run(runner.Finished, [Path('a')], scheduler=sys.argv[1])"
+        "runner.run(calls.Finished, [Path('a')], scheduler=sys.argv[1])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, two_workers],

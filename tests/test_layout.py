@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import graphlib
 import importlib.metadata
 import itertools
 import re
@@ -57,7 +58,7 @@ PATH_MAKERS = ("cluster",)
 PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
 # What catches DatasetError. pairs makes faulty manifest rows the failures of their samples, dataset
 # goes on looking for more cases of one sample.
-CATCHERS = ("runner", "cli", "pairs", "dataset")
+CATCHERS = ("calls", "cli", "pairs", "dataset")
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.Match)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -171,6 +172,14 @@ def test_a_wing_imports_just_the_wings_below_it_that_the_table_names(wing):
     } - {wing}
     assert used == set(WINGS[wing].split())
     assert used <= {*listed[: listed.index(wing)]}
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_imports_inside_a_wing_have_no_circle(wing):
+    inside = {name: path for name, path in MODULES.items() if wing_of(name) == wing}
+    graph = {name: own_imports(path) & {*inside} for name, path in inside.items()}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+    assert {*order} == {*inside}
 
 
 @parametrized(SOURCES)

@@ -15,7 +15,7 @@ import pytest
 import trees
 
 from utils import errors
-from utils.running import cli, provenance, runner
+from utils.running import calls, cli, provenance
 
 CUT = "07_extract_split_index_manifest.py"
 
@@ -315,7 +315,7 @@ def test_counts_of_an_outcome(root):
     @cli.routine("A routine.", images=False)
     @cli.root_dir_option
     def main(root_dir):
-        outcome = runner.Outcome(done=3, skipped=2)
+        outcome = calls.Outcome(done=3, skipped=2)
         outcome.fail(
             "amos_0001",
             errors.CasesError(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls, free_memory, runner
 from utils.storage import files
 
 ROOT = Path(runner.__file__).parents[2]
@@ -50,7 +50,7 @@ def everything(number):
         raise errors.DamagedFileError(f"{number} is damaged", file="f")
     if number % 5 == 2:
         raise errors.CasesError([errors.DatasetError(f"{number} a"), errors.DatasetError("b")])
-    return runner.Finished(-number) if number % 5 == 3 else 10 * number
+    return calls.Finished(-number) if number % 5 == 3 else 10 * number
 
 
 @both
@@ -82,7 +82,7 @@ def test_results_do_not_depend_on_workers():
 
 @both
 def test_no_samples(workers):
-    assert runner.run(everything, [], workers=workers) == runner.Outcome()
+    assert runner.run(everything, [], workers=workers) == calls.Outcome()
 
 
 def note(number, log):
@@ -114,13 +114,6 @@ def test_out_of_memory_fails_the_sample(workers):
     assert outcome.results == [(0, 0), (2, 2)]
     ((name, error),) = outcome.failures
     assert name == "1" and "GiB free" in str(error) and error.code == "memory"
-
-
-def test_outcome_fail_counts_names():
-    outcome = runner.Outcome()
-    outcome.fail("a", errors.CasesError([errors.DatasetError("1"), errors.DatasetError("2")]))
-    outcome.fail("a", errors.DatasetError("3"))
-    assert outcome.failed == 1 and len(outcome.failures) == 3
 
 
 # ---- bugs
@@ -208,7 +201,7 @@ def test_idle_worker_that_is_killed_is_replaced(monkeypatch):
             time.sleep(0.5)
         return name
 
-    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     needs = {"small": 10, "large": 60, "waiting": 60}
     outcome = runner.run(work, needs, workers=2, memory=needs.get)
     assert outcome.results == [(name, name) for name in needs] and not outcome.failures
@@ -236,7 +229,7 @@ def together(outcome):
 
 @pytest.mark.parametrize(("need", "expected"), [(50, 2), (51, 1), (10**9, 1), (1, 4)])
 def test_running_samples_stay_within_memory(tmp_path, monkeypatch, need, expected):
-    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     outcome = runner.run(
         lambda sample: stay(sample, tmp_path, expected),
         range(2 * expected),
@@ -249,48 +242,12 @@ def test_running_samples_stay_within_memory(tmp_path, monkeypatch, need, expecte
 
 
 def test_smaller_sample_goes_beside_a_large_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     needs = {"a": 80, "b": 80, "c": 20}
     outcome = runner.run(
         lambda sample: stay(sample, tmp_path, 2), needs, workers=3, memory=needs.get
     )
     assert together(outcome)["a"] == {"a", "c"} and "a" not in together(outcome)["b"]
-
-
-def test_available_memory_minds_the_control_group(tmp_path, monkeypatch):
-    plain = runner._available_memory()
-    assert 0 < plain <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    monkeypatch.setattr(runner, "_control_groups", lambda: [(tmp_path, runner._GROUP_FILES)])
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("4500\n")
-    (tmp_path / "memory.stat").write_text(
-        "anon 500\nfile 4000\nactive_file 1000\ninactive_file 2500\nworkingset_activate_file 7\n"
-    )
-    assert runner._available_memory() == 4000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert runner._available_memory() > 5000
-    for path in tmp_path.iterdir():
-        path.unlink()
-    assert runner._available_memory() > 5000
-
-
-@pytest.mark.parametrize(
-    ("own", "folders"),
-    [
-        ("0::/\n", ["{}"]),
-        ("0::/slurm/job_7\n", ["{}/slurm/job_7", "{}/slurm", "{}"]),
-        ("8:pids:/x\n5:cpu,memory:/job\n0::/\n", ["{}/memory/job", "{}/memory", "{}"]),
-    ],
-)
-def test_control_groups(tmp_path, monkeypatch, own, folders):
-    monkeypatch.setattr(runner, "_CONTROL_GROUP", tmp_path)
-    monkeypatch.setattr(Path, "read_text", lambda self, encoding: own)
-    groups = list(runner._control_groups())
-    assert [str(folder) for folder, _ in groups] == [text.format(tmp_path) for text in folders]
-    assert all(
-        names == (runner._GROUP_FILES_V1 if "memory" in folder.parts else runner._GROUP_FILES)
-        for folder, names in groups
-    )
 
 
 # ---- stopping: scripts in processes of their own

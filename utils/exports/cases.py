@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils import errors
 from utils.routines import splits
-from utils.running import runner
+from utils.running import calls, runner
 from utils.storage import files, manifest
 
 COLUMNS = ("ID", "subset", "volume", "mask")
@@ -181,12 +181,12 @@ def _label_names(columns, where):
     return dict(sorted(found.items()))
 
 
-def check(selection: Selection) -> runner.Outcome:
+def check(selection: Selection) -> calls.Outcome:
     """Look whether the files of all samples are there.
 
     Returns
     -------
-    runner.Outcome
+    calls.Outcome
         A result is whether the sample can be used: one of train or val without a mask cannot, and
         is warned about. A missing file is a failure.
     """

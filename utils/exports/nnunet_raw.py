@@ -13,7 +13,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import labels
 from utils.exports import cases
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, nifti
 
 MODES = ("reference", "link", "copy")
@@ -172,7 +172,7 @@ def place(case: cases.Case, settings: Settings, overwrite: bool = False):
 
     Returns
     -------
-    int or runner.Finished
+    int or calls.Finished
         How many were written.
 
     Raises
@@ -184,7 +184,7 @@ def place(case: cases.Case, settings: Settings, overwrite: bool = False):
     for name, (kind, source) in wanted(case, settings).items():
         put = {_LINK: _put_link, _COPY: _put_copy, _REMAPPED: _put_remapped}[kind]
         written += put(settings.directory / name, source, settings, overwrite)
-    return written or runner.Finished(0)
+    return written or calls.Finished(0)
 
 
 def memory(case: cases.Case) -> int:

@@ -374,7 +374,7 @@ def conclude(outcome, contents: Contents, facts) -> list[dict]:
 
     Parameters
     ----------
-    outcome : runner.Outcome
+    outcome : calls.Outcome
         Of `describe`.
     contents : Contents
         What `find` found.

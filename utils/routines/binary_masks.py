@@ -8,7 +8,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import labels
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, marks, nifti, samples
 
 # What makes binary masks of multi-label masks, for messages.
@@ -30,7 +30,7 @@ def write(sample: samples.Sample, label_names: dict[int, str], overwrite: bool =
 
     Returns
     -------
-    int or runner.Finished
+    int or calls.Finished
         How many masks were written.
 
     Raises
@@ -63,7 +63,7 @@ def write(sample: samples.Sample, label_names: dict[int, str], overwrite: bool =
         files.commit(staged)
     for path in leftover:
         files.remove(path)
-    return len(staged) if staged or leftover else runner.Finished(0)
+    return len(staged) if staged or leftover else calls.Finished(0)
 
 
 def _as_uint8(mask):
@@ -79,7 +79,7 @@ def _as_uint8(mask):
     return nifti.staged(header.path, nifti.encode_mask(mask.data, header.affine, descrip))
 
 
-def summary(outcome: runner.Outcome, label_names: dict[int, str]) -> str:
+def summary(outcome: calls.Outcome, label_names: dict[int, str]) -> str:
     """Return the line that tells what became of an outcome of `write`."""
     n_written = sum(n for _, n in outcome.results)
     return f"{n_written} binary masks written, {len(label_names)} for each sample"

@@ -13,7 +13,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import denoise
 from utils.routines import binary_masks
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, marks, nifti, samples
 
 
@@ -62,7 +62,7 @@ def write(
 
     Returns
     -------
-    int or runner.Finished
+    int or calls.Finished
         Number of voxels whose label changed.
 
     Raises
@@ -83,7 +83,7 @@ def write(
         and os.path.exists(target.mask_path)
         and _is_finished(target, loaded, parameters)
     ):
-        return runner.Finished(0)
+        return calls.Finished(0)
     return _write_elsewhere(loaded, target, parameters, overwrite)
 
 
@@ -112,7 +112,7 @@ def _write_in_place(loaded, parameters, overwrite):
     sample, mask = loaded.sample, loaded.mask
     if loaded.is_denoised and not overwrite:
         binary_masks.check_consistent(sample, mask)
-        return runner.Finished(0)
+        return calls.Finished(0)
     paths = sample.binary_mask_paths()
     if overwrite:
         _, n_changed = _apply(mask, parameters)

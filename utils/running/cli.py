@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from utils import errors
-from utils.running import provenance, runner
+from utils.running import calls, provenance, runner
 from utils.storage import files
 
 # Joins the values of one group into one token for click; no shell can type it by accident.
@@ -460,14 +460,14 @@ def _options():
     return click.get_current_context().obj or RunOptions()
 
 
-def for_each_sample(function, samples, *args, size=None, memory=None) -> runner.Outcome:
+def for_each_sample(function, samples, *args, size=None, memory=None) -> calls.Outcome:
     """Call ``function(sample, *args)`` for all samples as the command line says.
 
     Parameters are those of `runner.run`; a progress bar is shown where stderr is a terminal.
 
     Returns
     -------
-    runner.Outcome
+    calls.Outcome
     """
     samples = list(samples)
     function = _Bound(function, args)
@@ -525,12 +525,12 @@ def warn(name: str, message: str) -> None:
     click.echo(_one_line(f"WARNING {name}: {message}"), err=True)
 
 
-def finish(outcome: runner.Outcome, *lines: str, noun: str = "sample") -> None:
+def finish(outcome: calls.Outcome, *lines: str, noun: str = "sample") -> None:
     """Print warnings, failures and the summary, write the failures file, and exit.
 
     Parameters
     ----------
-    outcome : runner.Outcome
+    outcome : calls.Outcome
         What came of the samples.
     *lines : str
         What the routine has to tell besides the counts.

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls
 from utils.storage import nifti
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ def replies(function, samples, order, address: str):
 
     Yields
     ------
-    (int, runner.Reply)
+    (int, calls.Reply)
         Index of a sample and what came of it, as the workers answer.
 
     Raises
@@ -276,7 +276,7 @@ class _Run:
 
 
 def _killer():
-    return runner.Reply(error=runner.death("was killed again and again (out of memory?)"))
+    return calls.Reply(error=calls.death("was killed again and again (out of memory?)"))
 
 
 def _hand_out(client, task, samples, order, team):
@@ -296,7 +296,7 @@ def _hand_out(client, task, samples, order, team):
             code="cluster",
         )
         for index in sorted({*state.waiting, *(index for index, _ in state.running.values())}):
-            yield index, runner.Reply(error=lost)
+            yield index, calls.Reply(error=lost)
     finally:
         client.cancel(list(state.running))
 
@@ -372,7 +372,7 @@ def answer(payload: bytes):
     Returns
     -------
     bytes or str
-        A pickled `runner.Reply`, or why this worker cannot do it.
+        A pickled `calls.Reply`, or why this worker cannot do it.
     """
     try:
         codec, function, sample = pickle.loads(payload)
@@ -381,7 +381,7 @@ def answer(payload: bytes):
                 "it compresses to other bytes (another version of isal, or none?); use the "
                 "same environment"
             )
-        return pickle.dumps(runner.call(function, sample))
+        return pickle.dumps(calls.call(function, sample))
     except ImportError as error:
         return f"{error}; install requirements.txt there"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls
 from utils.sample_data import scan_files
 from utils.storage import files
 
@@ -121,7 +121,7 @@ def write_sample(
 
     Returns
     -------
-    Look or runner.Finished
+    Look or calls.Finished
         The sample; finished when all files were there.
 
     Raises
@@ -130,7 +130,7 @@ def write_sample(
         A file cannot be written.
     """
     if not overwrite and all(path.is_file() for path in (*volumes, *masks)):
-        return runner.Finished(sample)
+        return calls.Finished(sample)
     made = make()
     scan_files.write_scan(
         made,
