@@ -35,3 +35,14 @@ def test_outcome_is_in_the_order_of_the_samples():
     assert outcome.results == [("a", 7), ("c", 5)]
     assert (outcome.done, outcome.skipped, outcome.failed) == (1, 1, 1)
     assert outcome.warnings == [("a", "x"), ("a", "y"), ("b", "z")]
+
+
+def test_library_warnings_are_kept_apart():
+    def work(sample):
+        for text in ("is odd", "is odd", "is old"):
+            warnings.warn(text, errors.DataWarning, stacklevel=1)
+            warnings.warn(f"it {text}", RuntimeWarning, stacklevel=1)
+
+    reply = calls.call(work, "a")
+    assert reply.messages == ("is odd", "is odd", "is old")
+    assert reply.library_warnings == ("RuntimeWarning: it is odd", "RuntimeWarning: it is old")

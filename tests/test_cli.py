@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -266,6 +267,41 @@ def test_warnings_outside_the_loop_are_one_line(tmp_path):
     assert result.stderr == "WARNING: ids are shifted\n" * 2
 
 
+def cast(number):
+    """Make numpy and another library warn."""
+    import numpy as np
+
+    np.array([number + 0.5, np.nan]).astype(np.uint8)
+    if number:
+        warnings.warn(f"header {number}\nis odd", UserWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_library_warnings_of_samples_are_one_line_each(workers):
+    def main():
+        outcome = cli.for_each_sample(cast, range(3))
+        cli.finish(cli.for_each_sample(cast, range(4)) if outcome.done else outcome)
+
+    result = run(command(main), "--workers", workers)
+    assert (result.exit_code, result.stdout) == (0, SUMMARY.format(4, 0, 0) + "\n")
+    assert result.stderr.splitlines() == [
+        "note 0: RuntimeWarning: invalid value encountered in cast (and 2 more)",
+        "note 1: UserWarning: header 1 is odd",
+        "note 2: UserWarning: header 2 is odd",
+        "note 3: UserWarning: header 3 is odd",
+    ]
+
+
+def test_library_warnings_outside_the_loop_are_one_line(tmp_path):
+    body = (
+        "for _ in range(2):\n    warnings.warn('invalid\\nvalue', RuntimeWarning)\n"
+        "warnings.warn('invalid\\nvalue', RuntimeWarning)\nprint('on')"
+    )
+    result = in_process(tmp_path, body)
+    assert (result.returncode, result.stdout) == (0, "on\n")
+    assert result.stderr == "note: RuntimeWarning: invalid value\n"
+
+
 def test_reader_that_goes_away(tmp_path):
     """``script | head -1`` ends the script without a word."""
     reading, writing = os.pipe()
@@ -429,16 +465,20 @@ def test_wrong_groups(words):
 # ---- progress bar
 
 
+NOTE = "note 0: RuntimeWarning: invalid value (and 1 more)"
+
+
 def on_a_terminal(tmp_path, *words):
     """What a script shows on a terminal as stderr, and its stdout."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     script = tmp_path / "script.py"
     script.write_text(
-        '"""Help."""\nimport sys\n'
+        '"""Help."""\nimport sys, warnings\n'
         "from utils import errors\nfrom utils.running import cli\n"
         "def work(number):\n"
         "    if number == 1: raise errors.DatasetError('bad')\n"
+        "    warnings.warn('invalid value', RuntimeWarning)\n"
         "@cli.routine(__doc__)\ndef main():\n"
         "    cli.finish(cli.for_each_sample(work, range(3)))\nmain()\n"
     )
@@ -466,8 +506,10 @@ def test_bar_on_a_terminal_only(tmp_path, workers):
     shown, stdout, status = on_a_terminal(tmp_path, "--workers", workers)
     assert status == 1 and stdout == SUMMARY.format(2, 0, 1) + "\n"
     assert "3/3" in shown and "1 failed" in shown and "FAILED 1: bad" in shown
+    # On a line that the bar was wiped off; what follows is the bar again.
+    assert re.search(rf"\r {{79}}\r{re.escape(NOTE)}\r\n", shown)
     shown, stdout, status = on_a_terminal(tmp_path, "--workers", workers, "--quiet")
-    assert (shown.strip(), stdout, status) == ("FAILED 1: bad", "", 1)
+    assert shown.splitlines() == [NOTE, "FAILED 1: bad"] and (stdout, status) == ("", 1)
 
 
 def test_no_bar_elsewhere(tmp_path):

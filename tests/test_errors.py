@@ -62,3 +62,17 @@ def test_kinds():
     assert isinstance(DAMAGED, errors.DatasetError) and DAMAGED.code == "damaged"
     assert issubclass(errors.DatasetError, ValueError)
     assert issubclass(errors.DataWarning, UserWarning)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größe, 日本", "größe, 日本"),
+        ("a\nb\r\tc\x1b[31m", "a\\nb\\r\\tc\\x1b[31m"),
+        ("\x7f\x85\u2028\u2029", "\\x7f\\x85\\u2028\\u2029"),
+        ("name\udcff.nii.gz", "name\\udcff.nii.gz"),
+        (errors.DatasetError("one\nline"), "one\\nline"),
+    ],
+)
+def test_printable(text, shown):
+    assert errors.printable(text) == shown

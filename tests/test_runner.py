@@ -20,6 +20,7 @@ from utils.storage import files
 
 ROOT = Path(runner.__file__).parents[2]
 GIVEN_UP_S = 20
+pytestmark = pytest.mark.filterwarnings("ignore::utils.running.calls.LibraryWarning")
 both = pytest.mark.parametrize("workers", [1, 3])
 
 
@@ -44,7 +45,7 @@ def everything(number):
     """One call of every kind."""
     time.sleep(random.random() / 100)
     warnings.warn(f"first of {number}", errors.DataWarning, stacklevel=1)
-    warnings.warn("nobody's business", RuntimeWarning, stacklevel=1)
+    warnings.warn("invalid value", RuntimeWarning, stacklevel=1)
     warnings.warn(f"second of {number}", errors.DataWarning, stacklevel=1)
     if number % 5 == 1:
         raise errors.DamagedFileError(f"{number} is damaged", file="f")
@@ -71,6 +72,30 @@ def test_order_is_that_of_the_samples(workers):
     assert outcome.warnings == [
         (str(number), f"{word} of {number}") for number in range(10) for word in ("first", "second")
     ]
+
+
+@both
+def test_library_warnings_are_passed_on_once(workers):
+    def work(number):
+        for _ in range(2):
+            warnings.warn("invalid\n  value", RuntimeWarning, stacklevel=1)
+        if number in (3, 5):
+            warnings.warn("is odd", errors.DataWarning, stacklevel=1)
+            warnings.warn("odd header", UserWarning, stacklevel=1)
+            raise errors.DatasetError("bad")
+        if number == 4:
+            warnings.warn("odd header", FutureWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        outcome = runner.run(work, range(6), workers=workers, size=lambda number: number)
+    assert {entry.category for entry in caught} == {calls.LibraryWarning}
+    assert [str(entry.message) for entry in caught] == [
+        "0: RuntimeWarning: invalid value (and 5 more)",
+        "3: UserWarning: odd header (and 1 more)",
+        "4: FutureWarning: odd header",
+    ]
+    assert outcome.warnings == [("3", "is odd"), ("5", "is odd")]
 
 
 def test_results_do_not_depend_on_workers():

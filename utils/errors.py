@@ -1,9 +1,11 @@
 """What can be wrong with the data, as exceptions and warnings, and how it is put into words."""
 
+import re
 import warnings
 
 # How many names a message lists before it only counts.
 LISTED = 5
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class DatasetError(ValueError):
@@ -92,3 +94,13 @@ def one_line(error) -> str:
     'mapping values are not allowed here'
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: object) -> str:
+    """Return a text fit for one line of a terminal.
+
+    Control characters, line breaks and lone surrogates are escaped.
+    """
+    return _UNPRINTABLE.sub(
+        lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text)
+    )

@@ -1,5 +1,6 @@
 """One call of a per-sample function, and what came of all calls."""
 
+import collections
 import dataclasses
 import warnings
 from collections.abc import Callable
@@ -46,13 +47,34 @@ class Outcome:
         self.failures.extend((name, case) for case in error.cases)
 
 
+class LibraryWarning(UserWarning):
+    """What a library warned of amid the samples; about its arithmetic more than about the data.
+
+    Parameters
+    ----------
+    text : str
+        Category and text of the warning; the same for all samples that it comes from.
+    names : list of str
+        These samples, in their order.
+    """
+
+    def __init__(self, text: str, names: list[str]):
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        super().__init__(f"{names[0]}: {text}{more}")
+        self.text = text
+
+
 @dataclasses.dataclass
 class Reply:
-    """What one call gave: a value or an error, and the texts of its `DataWarning`."""
+    """What one call gave: a value or an error, and the texts of its warnings.
+
+    Those of `DataWarning` are ``messages``; of the others each distinct one, with its category.
+    """
 
     value: object = None
     error: errors.DatasetError | None = None
     messages: tuple[str, ...] = ()
+    library_warnings: tuple[str, ...] = ()
 
 
 def call(function: Callable, sample: object) -> Reply:
@@ -68,10 +90,26 @@ def call(function: Callable, sample: object) -> Reply:
             free = f"{free_memory.available() / 2**30:.1f} GiB free"
             reason = f"not enough memory for this sample ({free})"
             reply.error = errors.DatasetError(reason, code="memory")
-    reply.messages = tuple(
-        str(entry.message) for entry in caught if issubclass(entry.category, errors.DataWarning)
-    )
+    is_ours = [issubclass(entry.category, errors.DataWarning) for entry in caught]
+    reply.messages = tuple(str(entry.message) for entry, ours in zip(caught, is_ours) if ours)
+    others = (text_of(entry.message) for entry, ours in zip(caught, is_ours) if not ours)
+    reply.library_warnings = tuple(dict.fromkeys(others))
     return reply
+
+
+def text_of(warning: Warning | str) -> str:
+    """Put category and text of a library's warning on one line."""
+    return f"{type(warning).__name__}: {errors.one_line(warning)}"
+
+
+def pass_on(samples: list, replies: list[Reply]) -> None:
+    """Issue each distinct library warning of the samples once, as a `LibraryWarning`."""
+    names = collections.defaultdict(list)
+    for sample, reply in zip(samples, replies):
+        for text in reply.library_warnings:
+            names[text].append(str(sample))
+    for text in names:
+        warnings.warn(LibraryWarning(text, names[text]), stacklevel=3)
 
 
 def death(reason: str) -> errors.DatasetError:

@@ -7,7 +7,6 @@ import inspect
 import json
 import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -22,7 +21,6 @@ from utils.storage import files
 
 # Joins the values of one group into one token for click; no shell can type it by accident.
 _JOINT = "\x1f"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _RUN = "run"  # key of the provenance.Run in the context
 
 
@@ -424,7 +422,7 @@ def _stopped_in_one_line():
         yield
     except errors.DatasetError as error:
         for case in error.cases:
-            click.echo(f"Error: {_one_line(case)}", err=True)
+            click.echo(f"Error: {errors.printable(case)}", err=True)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         click.echo("Stopped; no file is half written. The same command continues.", err=True)
@@ -436,15 +434,30 @@ def _stopped_in_one_line():
 
 @contextlib.contextmanager
 def _printed_warnings():
-    """Print a DataWarning as one line; those of the samples are collected by the runner."""
+    """Print a DataWarning as one line, and each distinct warning of a library as one note."""
+    noted = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
-        click.echo(f"WARNING: {_one_line(message)}", err=True)
+        if issubclass(category, errors.DataWarning):
+            _print_above_bar(f"WARNING: {message}")
+            return
+        is_of_samples = isinstance(message, calls.LibraryWarning)
+        text = message.text if is_of_samples else calls.text_of(message)
+        if text not in noted:
+            noted.add(text)
+            _print_above_bar(f"note {message}" if is_of_samples else f"note: {text}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", errors.DataWarning)
         warnings.showwarning = show
         yield
+
+
+def _print_above_bar(text):
+    """Print a line to stderr; a progress bar there makes room for it."""
+    tqdm = sys.modules.get("tqdm")
+    with tqdm.tqdm.external_write_mode(sys.stderr) if tqdm else contextlib.nullcontext():
+        click.echo(errors.printable(text), err=True)
 
 
 def _raise_on_sigterm():
@@ -513,16 +526,9 @@ def spare_core() -> bool:
     return options.scheduler is None and options.workers < _available_cores()
 
 
-def _one_line(message):
-    """The text of a message; control characters, as a table's cell may hold them, are escaped."""
-    return _CONTROL.sub(
-        lambda found: found[0].encode("unicode_escape").decode("ascii"), str(message)
-    )
-
-
 def warn(name: str, message: str) -> None:
     """Print one warning, about a sample or the whole data set, to stderr."""
-    click.echo(_one_line(f"WARNING {name}: {message}"), err=True)
+    click.echo(errors.printable(f"WARNING {name}: {message}"), err=True)
 
 
 def finish(outcome: calls.Outcome, *lines: str, noun: str = "sample") -> None:
@@ -548,7 +554,7 @@ def finish(outcome: calls.Outcome, *lines: str, noun: str = "sample") -> None:
     for name, message in outcome.warnings:
         warn(name, message)
     for name, error in outcome.failures:
-        click.echo(_one_line(f"FAILED {name}: {error}"), err=True)
+        click.echo(errors.printable(f"FAILED {name}: {error}"), err=True)
     if options.failures_file is not None:
         _write_failures(options.failures_file, outcome.failures)
     if not options.quiet:

@@ -27,6 +27,8 @@ def run(
 ) -> calls.Outcome:
     """Call a function for every sample and collect its results, failures and warnings.
 
+    Warnings of libraries are issued again at the end, each distinct one once (`LibraryWarning`).
+
     Parameters
     ----------
     function : callable
@@ -74,7 +76,9 @@ def run(
             n_failed += reply.error is not None
             if step is not None:
                 step(n_failed)
-    return calls.collect(samples, [collected[index] for index in range(len(samples))])
+    in_order = [collected[index] for index in range(len(samples))]
+    calls.pass_on(samples, in_order)
+    return calls.collect(samples, in_order)
 
 
 class _Worker:
