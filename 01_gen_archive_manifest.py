@@ -14,7 +14,7 @@ import click
 from utils import errors
 from utils.facts import amos22
 from utils.routines import archive
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.storage import manifest
 
 
@@ -24,7 +24,7 @@ def read_metadata(table_paths):
         row for path in table_paths for row in amos22.read_metadata_table(path)
     )
     for note in metadata.notes:
-        cli.warn("metadata table", note)
+        cli.print_warning("metadata table", note)
     return metadata
 
 
@@ -35,7 +35,7 @@ def report_undefined(outcome, metadata, rows, table_paths):
     missing = metadata.missing(row["seq"] for row in rows)
     if not missing:
         return
-    cli.warn(
+    cli.print_warning(
         "metadata table",
         f"the metadata of {len(missing)} samples are unknown and stay "
         f"{amos22.UNDEFINED}; download {amos22.TABLE_SOURCE} and run this again",
@@ -63,16 +63,16 @@ def report_undefined(outcome, metadata, rows, table_paths):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@cli.output_manifest_option
+@shared_options.root_dir
+@shared_options.output_manifest_file
 @click.option(
     "--labeled_data_meta",
-    type=cli.FILE,
+    type=shared_options.FILE,
     metavar="CSV",
     show_default=f"{amos22.TABLE_PATTERN} below --root_dir, else beside it",
     help="Metadata table.",
 )
-@cli.check_content_option
+@shared_options.check_content
 def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, amos22)

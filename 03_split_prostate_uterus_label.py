@@ -10,8 +10,7 @@ sample fails, untouched. Binary masks that exist already are stale then: run rou
 """
 
 from utils.arrays import labels
-from utils.routines import binary_masks
-from utils.running import calls, cli
+from utils.running import calls, cli, shared_options
 from utils.storage import files, marks, nifti, samples
 
 
@@ -32,13 +31,11 @@ def split_label(sample):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
+@shared_options.root_dir
 def main(root_dir):
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
-    outcome = cli.for_each_sample(
-        split_label, annotated, size=samples.mask_bytes, memory=binary_masks.memory
-    )
+    outcome = cli.for_each_mask(split_label, annotated)
     cli.finish(
         outcome,
         f"Label 15 became 16 in {outcome.done} masks of women; "

@@ -23,12 +23,14 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.sample_data import archive_folder, nme_archive
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(nme_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST)
+@shared_options.sample_archive(
+    nme_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST
+)
 @click.option(
     "--samples",
     type=click.IntRange(1, nme_archive.MAX_N),

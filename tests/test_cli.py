@@ -18,8 +18,7 @@ import click.testing
 import pytest
 
 from utils import errors
-from utils.running import calls, cli
-from utils.storage import files
+from utils.running import calls, cli, shared_options
 
 ROOT = Path(cli.__file__).parents[2]
 SUMMARY = "samples: {} done, {} skipped as finished, {} failed"
@@ -149,7 +148,7 @@ def test_failures_file_that_cannot_be_written(tmp_path):
 
 def test_failures_file_does_not_replace_another_file_of_the_command(tmp_path):
     @cli.routine("Help.")
-    @cli.output_manifest_option
+    @shared_options.output_manifest_file
     def main(output_manifest_file):
         output_manifest_file.write_bytes(b"made")
 
@@ -159,17 +158,6 @@ def test_failures_file_does_not_replace_another_file_of_the_command(tmp_path):
     )
     assert result.exit_code == 2 and "would replace --output_manifest_file" in result.stderr
     assert not target.exists()
-
-
-def test_output_folder_that_is_a_link_to_nothing(tmp_path):
-    def main(output_dir):
-        raise AssertionError("nothing may be done")
-
-    link = tmp_path / "link"
-    link.symlink_to(link)
-    option = click.option("--output_dir", type=cli.OUTPUT_DIR)
-    result = run(command(main, option), "--output_dir", link)
-    assert result.exit_code == 2 and "link is not a directory" in result.stderr
 
 
 def test_other_noun():
@@ -325,143 +313,6 @@ def test_reader_that_goes_away(tmp_path):
     assert result.returncode == 1 and "Traceback" not in result.stderr
 
 
-# ---- paths
-
-
-@pytest.fixture(name="tree")
-def small_tree(tmp_path):
-    (tmp_path / "grouped").mkdir()
-    (tmp_path / "grouped/label_map.yaml").write_bytes(b"")
-    return tmp_path
-
-
-def taking(kind):
-    def main(path):
-        click.echo(f"{type(path).__mro__[-2].__name__} {path}")
-
-    return command(main, click.option("--path", type=kind), images=False)
-
-
-def test_existing_paths_are_given_as_paths(tree):
-    for kind, path in (
-        (cli.FILE, tree / "grouped/label_map.yaml"),
-        (cli.DIRECTORY, tree),
-        (cli.OUTPUT_FILE, tree / "new/x"),
-        (cli.OUTPUT_DIR, tree / "new"),
-        (cli.OUTPUT_WORKBOOK, tree / "new/x.xlsx"),
-    ):
-        assert run(taking(kind), "--path", path).stdout == f"PurePath {path}\n"
-
-
-@pytest.mark.parametrize(
-    ("kind", "wrong", "words"),
-    [
-        (cli.FILE, "grouped/label_map.yml", "nearest that exists: {}/grouped/label_map.yaml"),
-        (cli.FILE, "label_map.yaml", "nearest that exists: {}/grouped/label_map.yaml"),
-        (cli.FILE, "grouped", "{}/grouped is not a file"),
-        (cli.DIRECTORY, "groupd", "nearest that exists: {}/grouped"),
-        (cli.DIRECTORY, "grouped/label_map.yaml", "is not a directory"),
-        (cli.DIRECTORY, "n" * 300, "nearest that exists: {}"),
-        (cli.FILE, "n" * 300, "nearest that exists: {}"),
-        (cli.OUTPUT_FILE, "n" * 300, None),
-        (cli.FILE, "grouped/label_map.yaml/x", "nearest that exists: {}"),
-        (cli.OUTPUT_FILE, "grouped", "{}/grouped is a folder"),
-        (cli.OUTPUT_DIR, "grouped/label_map.yaml", "is not a directory"),
-        (cli.OUTPUT_WORKBOOK, "x.csv", "should end in .xlsx"),
-        (cli.OUTPUT_WORKBOOK, "x.xlsx/", None),
-    ],
-)
-def test_wrong_paths(tree, kind, wrong, words):
-    result = run(taking(kind), "--path", f"{tree}/{wrong}")
-    if words is None:
-        assert result.exit_code == 0
-        return
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert words.format(tree) in result.stderr and wrong.rstrip("/") in result.stderr
-
-
-@pytest.mark.parametrize(
-    "kind", [cli.FILE, cli.DIRECTORY, cli.OUTPUT_FILE, cli.OUTPUT_DIR, cli.OUTPUT_WORKBOOK]
-)
-def test_unset_shell_variable_is_not_the_current_folder(kind):
-    result = run(taking(kind), "--path", "")
-    assert (result.exit_code, result.stdout) == (2, "") and "empty" in result.stderr
-
-
-def test_path_that_may_not_be_looked_at(tree, monkeypatch):
-    """Root may look anywhere, so the refusal is made up."""
-    plain = os.stat
-
-    def refuse(path, *args, **kwargs):
-        if str(path).startswith(str(tree / "grouped")):
-            raise PermissionError(13, "Permission denied", str(path))
-        return plain(path, *args, **kwargs)
-
-    monkeypatch.setattr(os, "stat", refuse)
-    result = run(taking(cli.DIRECTORY), "--path", tree / "grouped/x")
-    assert result.exit_code == 2 and str(tree) in result.stderr
-
-
-def test_root_dir_option(tree):
-    def main(root_dir):
-        click.echo(root_dir)
-
-    main = command(main, cli.root_dir_option)
-    assert run(main, "--root_dir", tree).stdout == f"{tree}\n"
-    assert run(main).exit_code == 2
-    assert "Missing option '--root_dir'" in run(main).stderr
-
-
-def test_pair_options(tree):
-    def main(output_dir, archive_manifest):
-        click.echo(f"{output_dir} {archive_manifest}")
-
-    file = tree / "grouped/label_map.yaml"
-    words = ["--output_dir", tree / "new", "--archive_manifest", file]
-    result = run(command(main, cli.pair_options), *words)
-    assert result.stdout == f"{tree / 'new'} {file}\n"
-
-
-# ---- groups of values
-
-
-@pytest.mark.parametrize(
-    ("words", "groups"),
-    [
-        ([], ()),
-        (["--subsets", "train"], (("train",),)),
-        (["--subsets", "train", "val"], (("train", "val"),)),
-        (["--subsets", "train", "val", "--subsets", "test"], (("train", "val"), ("test",))),
-        (["--subsets=train", "val"], (("train", "val"),)),
-        (["--subsets", "a=b", "c d", "ä"], (("a=b", "c d", "ä"),)),
-        (["--subsets", "train", "--quiet", "--subsets", "val"], (("train",), ("val",))),
-        (["--subsets", "", "x"], (("", "x"),)),
-    ],
-)
-def test_groups(words, groups):
-    seen = []
-    main = command(
-        lambda subsets: seen.append(subsets), click.option("--subsets", cls=cli.GroupOption)
-    )
-    assert run(main, *words).exit_code == 0
-    assert seen == [groups]
-
-
-def test_group_has_its_default():
-    seen = []
-    main = command(
-        lambda size: seen.append(size),
-        click.option("--size", cls=cli.GroupOption, default=[("5", "5")]),
-    )
-    assert run(main).exit_code == 0 and seen == [(("5", "5"),)]
-
-
-@pytest.mark.parametrize("words", [["--subsets"], ["val", "--subsets", "train"]])
-def test_wrong_groups(words):
-    main = command(lambda subsets: None, click.option("--subsets", cls=cli.GroupOption))
-    assert run(main, *words).exit_code == 2
-
-
 # ---- progress bar
 
 
@@ -529,11 +380,3 @@ def test_help_imports_nothing_heavy(run_python):
         "print('imported', sorted(heavy & set(sys.modules)))"
     )
     assert result.stdout.splitlines()[-1] == "imported []", result.stderr
-
-
-def test_nearest_is_asked_only_for_wrong_paths(tree, monkeypatch):
-    def never(path):
-        raise AssertionError(path)
-
-    monkeypatch.setattr(files, "nearest_existing", never)
-    assert run(taking(cli.DIRECTORY), "--path", tree).exit_code == 0

@@ -285,7 +285,7 @@ import sys
 import time
 from pathlib import Path
 
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.storage import files
 
 
@@ -298,7 +298,7 @@ def work(number, folder):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
+@shared_options.root_dir
 def main(root_dir):
     print("ready", flush=True)
     cli.finish(cli.for_each_sample(work, range(50), root_dir))
