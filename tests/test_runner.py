@@ -318,9 +318,9 @@ def script_starter(tmp_path):
     script.write_text(SCRIPT)
     started = []
 
-    def start(*words):
+    def start(*words, prefix=()):
         process = subprocess.Popen(
-            [sys.executable, script, "--root_dir", folder, *words],
+            [*prefix, sys.executable, script, "--root_dir", folder, *words],
             start_new_session=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -400,3 +400,20 @@ def test_workers_die_with_their_parent(start):
     process.wait()
     wait_for(lambda: group_is_gone(process.pid))
     assert all(path.read_bytes() == b"halfwhole" for path in folder.glob("*.nii.gz"))
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_background_job_goes_on_after_ctrl_c(start, workers):
+    """A shell starts background jobs of a script with SIGINT ignored, nohup with SIGHUP."""
+    ignoring = ["nohup", "sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    process, folder = start("--workers", workers, prefix=ignoring)
+    wait_for(lambda: len(temporary(folder)) == int(workers))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.killpg(process.pid, number)
+    wait_for(lambda: len(list(folder.glob("*.nii.gz"))) == 4 and len(temporary(folder)) > 0)
+    assert process.poll() is None
+    process.terminate()
+    _, stderr = process.communicate(timeout=GIVEN_UP_S)
+    lines = [line for line in stderr.splitlines() if not line.startswith("nohup:")]
+    assert lines == ["Stopped; no file is half written. The same command continues."]
+    assert process.returncode == 143 and temporary(folder) == []

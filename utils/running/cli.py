@@ -37,18 +37,11 @@ class RunOptions:
 
 
 def routine(doc: str, images: bool = True) -> Callable[[Callable], click.Command]:
-    """Make a click command of a script's main function.
+    """Make a click command of a script's main function; the script's docstring is its help.
 
-    Parameters
-    ----------
-    doc : str
-        The script's docstring: it is the help text.
-    images : bool
-        Add the options of routines that open images (`RunOptions`); the function gets those that
-        it names as parameters, `for_each_sample` and `finish` use the others.
+    With ``images`` it has the options of routines that open images (`RunOptions`): the function
+    gets those that it names as parameters, `for_each_sample` and `finish` use the others.
 
-    Notes
-    -----
     A `DatasetError` that leaves the function becomes one line and exit status 2; Ctrl-C ends with
     130 and SIGTERM with 143, both without traceback and without half-written files.
     """
@@ -223,16 +216,8 @@ def print_warning(name: str, message: str) -> None:
 def finish(outcome: calls.Outcome, *lines: str, noun: str = "sample") -> NoReturn:
     """Print warnings, failures and the summary, write the failures file, and exit.
 
+    ``lines`` are what the routine has to say besides the counts, ``noun`` is what was counted.
     Exit status 0 when nothing failed, else 1. Counts and failures go into the provenance, too.
-
-    Parameters
-    ----------
-    outcome : calls.Outcome
-        What came of the samples.
-    *lines : str
-        What the routine has to say besides the counts.
-    noun : str
-        What was counted.
     """
     options = _options()
     run = click.get_current_context().meta[_RUN]
