@@ -257,7 +257,8 @@ for script in sys.argv[1:]:
 def loaded_by_help():
     """For each script the packages that its --help loads."""
     command = [sys.executable, "-c", SHOW_HELP, *map(str, SCRIPTS)]
-    done = subprocess.run(command, cwd=REPOSITORY, text=True, capture_output=True, check=True)
+    done = subprocess.run(command, cwd=REPOSITORY, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("LOADED ")]
     return dict(zip(SCRIPTS, map(set, lines), strict=True))
 
