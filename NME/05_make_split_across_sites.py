@@ -29,12 +29,8 @@ from utils.running import cli, shared_options
 @shared_options.new_split(required=True)
 @shared_options.share("--test_ratio", 0.3, "Share of the pooled samples for test")
 @shared_options.share("--val_ratio", 0.2, "Share of the samples left then for val")
-@click.option(
-    "--random_seed",
-    type=int,
-    default=0,
-    metavar="N",
-    help="Whole number; another one gives another split.",
+@shared_options.with_default(
+    "--random_seed", click.INT, 0, "Whole number; another one gives another split.", metavar="N"
 )
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
     """Add the worksheet and tell the size of each subset."""

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 import warnings
 from pathlib import Path
 
@@ -18,7 +19,8 @@ import click.testing
 import pytest
 
 from utils import errors
-from utils.running import calls, cli, shared_options
+from utils.running import calls, cli, free_memory, shared_options
+from utils.storage import nifti, samples
 
 ROOT = Path(cli.__file__).parents[2]
 SUMMARY = "samples: {} done, {} skipped as finished, {} failed"
@@ -174,6 +176,28 @@ def test_without_the_options_of_a_run():
     result = run(command(main, images=False))
     assert result.exit_code == 0 and result.stdout.startswith("samples: 1 done")
     assert run(command(main, images=False), "--workers", "1").exit_code == 2
+
+
+def note(sample, log):
+    for _ in range(2):
+        with open(log, "a", encoding="ascii") as handle:
+            handle.write(f"{sample} ")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_masks_are_worked_on_within_memory_the_largest_first(tmp_path, monkeypatch, workers):
+    found = [samples.Sample(stem, tmp_path) for stem in ("a", "b", "c")]
+    for sample, size in zip(found, (1, 3, 2)):
+        sample.mask_path.write_bytes(bytes(size))
+    monkeypatch.setattr(free_memory, "available", lambda: 100)
+    monkeypatch.setattr(nifti, "mask_memory", lambda path: {tmp_path: 50}[path.parent])
+
+    def main():
+        cli.finish(cli.for_each_mask(note, found, tmp_path / "log"))
+
+    assert run(command(main), "--workers", workers).exit_code == 0
+    assert (tmp_path / "log").read_text().split() == ["b", "b", "c", "c", "a", "a"]
 
 
 # ---- usage and data faults outside the loop

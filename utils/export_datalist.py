@@ -24,14 +24,11 @@ from utils.running import cli, shared_options
 @cli.routine(__doc__, images=False)
 @shared_options.export
 @shared_options.required(
-    "--output_file",
-    shared_options.OUTPUT_FILE,
-    "File to write; its folder is made.",
-    metavar="JSON",
+    "--output_file", shared_options.OUTPUT_JSON, "File to write; its folder is made."
 )
 @click.option(
     "--folds",
-    type=click.IntRange(min=0),
+    type=shared_options.COUNT,
     default=5,
     metavar="N",
     help="Number the training samples for N-fold cross-validation; 0: no folds, "

@@ -55,11 +55,8 @@ def describe(chosen, settings, removed):
     "--dataset_id", click.IntRange(1, 999), "Number of the data set, 1 to 999.", metavar="XXX"
 )
 @click.option("--dataset_name", default=amos22.NAME, metavar="NAME", help="Name of the data set.")
-@click.option(
-    "--mode",
-    default="reference",
-    type=click.Choice(nnunet_raw.MODES),
-    help="How images and labels get there.",
+@shared_options.with_default(
+    "--mode", click.Choice(nnunet_raw.MODES), "reference", "How images and labels get there."
 )
 @shared_options.group(
     "--ignore_labels",

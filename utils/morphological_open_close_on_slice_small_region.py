@@ -57,7 +57,7 @@ def check_apart(root_dir, output_dir):
 )
 @click.option(
     "--filter_halfedge",
-    type=click.IntRange(min=0),
+    type=shared_options.COUNT,
     default=3,
     metavar="F",
     help="The window has (2F+1) x (2F+1) pixels.",

@@ -90,13 +90,13 @@ def _recorded(function, given):
 
 @contextlib.contextmanager
 def _stopped_in_one_line():
-    def stop(signal_number, frame):
+    def interrupt(signal_number, frame):
         raise KeyboardInterrupt(128 + signal_number)
 
     # SIGINT is left as it is: where it was ignored from the start (a background job of a script,
     # nohup), the shell wants Ctrl-C to reach other processes alone.
     is_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, stop) if is_main_thread else None
+    previous = signal.signal(signal.SIGTERM, interrupt) if is_main_thread else None
     try:
         yield
     except errors.DatasetError as error:
@@ -156,29 +156,37 @@ def for_each_sample(
     terminal.
     """
     samples = list(samples)
+    bound = functools.partial(_call_with, function, args)
     options = _options()
-    run = functools.partial(
-        runner.run,
-        functools.partial(_call_with, function, args),
-        samples,
-        workers=options.workers,
-        size=size,
-        memory=memory,
-        scheduler=options.scheduler,
-    )
-    if options.quiet or not sys.stderr.isatty():
-        return run()
+    with _progress(len(samples)) as step:
+        return runner.run(
+            bound,
+            samples,
+            workers=options.workers,
+            size=size,
+            memory=memory,
+            step=step,
+            scheduler=options.scheduler,
+        )
+
+
+@contextlib.contextmanager
+def _progress(n_samples):
+    """Show a progress bar on a terminal; gives what advances it, or None."""
+    if _options().quiet or not sys.stderr.isatty():
+        yield None
+        return
     import tqdm
 
     tqdm.tqdm.monitor_interval = 0  # its thread must not live while workers are forked
-    with tqdm.tqdm(total=len(samples), unit="sample", dynamic_ncols=True) as bar:
+    with tqdm.tqdm(total=n_samples, unit="sample", dynamic_ncols=True) as bar:
 
         def step(n_failed):
             bar.update()
             if n_failed:
                 bar.set_postfix_str(f"{n_failed} failed")
 
-        return run(step=step)
+        yield step
 
 
 def _call_with(function, args, sample):
@@ -254,7 +262,7 @@ def _check_failures_file(path, given):
 def _failure_lines(failures):
     lines = []
     for name, error in failures:
-        told = {key: getattr(error, key) for key in ("file", "code", "expected", "found")}
-        entry = {"sample": name, **told, "reason": str(error)}
+        details = {key: getattr(error, key) for key in ("file", "code", "expected", "found")}
+        entry = {"sample": name, **details, "reason": str(error)}
         lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
     return "".join(lines).encode("utf-8", "replace")

@@ -49,13 +49,8 @@ def replies(
     have other working directories. ``order`` says which sample to hand out first, second, ...;
     ``address`` is the scheduler's, such as ``tcp://10.0.0.1:8786``.
 
-    Raises
-    ------
-    DatasetError
-        `distributed` is not installed, there is no such scheduler, or none of its workers can do
-        what this process would do.
-    RuntimeError
-        The function raised something else than `DatasetError`: a bug.
+    DatasetError where `distributed` is not installed, there is no such scheduler, or none of its
+    workers can do what this process would do; RuntimeError where the function has a bug.
 
     Notes
     -----

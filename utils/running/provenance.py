@@ -42,18 +42,8 @@ def _now():
 class Run:
     """One run of a routine.
 
-    Attributes
-    ----------
-    script : Path
-        The routine's file.
-    parameters : dict
-        Name of the option to its value.
-    counts : dict of str to int
-        Samples done, skipped and failed; empty where nothing was counted.
-    failures : list of (str, str)
-        Name of the sample and code of the fault.
-    started : str
-        UTC, ISO 8601.
+    ``parameters`` are the values of its options, ``counts`` the samples done, skipped and failed
+    (empty where nothing was counted), ``failures`` pairs of sample name and code of the fault.
     """
 
     script: str | Path

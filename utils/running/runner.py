@@ -53,7 +53,7 @@ def run(
     DatasetError
         The cluster cannot be used.
     RuntimeError
-        The function raised something else than `DatasetError` in a worker: a bug.
+        The function raised something else than `DatasetError` in another process: a bug.
     """
     samples = list(samples)
     order = list(range(len(samples)))

@@ -64,8 +64,10 @@ FILE = _Path("file", "PATH", _file_fault)
 WORKBOOK = _Path("file", "XLSX", _file_fault)
 DIRECTORY = _Path("directory", "DIR", _dir_fault)
 OUTPUT_FILE = _Path("file", "PATH", _output_file_fault)
+OUTPUT_JSON = _Path("file", "JSON", _output_file_fault)
 OUTPUT_WORKBOOK = _Path("file", "XLSX", _output_workbook_fault)
 OUTPUT_DIR = _Path("directory", "DIR", _output_dir_fault)
+COUNT = click.IntRange(min=0)
 
 
 class _Range(click.FloatRange):
@@ -128,6 +130,13 @@ def required(name: str, kind: click.ParamType, text: str, **more: Any) -> Callab
     return click.option(name, required=True, type=kind, help=text, **more)
 
 
+def with_default(
+    name: str, kind: click.ParamType, default: object, text: str, **more: Any
+) -> Callable:
+    """Make an option with a default."""
+    return click.option(name, type=kind, default=default, help=text, **more)
+
+
 def flag(name: str, text: str) -> Callable:
     """Make an option without a value."""
     return click.option(name, is_flag=True, show_default="off", help=text)
@@ -141,14 +150,13 @@ def group(name: str, metavar: str, text: str, **more: Any) -> Callable:
 
 def threshold(name: str, default: float, text: str, unit: str) -> Callable:
     """Make an option for a number from 0 on; its unit ends the help."""
-    metavar, text = unit.replace("^", "").upper(), f"{text}, {unit}."
-    return click.option(name, type=_Range(min=0), default=default, metavar=metavar, help=text)
+    metavar = unit.replace("^", "").upper()
+    return with_default(name, _Range(min=0), default, f"{text}, {unit}.", metavar=metavar)
 
 
 def share(name: str, default: float, text: str) -> Callable:
     """Make an option for a number from 0 to 1."""
-    kind, text = _Range(min=0, max=1), f"{text}, 0 to 1."
-    return click.option(name, type=kind, default=default, metavar="SHARE", help=text)
+    return with_default(name, _Range(0, 1), default, f"{text}, 0 to 1.", metavar="SHARE")
 
 
 def output_dir(text: str) -> Callable:
@@ -227,19 +235,14 @@ export = together(
 def sample_archive(shape: tuple[int, int, int], shortest: int, longest: int) -> Callable:
     """Make the options of the generators of sample archives.
 
-    Parameters
-    ----------
-    shape : (3,) int
-        Voxels of a scan unless the user says so.
-    shortest, longest : int
-        Least and most voxels along an axis.
+    ``shape`` is the default in voxels, between ``shortest`` and ``longest`` along each axis.
     """
-    number, whole = click.IntRange(shortest, longest), click.IntRange(min=0)
+    kind = click.Tuple([click.IntRange(shortest, longest)] * 3)
     text = "Voxels of every scan; the field of view stays the same."
     return together(
         required("--root_dir", OUTPUT_DIR, "Folder to write to."),
-        click.option("--shape", type=(number,) * 3, metavar="X Y Z", default=shape, help=text),
-        click.option("--seed", type=whole, default=0, help="Another number makes other people."),
+        with_default("--shape", kind, shape, text, metavar="X Y Z"),
+        with_default("--seed", COUNT, 0, "Another number makes other people."),
     )
 
 
