@@ -14,7 +14,7 @@ import click
 from utils import errors
 from utils.facts import amos22, amos22_table
 from utils.routines import archive, archive_manifest, dataset_json
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.storage import manifest
 
 TABLE = "metadata table"
@@ -28,7 +28,7 @@ def report_undefined(outcome, metadata, rows, table_paths):
     if not missing:
         return
     count = f"the metadata of {len(missing)} samples are unknown and stay {amos22.UNDEFINED}"
-    cli.warn(TABLE, f"{count}; download {amos22_table.SOURCE} and run this again")
+    cli.print_warning(TABLE, f"{count}; download {amos22_table.SOURCE} and run this again")
     if not table_paths:
         reason = f"no {amos22_table.PATTERN} below --root_dir or beside it"
         outcome.fail(TABLE, errors.DatasetError(reason, code="metadata"))
@@ -42,16 +42,16 @@ def report_undefined(outcome, metadata, rows, table_paths):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@cli.output_manifest_option
+@shared_options.root_dir
+@shared_options.output_manifest_file
 @click.option(
     "--labeled_data_meta",
-    type=cli.FILE,
+    type=shared_options.FILE,
     metavar="CSV",
     show_default=f"{amos22_table.PATTERN} below --root_dir, else beside it",
     help="Metadata table.",
 )
-@cli.check_content_option
+@shared_options.check_content
 def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, amos22)
@@ -60,7 +60,7 @@ def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overw
         table_paths = archive.find_tables(root_dir, contents, amos22_table.PATTERN)
     metadata = amos22_table.Metadata(map(amos22_table.read, table_paths))
     for note in metadata.notes:
-        cli.warn(TABLE, note)
+        cli.print_warning(TABLE, note)
     outcome = cli.for_each_sample(
         archive_manifest.describe, contents.files, check_content, size=archive_manifest.size_bytes
     )

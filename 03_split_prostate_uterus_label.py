@@ -10,8 +10,7 @@ sample fails, untouched. Binary masks that exist already are stale then: run rou
 """
 
 from utils.arrays import labels
-from utils.routines import binary_masks
-from utils.running import cli, runner
+from utils.running import calls, cli, shared_options
 from utils.storage import files, marks, nifti, nifti_writing, samples
 
 
@@ -21,11 +20,11 @@ def split_label(sample):
     if "sex" not in info:
         raise samples.no_key(sample.info_path, "sex")
     if info["sex"] == "M":
-        return runner.Finished()  # a man's label 15 stays; no voxel need be read
+        return calls.Finished()  # a man's label 15 stays; no voxel need be read
     mask = nifti.read_mask(sample.mask_path)
     old_crc = nifti_writing.voxel_crc(mask.data)
     if not labels.uterus_of_prostate(mask.data, info["sex"], where=sample.mask_path):
-        return runner.Finished()
+        return calls.Finished()
     new_crc = nifti_writing.voxel_crc(mask.data)
     kept = marks.text(marks.renewed(marks.read(mask.header.descrip), old_crc, new_crc))
     nifti_writing.write_mask(sample.mask_path, mask.data, mask.header.affine, kept)
@@ -33,13 +32,11 @@ def split_label(sample):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
+@shared_options.root_dir
 def main(root_dir):
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
-    outcome = cli.for_each_sample(
-        split_label, annotated, size=samples.mask_bytes, memory=binary_masks.memory
-    )
+    outcome = cli.for_each_mask(split_label, annotated)
     cli.finish(
         outcome,
         f"Label 15 became 16 in {outcome.done} masks of women; "

@@ -11,25 +11,18 @@ mask the stale ones alone are written again.
 """
 
 from utils.routines import binary_masks
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.storage import files, label_map, samples
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@cli.label_map_option
+@shared_options.root_dir
+@shared_options.label_explanation
 def main(root_dir, label_explanation, overwrite):
     label_names = label_map.read(label_explanation)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)  # the test subset has volumes only
-    outcome = cli.for_each_sample(
-        binary_masks.write,
-        annotated,
-        label_names,
-        overwrite,
-        size=samples.mask_bytes,
-        memory=binary_masks.memory,
-    )
+    outcome = cli.for_each_mask(binary_masks.write, annotated, label_names, overwrite)
     cli.finish(outcome, binary_masks.summary(outcome, label_names))
 
 

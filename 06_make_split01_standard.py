@@ -12,12 +12,12 @@ worksheets stay. Run it again after the manifest was made anew or corrected.
 import click
 
 from utils.routines import splits
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 @cli.routine(__doc__, images=False)
-@cli.manifest_file_option
-@cli.new_split_option(default="split01_standard")
+@shared_options.manifest_file
+@shared_options.new_split(default="split01_standard")
 def main(manifest_file, split_name):
     """Add the worksheet and tell the size of each subset."""
     counts = splits.make_sheet(manifest_file, split_name, splits.published)

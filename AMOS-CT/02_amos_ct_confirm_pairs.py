@@ -17,12 +17,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import amos22
 from utils.routines import pairs
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@cli.pair_options
+@shared_options.root_dir
+@shared_options.pairing
 def main(root_dir, output_dir, archive_manifest, overwrite):
     found = pairs.plan(
         root_dir, output_dir, archive_manifest, amos22, amos22.of_scanners(amos22.CT_SCANNERS)

@@ -15,14 +15,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import nme
 from utils.routines import archive, archive_manifest
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.storage import manifest
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@cli.output_manifest_option
-@cli.check_content_option
+@shared_options.root_dir
+@shared_options.output_manifest_file
+@shared_options.check_content
 def main(root_dir, output_manifest_file, check_content, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, nme)

@@ -16,28 +16,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import nme
-from utils.routines import binary_masks, dataset
-from utils.running import cli
+from utils.routines import dataset
+from utils.running import cli, shared_options
 from utils.storage import files, manifest, samples
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@cli.output_manifest_option
-@cli.tolerance_option
+@shared_options.root_dir
+@shared_options.output_manifest_file
+@shared_options.tolerance_mm
 def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
     manifest.refuse_if_changed(output_manifest_file, overwrite)
     files.sweep(root_dir)
     found = samples.find(root_dir)
-    outcome = cli.for_each_sample(
-        dataset.describe,
-        found,
-        root_dir,
-        nme.DATASET_KEYS,
-        tolerance_mm,
-        size=samples.mask_bytes,
-        memory=binary_masks.memory,
-    )
+    outcome = cli.for_each_mask(dataset.describe, found, root_dir, nme.DATASET_KEYS, tolerance_mm)
     cli.finish(
         outcome, dataset.write(found, outcome, output_manifest_file, nme.DATASET_KEYS, overwrite)
     )

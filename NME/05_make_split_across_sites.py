@@ -21,32 +21,16 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import nme
 from utils.routines import splits
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 @cli.routine(__doc__, images=False)
-@cli.manifest_file_option
-@cli.new_split_option(required=True)
-@click.option(
-    "--test_ratio",
-    type=cli.RATIO,
-    default=0.3,
-    metavar="SHARE",
-    help="Share of the pooled samples for test, 0 to 1.",
-)
-@click.option(
-    "--val_ratio",
-    type=cli.RATIO,
-    default=0.2,
-    metavar="SHARE",
-    help="Share of the samples left then for val, 0 to 1.",
-)
-@click.option(
-    "--random_seed",
-    type=int,
-    default=0,
-    metavar="N",
-    help="Whole number; another one gives another split.",
+@shared_options.manifest_file
+@shared_options.new_split(required=True)
+@shared_options.share("--test_ratio", 0.3, "Share of the pooled samples for test")
+@shared_options.share("--val_ratio", 0.2, "Share of the samples left then for val")
+@shared_options.with_default(
+    "--random_seed", click.INT, 0, "Whole number; another one gives another split.", metavar="N"
 )
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
     """Add the worksheet and tell the size of each subset."""

@@ -19,25 +19,15 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.routines import splits
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 @cli.routine(__doc__, images=False)
-@cli.manifest_file_option
-@cli.new_split_option(required=True)
-@click.option(
-    "--site",
-    required=True,
-    cls=cli.GroupOption,
-    metavar="SITE...",
-    help="Sites whose samples are taken, such as Yunnan Zhongnan.",
-)
-@click.option(
-    "--collection",
-    required=True,
-    cls=cli.GroupOption,
-    metavar="COLLECTION...",
-    help="Collections of these sites, such as test-outer-02 test-outer-03.",
+@shared_options.manifest_file
+@shared_options.new_split(required=True)
+@shared_options.group("--site", "SITE", "Sites whose samples are taken, such as Yunnan Zhongnan.")
+@shared_options.group(
+    "--collection", "COLLECTION", "Collections of these sites, such as test-outer-02 test-outer-03."
 )
 def main(manifest_file, split_name, site, collection):
     """Add the worksheet and tell the size of each subset."""

@@ -18,17 +18,17 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.routines import splits
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 @cli.routine(__doc__, images=False)
-@cli.manifest_file_option
-@cli.index_options
+@shared_options.manifest_file
+@shared_options.index
 def main(manifest_file, split_name, output_index_manifest_dir, subsets):
     """Write the index manifests and tell how many samples each has."""
     done = splits.extract(manifest_file, split_name, subsets, output_index_manifest_dir)
     if done.is_out_of_date:
-        cli.warn(split_name, splits.OUT_OF_DATE)
+        cli.print_warning(split_name, splits.OUT_OF_DATE)
     click.echo(done.summary)
 
 

@@ -23,18 +23,18 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.sample_data import archive_folder, nme_archive
+
+_N_SCANS = click.IntRange(1, nme_archive.MAX_N)
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(nme_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST)
-@click.option(
-    "--samples",
-    type=click.IntRange(1, nme_archive.MAX_N),
-    metavar="N",
-    default=nme_archive.DEFAULT_N,
-    help="How many scans.",
+@shared_options.sample_archive(
+    nme_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST
+)
+@shared_options.with_default(
+    "--samples", _N_SCANS, nme_archive.DEFAULT_N, "How many scans.", metavar="N"
 )
 def main(root_dir, samples, shape, seed, overwrite):
     settings = nme_archive.Settings(shape, samples, seed)

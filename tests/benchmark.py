@@ -29,7 +29,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from utils.facts import amos22
 from utils.routines import dataset
-from utils.running import cli, runner
+from utils.running import calls, shared_options
 from utils.storage import manifest, samples
 
 GENERATOR = "utils/generate_sample_archive.py"
@@ -209,7 +209,7 @@ def made_up_outcome():
         results.append(
             (samples.Sample(stem, Path(folder)), dataset.Entry(row, paths, frozenset(range(15))))
         )
-    return runner.Outcome(results=results)
+    return calls.Outcome(results=results)
 
 
 def measure_start(repeats):
@@ -313,7 +313,7 @@ def run(root, shape, n_samples, chosen, repeats, workers):
 
 
 @click.command(
-    cls=cli._Command,
+    cls=shared_options.GroupCommand,
     help=__doc__,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
@@ -335,7 +335,7 @@ def run(root, shape, n_samples, chosen, repeats, workers):
 )
 @click.option(
     "--stages",
-    cls=cli.GroupOption,
+    cls=shared_options.GroupOption,
     metavar="STAGE...",
     show_default="all",
     help=f"Which to measure: {' '.join(STAGES)}.",
@@ -349,14 +349,14 @@ def run(root, shape, n_samples, chosen, repeats, workers):
 )
 @click.option(
     "--root_dir",
-    type=cli.OUTPUT_DIR,
+    type=shared_options.OUTPUT_DIR,
     metavar="DIR",
     show_default="temporary",
     help="Folder for the scans; kept, and used again where they fit.",
 )
 @click.option(
     "--output",
-    type=cli.OUTPUT_FILE,
+    type=shared_options.OUTPUT_FILE,
     metavar="JSON",
     show_default="none",
     help="Write the figures here, too.",

@@ -6,7 +6,7 @@ import time
 import warnings
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls
 
 
 def name(path):
@@ -20,11 +20,12 @@ def process_id(path):
 
 
 def complain(path):
-    """Warn of every sample, and refuse the one that is called bad."""
+    """Warn of every sample, as a library does too, and refuse the one that is called bad."""
     warnings.warn(f"{path.name} looks odd", errors.DataWarning, stacklevel=1)
+    warnings.warn("invalid value", RuntimeWarning, stacklevel=1)
     if path.name == "bad":
         raise errors.DatasetError(f"{path}: bad", file=path, code="bad", found=3)
-    return runner.Finished(path.name) if path.name == "finished" else path.name
+    return calls.Finished(path.name) if path.name == "finished" else path.name
 
 
 def stumble(path):

@@ -18,7 +18,7 @@ from scipy import ndimage as ndi
 
 from utils import errors
 from utils.arrays import geometry
-from utils.running import provenance, runner
+from utils.running import calls, provenance
 from utils.sample_data import abdomen, amos22_archive, archive_folder, grids, noise, scan_files
 from utils.storage import nifti
 
@@ -509,7 +509,7 @@ def test_finished_samples_are_kept_and_lost_files_come_back(tmp_path):
     before = contents(tmp_path)
     settings = amos22_archive.Settings(phantoms.SHAPE, 4, 4, 0, phantoms.SPACING_MM)
     again = [amos22_archive.write_sample(sample, tmp_path, settings) for sample in samples.values()]
-    assert all(isinstance(result, runner.Finished) for result in again)
+    assert all(isinstance(result, calls.Finished) for result in again)
     image_path(tmp_path, samples["0001"], "labels").unlink()
     leftover = tmp_path / "archive" / "amos22" / "imagesTr" / ".part~other~1~1~0"
     leftover.write_bytes(b"half")

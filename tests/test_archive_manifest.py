@@ -15,7 +15,7 @@ from phantoms import touch
 from utils import errors
 from utils.facts import amos22
 from utils.routines import archive, archive_manifest
-from utils.running import runner
+from utils.running import calls
 
 SHAPE = (7, 8, 9)
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
@@ -44,7 +44,7 @@ def described(root, check_content=False):
 
 def compared(root):
     """Rows of the manifest, and what is odd about the pairs."""
-    outcome = runner.Outcome(described(root))
+    outcome = calls.Outcome(described(root))
     return archive_manifest.make_rows(outcome, archive.Contents(), amos22), outcome.warnings
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from utils import errors
 from utils.routines import binary_masks
-from utils.running import runner
+from utils.running import calls
 from utils.storage import nifti, nifti_writing, samples
 
 NAMES = {0: "background", 1: "right kidney", 7: "liver"}
@@ -35,7 +35,7 @@ def consistency(sample):
 
 
 def test_write_says_finished_the_second_time(sample):
-    assert binary_masks.write(sample, NAMES) == runner.Finished(0)
+    assert binary_masks.write(sample, NAMES) == calls.Finished(0)
     assert binary_masks.write(sample, NAMES, overwrite=True) == 3
     assert [path.name for path in paths_of(sample).values()] == [
         "amos_0001_mask_00_background.nii.gz",
@@ -48,7 +48,7 @@ def test_a_file_of_other_compression_is_the_same_file(sample):
     path = paths_of(sample)[7]
     other = gzip.compress(gzip.decompress(path.read_bytes()), 9)
     path.write_bytes(other)
-    assert binary_masks.write(sample, NAMES) == runner.Finished(0)
+    assert binary_masks.write(sample, NAMES) == calls.Finished(0)
     assert path.read_bytes() == other
     consistency(sample)
 
@@ -132,9 +132,3 @@ def test_a_label_that_the_map_lacks_leaves_everything_alone(sample):
     with pytest.raises(errors.DatasetError, match=r"label 9 \(1 voxels\)"):
         binary_masks.write(sample, NAMES)
     assert {path: path.read_bytes() for path in paths_of(sample).values()} == before
-
-
-def test_memory_estimate_grows_with_the_mask_and_forgives_damage(sample):
-    assert binary_masks.memory(sample) >= 3 * 4 * 5
-    sample.mask_path.write_bytes(b"no gzip")
-    assert binary_masks.memory(sample) == 0

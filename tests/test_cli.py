@@ -4,11 +4,13 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 import warnings
 from pathlib import Path
 
@@ -17,8 +19,8 @@ import click.testing
 import pytest
 
 from utils import errors
-from utils.running import cli, runner
-from utils.storage import files
+from utils.running import calls, cli, free_memory, shared_options
+from utils.storage import nifti, samples
 
 ROOT = Path(cli.__file__).parents[2]
 SUMMARY = "samples: {} done, {} skipped as finished, {} failed"
@@ -35,7 +37,7 @@ def work(number, factor=1):
                 errors.DamagedFileError("größe: damaged", file="größe"),
             ]
         )
-    return runner.Finished() if number == 3 else factor * number
+    return calls.Finished() if number == 3 else factor * number
 
 
 def command(body, *options, images=True):
@@ -148,7 +150,7 @@ def test_failures_file_that_cannot_be_written(tmp_path):
 
 def test_failures_file_does_not_replace_another_file_of_the_command(tmp_path):
     @cli.routine("Help.")
-    @cli.output_manifest_option
+    @shared_options.output_manifest_file
     def main(output_manifest_file):
         output_manifest_file.write_bytes(b"made")
 
@@ -160,20 +162,9 @@ def test_failures_file_does_not_replace_another_file_of_the_command(tmp_path):
     assert not target.exists()
 
 
-def test_output_folder_that_is_a_link_to_nothing(tmp_path):
-    def main(output_dir):
-        raise AssertionError("nothing may be done")
-
-    link = tmp_path / "link"
-    link.symlink_to(link)
-    option = click.option("--output_dir", type=cli.OUTPUT_DIR)
-    result = run(command(main, option), "--output_dir", link)
-    assert result.exit_code == 2 and "link is not a directory" in result.stderr
-
-
 def test_other_noun():
     def main():
-        cli.finish(runner.Outcome(done=2), noun="file")
+        cli.finish(calls.Outcome(done=2), noun="file")
 
     assert run(command(main)).stdout == "files: 2 done, 0 skipped as finished, 0 failed\n"
 
@@ -185,6 +176,28 @@ def test_without_the_options_of_a_run():
     result = run(command(main, images=False))
     assert result.exit_code == 0 and result.stdout.startswith("samples: 1 done")
     assert run(command(main, images=False), "--workers", "1").exit_code == 2
+
+
+def note(sample, log):
+    for _ in range(2):
+        with open(log, "a", encoding="ascii") as handle:
+            handle.write(f"{sample} ")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_masks_are_worked_on_within_memory_the_largest_first(tmp_path, monkeypatch, workers):
+    found = [samples.Sample(stem, tmp_path) for stem in ("a", "b", "c")]
+    for sample, size in zip(found, (1, 3, 2)):
+        sample.mask_path.write_bytes(bytes(size))
+    monkeypatch.setattr(free_memory, "available", lambda: 100)
+    monkeypatch.setattr(nifti, "mask_memory", lambda path: {tmp_path: 50}[path.parent])
+
+    def main():
+        cli.finish(cli.for_each_mask(note, found, tmp_path / "log"))
+
+    assert run(command(main), "--workers", workers).exit_code == 0
+    assert (tmp_path / "log").read_text().split() == ["b", "b", "c", "c", "a", "a"]
 
 
 # ---- usage and data faults outside the loop
@@ -266,6 +279,41 @@ def test_warnings_outside_the_loop_are_one_line(tmp_path):
     assert result.stderr == "WARNING: ids are shifted\n" * 2
 
 
+def cast(number):
+    """Make numpy and another library warn."""
+    import numpy as np
+
+    np.array([number + 0.5, np.nan]).astype(np.uint8)
+    if number:
+        warnings.warn(f"header {number}\nis odd", UserWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_library_warnings_of_samples_are_one_line_each(workers):
+    def main():
+        outcome = cli.for_each_sample(cast, range(3))
+        cli.finish(cli.for_each_sample(cast, range(4)) if outcome.done else outcome)
+
+    result = run(command(main), "--workers", workers)
+    assert (result.exit_code, result.stdout) == (0, SUMMARY.format(4, 0, 0) + "\n")
+    assert result.stderr.splitlines() == [
+        "note 0: RuntimeWarning: invalid value encountered in cast (and 2 more)",
+        "note 1: UserWarning: header 1 is odd",
+        "note 2: UserWarning: header 2 is odd",
+        "note 3: UserWarning: header 3 is odd",
+    ]
+
+
+def test_library_warnings_outside_the_loop_are_one_line(tmp_path):
+    body = (
+        "for _ in range(2):\n    warnings.warn('invalid\\nvalue', RuntimeWarning)\n"
+        "warnings.warn('invalid\\nvalue', RuntimeWarning)\nprint('on')"
+    )
+    result = in_process(tmp_path, body)
+    assert (result.returncode, result.stdout) == (0, "on\n")
+    assert result.stderr == "note: RuntimeWarning: invalid value\n"
+
+
 def test_reader_that_goes_away(tmp_path):
     """``script | head -1`` ends the script without a word."""
     reading, writing = os.pipe()
@@ -289,144 +337,10 @@ def test_reader_that_goes_away(tmp_path):
     assert result.returncode == 1 and "Traceback" not in result.stderr
 
 
-# ---- paths
-
-
-@pytest.fixture(name="tree")
-def small_tree(tmp_path):
-    (tmp_path / "grouped").mkdir()
-    (tmp_path / "grouped/label_map.yaml").write_bytes(b"")
-    return tmp_path
-
-
-def taking(kind):
-    def main(path):
-        click.echo(f"{type(path).__mro__[-2].__name__} {path}")
-
-    return command(main, click.option("--path", type=kind), images=False)
-
-
-def test_existing_paths_are_given_as_paths(tree):
-    for kind, path in (
-        (cli.FILE, tree / "grouped/label_map.yaml"),
-        (cli.DIRECTORY, tree),
-        (cli.OUTPUT_FILE, tree / "new/x"),
-        (cli.OUTPUT_DIR, tree / "new"),
-        (cli.OUTPUT_WORKBOOK, tree / "new/x.xlsx"),
-    ):
-        assert run(taking(kind), "--path", path).stdout == f"PurePath {path}\n"
-
-
-@pytest.mark.parametrize(
-    ("kind", "wrong", "words"),
-    [
-        (cli.FILE, "grouped/label_map.yml", "nearest that exists: {}/grouped/label_map.yaml"),
-        (cli.FILE, "label_map.yaml", "nearest that exists: {}/grouped/label_map.yaml"),
-        (cli.FILE, "grouped", "{}/grouped is not a file"),
-        (cli.DIRECTORY, "groupd", "nearest that exists: {}/grouped"),
-        (cli.DIRECTORY, "grouped/label_map.yaml", "is not a directory"),
-        (cli.DIRECTORY, "n" * 300, "nearest that exists: {}"),
-        (cli.FILE, "n" * 300, "nearest that exists: {}"),
-        (cli.OUTPUT_FILE, "n" * 300, None),
-        (cli.FILE, "grouped/label_map.yaml/x", "nearest that exists: {}"),
-        (cli.OUTPUT_FILE, "grouped", "{}/grouped is a folder"),
-        (cli.OUTPUT_DIR, "grouped/label_map.yaml", "is not a directory"),
-        (cli.OUTPUT_WORKBOOK, "x.csv", "should end in .xlsx"),
-        (cli.OUTPUT_WORKBOOK, "x.xlsx/", None),
-    ],
-)
-def test_wrong_paths(tree, kind, wrong, words):
-    result = run(taking(kind), "--path", f"{tree}/{wrong}")
-    if words is None:
-        assert result.exit_code == 0
-        return
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert words.format(tree) in result.stderr and wrong.rstrip("/") in result.stderr
-
-
-@pytest.mark.parametrize(
-    "kind", [cli.FILE, cli.DIRECTORY, cli.OUTPUT_FILE, cli.OUTPUT_DIR, cli.OUTPUT_WORKBOOK]
-)
-def test_unset_shell_variable_is_not_the_current_folder(kind):
-    result = run(taking(kind), "--path", "")
-    assert (result.exit_code, result.stdout) == (2, "") and "empty" in result.stderr
-
-
-def test_path_that_may_not_be_looked_at(tree, monkeypatch):
-    """Root may look anywhere, so the refusal is made up."""
-    plain = os.stat
-
-    def refuse(path, *args, **kwargs):
-        if str(path).startswith(str(tree / "grouped")):
-            raise PermissionError(13, "Permission denied", str(path))
-        return plain(path, *args, **kwargs)
-
-    monkeypatch.setattr(os, "stat", refuse)
-    result = run(taking(cli.DIRECTORY), "--path", tree / "grouped/x")
-    assert result.exit_code == 2 and str(tree) in result.stderr
-
-
-def test_root_dir_option(tree):
-    def main(root_dir):
-        click.echo(root_dir)
-
-    main = command(main, cli.root_dir_option)
-    assert run(main, "--root_dir", tree).stdout == f"{tree}\n"
-    assert run(main).exit_code == 2
-    assert "Missing option '--root_dir'" in run(main).stderr
-
-
-def test_pair_options(tree):
-    def main(output_dir, archive_manifest):
-        click.echo(f"{output_dir} {archive_manifest}")
-
-    file = tree / "grouped/label_map.yaml"
-    words = ["--output_dir", tree / "new", "--archive_manifest", file]
-    result = run(command(main, cli.pair_options), *words)
-    assert result.stdout == f"{tree / 'new'} {file}\n"
-
-
-# ---- groups of values
-
-
-@pytest.mark.parametrize(
-    ("words", "groups"),
-    [
-        ([], ()),
-        (["--subsets", "train"], (("train",),)),
-        (["--subsets", "train", "val"], (("train", "val"),)),
-        (["--subsets", "train", "val", "--subsets", "test"], (("train", "val"), ("test",))),
-        (["--subsets=train", "val"], (("train", "val"),)),
-        (["--subsets", "a=b", "c d", "ä"], (("a=b", "c d", "ä"),)),
-        (["--subsets", "train", "--quiet", "--subsets", "val"], (("train",), ("val",))),
-        (["--subsets", "", "x"], (("", "x"),)),
-    ],
-)
-def test_groups(words, groups):
-    seen = []
-    main = command(
-        lambda subsets: seen.append(subsets), click.option("--subsets", cls=cli.GroupOption)
-    )
-    assert run(main, *words).exit_code == 0
-    assert seen == [groups]
-
-
-def test_group_has_its_default():
-    seen = []
-    main = command(
-        lambda size: seen.append(size),
-        click.option("--size", cls=cli.GroupOption, default=[("5", "5")]),
-    )
-    assert run(main).exit_code == 0 and seen == [(("5", "5"),)]
-
-
-@pytest.mark.parametrize("words", [["--subsets"], ["val", "--subsets", "train"]])
-def test_wrong_groups(words):
-    main = command(lambda subsets: None, click.option("--subsets", cls=cli.GroupOption))
-    assert run(main, *words).exit_code == 2
-
-
 # ---- progress bar
+
+
+NOTE = "note 0: RuntimeWarning: invalid value (and 1 more)"
 
 
 def on_a_terminal(tmp_path, *words):
@@ -435,10 +349,11 @@ def on_a_terminal(tmp_path, *words):
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     script = tmp_path / "script.py"
     script.write_text(
-        '"""Help."""\nimport sys\n'
+        '"""Help."""\nimport sys, warnings\n'
         "from utils import errors\nfrom utils.running import cli\n"
         "def work(number):\n"
         "    if number == 1: raise errors.DatasetError('bad')\n"
+        "    warnings.warn('invalid value', RuntimeWarning)\n"
         "@cli.routine(__doc__)\ndef main():\n"
         "    cli.finish(cli.for_each_sample(work, range(3)))\nmain()\n"
     )
@@ -466,8 +381,10 @@ def test_bar_on_a_terminal_only(tmp_path, workers):
     shown, stdout, status = on_a_terminal(tmp_path, "--workers", workers)
     assert status == 1 and stdout == SUMMARY.format(2, 0, 1) + "\n"
     assert "3/3" in shown and "1 failed" in shown and "FAILED 1: bad" in shown
+    # On a line that the bar was wiped off; what follows is the bar again.
+    assert re.search(rf"\r {{79}}\r{re.escape(NOTE)}\r\n", shown)
     shown, stdout, status = on_a_terminal(tmp_path, "--workers", workers, "--quiet")
-    assert (shown.strip(), stdout, status) == ("FAILED 1: bad", "", 1)
+    assert shown.splitlines() == [NOTE, "FAILED 1: bad"] and (stdout, status) == ("", 1)
 
 
 def test_no_bar_elsewhere(tmp_path):
@@ -487,11 +404,3 @@ def test_help_imports_nothing_heavy(run_python):
         "print('imported', sorted(heavy & set(sys.modules)))"
     )
     assert result.stdout.splitlines()[-1] == "imported []", result.stderr
-
-
-def test_nearest_is_asked_only_for_wrong_paths(tree, monkeypatch):
-    def never(path):
-        raise AssertionError(path)
-
-    monkeypatch.setattr(files, "nearest_existing", never)
-    assert run(taking(cli.DIRECTORY), "--path", tree).exit_code == 0

@@ -18,7 +18,7 @@ import pytest
 import trees
 
 from utils import errors
-from utils.running import cluster, runner
+from utils.running import calls, cluster, runner
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_S = 60  # the machine may be busy
@@ -132,8 +132,14 @@ def values(outcome):
 @needs_distributed
 def test_results_warnings_and_failures_are_as_without_a_cluster(two_workers, tmp_path):
     paths = [tmp_path / name for name in [*NAMES, "bad", "finished"]]
-    here = runner.run(cluster_functions.complain, paths)
-    there = run(cluster_functions.complain, paths, two_workers)
+    with pytest.warns(calls.LibraryWarning) as notes_here:
+        here = runner.run(cluster_functions.complain, paths)
+    with pytest.warns(calls.LibraryWarning) as notes_there:
+        there = run(cluster_functions.complain, paths, two_workers)
+    for notes in (notes_here, notes_there):
+        assert [str(note.message) for note in notes] == [
+            f"{paths[0]}: RuntimeWarning: invalid value (and 7 more)"
+        ]
     assert there.results == here.results and len(here.results) == len(NAMES) + 1
     assert (there.done, there.skipped, there.failed) == (len(NAMES), 1, 1)
     assert there.warnings == here.warnings and len(here.warnings) == len(paths)
@@ -267,9 +273,10 @@ def test_worker_that_compresses_otherwise_is_not_used(own_cluster, tmp_path):
 def test_worker_that_does_not_see_the_program_is_not_used(two_workers, tmp_path):
     copy = program_copy(tmp_path)
     code = (
-        "import os, sys; from pathlib import Path; from utils.running import cluster, runner; "
+        "import os, sys; from pathlib import Path\n"
+        "from utils.running import calls, cluster, runner\n"
         "os.rename('utils', 'gone')\n"
-        "runner.run(runner.Finished, [Path('a')], scheduler=sys.argv[1])"
+        "runner.run(calls.Finished, [Path('a')], scheduler=sys.argv[1])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, two_workers],

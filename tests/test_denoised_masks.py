@@ -8,7 +8,7 @@ import pytest
 
 from utils import errors
 from utils.routines import binary_masks, denoised_masks
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, marks, nifti, nifti_writing, samples
 
 NAMES = {0: "background", 1: "spleen", 2: "right kidney", 3: "never there"}
@@ -99,7 +99,7 @@ def test_masks_and_mark_are_those_of_the_formula(sample, output):
 def test_finished_the_second_time(sample, output):
     write(sample, output)
     before = stamps(at(sample, output))
-    assert write(sample, output) == runner.Finished(0)
+    assert write(sample, output) == calls.Finished(0)
     assert stamps(at(sample, output)) == before
 
 
@@ -120,10 +120,10 @@ def test_without_binary_masks_only_the_multi_label_mask_is_denoised(sample):
         path.unlink()
     write(sample)
     assert list(contents(sample)) == ["amos_0001_mask.nii.gz"]
-    assert write(sample) == runner.Finished(0)
+    assert write(sample) == calls.Finished(0)
     write(sample, "out")
     assert list(contents(at(sample, "out"))) == ["amos_0001_mask.nii.gz"]
-    assert write(sample, "out") == runner.Finished(0)
+    assert write(sample, "out") == calls.Finished(0)
 
 
 @pytest.mark.parametrize("output", ["in", "out"])
@@ -213,7 +213,7 @@ def test_every_interruption_between_the_renames_is_completed(sample, tmp_path, m
             write(half, f"kill{n_renamed}")
         is_complete = contents(half) == whole
         assert write(half, f"kill{n_renamed}") == (
-            runner.Finished(0) if is_complete else np.count_nonzero(denoised(noisy()) != noisy())
+            calls.Finished(0) if is_complete else np.count_nonzero(denoised(noisy()) != noisy())
         )
         assert contents(half) == whole
         if is_complete:
@@ -257,7 +257,7 @@ def test_an_edited_binary_mask_of_an_output_elsewhere_is_kept(sample, has_mask):
         write(sample, "out")
     assert contents(target) == before
     write(sample, "out", overwrite=True)
-    assert write(sample, "out") == runner.Finished(0)
+    assert write(sample, "out") == calls.Finished(0)
 
 
 def test_an_edited_mask_of_an_output_elsewhere_is_kept(sample):
@@ -277,7 +277,7 @@ def test_an_output_elsewhere_follows_its_source(sample):
     assert write(sample, "out") > 0
     mask = nifti.read_mask(at(sample, "out").mask_path)
     np.testing.assert_array_equal(mask.data, denoised(nifti.read_mask(sample.mask_path).data))
-    assert write(sample, "out") == runner.Finished(0)
+    assert write(sample, "out") == calls.Finished(0)
 
 
 def test_a_missing_or_spare_binary_mask_of_an_output_elsewhere(sample):
@@ -292,7 +292,7 @@ def test_a_missing_or_spare_binary_mask_of_an_output_elsewhere(sample):
         nifti.read_mask(target.binary_mask_path(1, "spleen")).data,
         AFFINE,
     )
-    assert write(sample, "out") == runner.Finished(0)
+    assert write(sample, "out") == calls.Finished(0)
 
 
 def test_a_denoised_source_is_copied_to_an_output_elsewhere(sample):
@@ -301,7 +301,7 @@ def test_a_denoised_source_is_copied_to_an_output_elsewhere(sample):
     np.testing.assert_array_equal(
         nifti.read_mask(at(sample, "out").mask_path).data, denoised(noisy())
     )
-    assert write(sample, "out") == runner.Finished(0)
+    assert write(sample, "out") == calls.Finished(0)
 
 
 def test_parameters_as_long_as_the_header_holds_and_longer(sample):

@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import graphlib
 import importlib.metadata
 import itertools
 import re
@@ -17,6 +18,8 @@ MAX_FUNCTION_LINES = 40
 MAX_NESTING = 3
 MAX_WIDTH = 100
 SAME_BODY_LINES = 5
+# Local variables have these names.
+NO_MODULE = {"sample", "page", "plots", "flags", "memory", "options", "organs"}
 
 # Wing of utils, from the ground up -> the wings that it imports, all of them further up this list.
 WINGS = {
@@ -57,7 +60,7 @@ PATH_MAKERS = ("cluster",)
 PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
 # What catches DatasetError. pairs makes faulty manifest rows the failures of their samples, dataset
 # goes on looking for more cases of one sample.
-CATCHERS = ("runner", "cli", "pairs", "dataset")
+CATCHERS = ("calls", "cli", "pairs", "dataset")
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.Match)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -173,6 +176,14 @@ def test_a_wing_imports_just_the_wings_below_it_that_the_table_names(wing):
     assert used <= {*listed[: listed.index(wing)]}
 
 
+@pytest.mark.parametrize("wing", WINGS)
+def test_imports_inside_a_wing_have_no_circle(wing):
+    inside = {name: path for name, path in MODULES.items() if wing_of(name) == wing}
+    graph = {name: own_imports(path) & {*inside} for name, path in inside.items()}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+    assert {*order} == {*inside}
+
+
 @parametrized(SOURCES)
 def test_no_source_imports_a_script_and_utils_no_functions(path):
     names = set(imported(TREES[path]))
@@ -223,21 +234,37 @@ def test_heavy_libraries_are_imported_inside_functions(path):
     assert not {name.partition(".")[0] for name in imported(top_level)} & HEAVY
 
 
+# Every script gets a process that has imported nothing yet, without the start of an interpreter.
+SHOW_HELP = """
+import os, runpy, sys
+for script in sys.argv[1:]:
+    if os.fork():
+        assert os.wait()[1] == 0, script
+        continue
+    sys.argv = [script, "--help"]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as stop:
+        assert not stop.code
+    print("LOADED", *{name.partition(".")[0] for name in sys.modules}, flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module", name="loaded")
+def loaded_by_help():
+    """For each script the packages that its --help loads."""
+    command = [sys.executable, "-c", SHOW_HELP, *map(str, SCRIPTS)]
+    done = subprocess.run(command, cwd=REPOSITORY, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("LOADED ")]
+    return dict(zip(SCRIPTS, map(set, lines), strict=True))
+
+
 @parametrized(SCRIPTS)
-def test_help_and_import_are_light(path):
-    program = (
-        "import runpy, sys\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
-    )
-    program = program.replace("\n", f"\nsys.argv = [{str(path)!r}, '--help']\n", 1)
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, text=True, capture_output=True, check=True
-    )
-    loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
-    assert "click" in loaded
-    assert loaded & HEAVY == set()
+def test_help_and_import_are_light(path, loaded):
+    assert "click" in loaded[path]
+    assert loaded[path] & HEAVY == set()
 
 
 @parametrized(SCRIPTS)
@@ -338,9 +365,29 @@ def public(tree):
 
 
 @parametrized([*PACKAGES, *MODULES.values()])
-def test_public_names_have_docstrings_and_types(path):
+def test_public_names_have_docstrings(path):
     assert ast.get_docstring(TREES[path])
     assert [node.name for node in public(TREES[path]) if not ast.get_docstring(node)] == []
+
+
+def unannotated(function):
+    """Parameters without type but self and cls, and "return" where that has none."""
+    arguments = function.args
+    listed = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    listed += filter(None, (arguments.vararg, arguments.kwarg))
+    missing = [argument.arg for argument in listed if argument.annotation is None]
+    missing += ["return"] * (function.returns is None)
+    return [name for name in missing if name not in ("self", "cls")]
+
+
+@pytest.mark.xfail(strict=False, reason="annotations are being added")
+def test_public_signatures_are_annotated():
+    assert [
+        f"{shown(path)}: {node.name}({', '.join(unannotated(node))})"
+        for path in (*PACKAGES, *MODULES.values())
+        for node in public(TREES[path])
+        if isinstance(node, FUNCTIONS) and unannotated(node)
+    ] == []
 
 
 def test_module_names_shadow_nothing():
@@ -348,7 +395,7 @@ def test_module_names_shadow_nothing():
         name.replace("-", "_").lower()
         for name in (*importlib.metadata.packages_distributions(), *sys.stdlib_module_names)
     }
-    assert not {path.stem for path in UTILS.rglob("[a-z]*.py")} & installed
+    assert not {path.stem for path in UTILS.rglob("[a-z]*.py")} & (installed | NO_MODULE)
 
 
 def test_every_module_of_utils_has_tests():

@@ -13,7 +13,7 @@ from scipy import ndimage as ndi
 from utils import errors
 from utils.facts import nme
 from utils.routines import archive
-from utils.running import runner
+from utils.running import calls
 from utils.sample_data import breasts, nme_archive
 
 SHAPE = (80, 52, 10)
@@ -105,7 +105,7 @@ def test_the_same_settings_give_the_same_bytes(root, tmp_path):
     assert trees.contents(other) == trees.contents(root)
     settings = nme_archive.Settings(nme_trees.SHAPE)
     sample = SAMPLES["01A001"]
-    assert isinstance(nme_archive.write_sample(sample, other, settings), runner.Finished)
+    assert isinstance(nme_archive.write_sample(sample, other, settings), calls.Finished)
     (other / "archive" / sample.path("images")).unlink()
     assert nme_archive.write_sample(sample, other, settings) == sample
     assert trees.contents(other) == trees.contents(root)

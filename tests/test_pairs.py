@@ -14,7 +14,7 @@ import trees
 from utils import errors
 from utils.facts import amos22
 from utils.routines import pairs
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, manifest, samples
 
 
@@ -130,7 +130,7 @@ def test_a_missing_volume_counts_nothing(root):
 
 
 def test_summary_counts_finished_samples_too():
-    outcome = runner.Outcome(results=[("a", "train"), ("b", "test"), ("c", "train")])
+    outcome = calls.Outcome(results=[("a", "train"), ("b", "test"), ("c", "train")])
     assert pairs.summary(outcome, amos22.SUBSETS) == "Samples: train 2, val 0, test 1"
 
 
@@ -163,7 +163,7 @@ def test_moved_volume_and_mask_stay_together_when_interrupted_between_renames(ro
     with pytest.warns(errors.DataWarning, match="source changed"):
         assert pairs.confirm(pair, overwrite=False) == "train"
     assert nib.load(half.mask_path).affine[0, 3] == nib.load(half.volume_path).affine[0, 3]
-    assert isinstance(pairs.confirm(pair, overwrite=False), runner.Finished)
+    assert isinstance(pairs.confirm(pair, overwrite=False), calls.Finished)
 
 
 def test_info_file_with_same_values_written_otherwise_is_renewed(root):

@@ -15,7 +15,7 @@ import pytest
 import trees
 
 from utils import errors
-from utils.running import cli, provenance, runner
+from utils.running import calls, cli, provenance, shared_options
 
 CUT = "07_extract_split_index_manifest.py"
 
@@ -272,11 +272,11 @@ def test_version_is_the_commit(tmp_path, monkeypatch):
 
 STOPPED = '''"""A routine that waits."""
 import time
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
+@shared_options.root_dir
 def main(root_dir):
     print("ready", flush=True)
     time.sleep(60)
@@ -302,7 +302,7 @@ def test_stopped_runs_are_told(root, number, status):
 
 def test_a_bug_is_told_and_still_a_traceback(root):
     @cli.routine("A routine with a bug.")
-    @cli.root_dir_option
+    @shared_options.root_dir
     def main(root_dir):
         raise RuntimeError("bug")
 
@@ -313,9 +313,9 @@ def test_a_bug_is_told_and_still_a_traceback(root):
 
 def test_counts_of_an_outcome(root):
     @cli.routine("A routine.", images=False)
-    @cli.root_dir_option
+    @shared_options.root_dir
     def main(root_dir):
-        outcome = runner.Outcome(done=3, skipped=2)
+        outcome = calls.Outcome(done=3, skipped=2)
         outcome.fail(
             "amos_0001",
             errors.CasesError(

@@ -52,6 +52,7 @@ def finished_root(tmp_path_factory):
             script, root, *(("--labeled_data_meta", TABLE) if script == trees.SCAN else ())
         )
         assert result.exit_code == 0, result.output
+        assert trees.complaints(result, "note") == [], "a library warns of healthy data"
     return root
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from utils import errors
 from utils.routines import binary_masks, region_manifest
-from utils.running import runner
+from utils.running import calls
 from utils.storage import nifti_writing, samples
 
 NAMES = {0: "background", 3: "left kidney"}
@@ -58,7 +58,7 @@ def test_no_binary_masks_is_a_fault_and_not_an_empty_list(sample, tmp_path):
 
 def test_the_summary_counts_zeros_and_names_what_was_not_measured():
     row = {"label_index": 3}
-    outcome = runner.Outcome(results=[("a", (dict(NAMES), [row, row])), ("b", (dict(NAMES), []))])
+    outcome = calls.Outcome(results=[("a", (dict(NAMES), [row, row])), ("b", (dict(NAMES), []))])
     for reason in ("one", "two"):
         outcome.fail("c", errors.DatasetError(reason))
     tables = region_manifest.tables(outcome)

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls, free_memory, runner
 from utils.storage import files
 
 ROOT = Path(runner.__file__).parents[2]
 GIVEN_UP_S = 20
+pytestmark = pytest.mark.filterwarnings("ignore::utils.running.calls.LibraryWarning")
 both = pytest.mark.parametrize("workers", [1, 3])
 
 
@@ -44,13 +45,13 @@ def everything(number):
     """One call of every kind."""
     time.sleep(random.random() / 100)
     warnings.warn(f"first of {number}", errors.DataWarning, stacklevel=1)
-    warnings.warn("nobody's business", RuntimeWarning, stacklevel=1)
+    warnings.warn("invalid value", RuntimeWarning, stacklevel=1)
     warnings.warn(f"second of {number}", errors.DataWarning, stacklevel=1)
     if number % 5 == 1:
         raise errors.DamagedFileError(f"{number} is damaged", file="f")
     if number % 5 == 2:
         raise errors.CasesError([errors.DatasetError(f"{number} a"), errors.DatasetError("b")])
-    return runner.Finished(-number) if number % 5 == 3 else 10 * number
+    return calls.Finished(-number) if number % 5 == 3 else 10 * number
 
 
 @both
@@ -73,6 +74,30 @@ def test_order_is_that_of_the_samples(workers):
     ]
 
 
+@both
+def test_library_warnings_are_passed_on_once(workers):
+    def work(number):
+        for _ in range(2):
+            warnings.warn("invalid\n  value", RuntimeWarning, stacklevel=1)
+        if number in (3, 5):
+            warnings.warn("is odd", errors.DataWarning, stacklevel=1)
+            warnings.warn("odd header", UserWarning, stacklevel=1)
+            raise errors.DatasetError("bad")
+        if number == 4:
+            warnings.warn("odd header", FutureWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        outcome = runner.run(work, range(6), workers=workers, size=lambda number: number)
+    assert {entry.category for entry in caught} == {calls.LibraryWarning}
+    assert [str(entry.message) for entry in caught] == [
+        "0: RuntimeWarning: invalid value (and 5 more)",
+        "3: UserWarning: odd header (and 1 more)",
+        "4: FutureWarning: odd header",
+    ]
+    assert outcome.warnings == [("3", "is odd"), ("5", "is odd")]
+
+
 def test_results_do_not_depend_on_workers():
     outcomes = [
         content(runner.run(everything, range(23), workers=workers)) for workers in (1, 2, 5, 40)
@@ -82,7 +107,7 @@ def test_results_do_not_depend_on_workers():
 
 @both
 def test_no_samples(workers):
-    assert runner.run(everything, [], workers=workers) == runner.Outcome()
+    assert runner.run(everything, [], workers=workers) == calls.Outcome()
 
 
 def note(number, log):
@@ -114,13 +139,6 @@ def test_out_of_memory_fails_the_sample(workers):
     assert outcome.results == [(0, 0), (2, 2)]
     ((name, error),) = outcome.failures
     assert name == "1" and "GiB free" in str(error) and error.code == "memory"
-
-
-def test_outcome_fail_counts_names():
-    outcome = runner.Outcome()
-    outcome.fail("a", errors.CasesError([errors.DatasetError("1"), errors.DatasetError("2")]))
-    outcome.fail("a", errors.DatasetError("3"))
-    assert outcome.failed == 1 and len(outcome.failures) == 3
 
 
 # ---- bugs
@@ -208,7 +226,7 @@ def test_idle_worker_that_is_killed_is_replaced(monkeypatch):
             time.sleep(0.5)
         return name
 
-    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     needs = {"small": 10, "large": 60, "waiting": 60}
     outcome = runner.run(work, needs, workers=2, memory=needs.get)
     assert outcome.results == [(name, name) for name in needs] and not outcome.failures
@@ -236,7 +254,7 @@ def together(outcome):
 
 @pytest.mark.parametrize(("need", "expected"), [(50, 2), (51, 1), (10**9, 1), (1, 4)])
 def test_running_samples_stay_within_memory(tmp_path, monkeypatch, need, expected):
-    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     outcome = runner.run(
         lambda sample: stay(sample, tmp_path, expected),
         range(2 * expected),
@@ -249,48 +267,12 @@ def test_running_samples_stay_within_memory(tmp_path, monkeypatch, need, expecte
 
 
 def test_smaller_sample_goes_beside_a_large_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_available_memory", lambda: 100 / runner.MEMORY_SHARE)
+    monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     needs = {"a": 80, "b": 80, "c": 20}
     outcome = runner.run(
         lambda sample: stay(sample, tmp_path, 2), needs, workers=3, memory=needs.get
     )
     assert together(outcome)["a"] == {"a", "c"} and "a" not in together(outcome)["b"]
-
-
-def test_available_memory_minds_the_control_group(tmp_path, monkeypatch):
-    plain = runner._available_memory()
-    assert 0 < plain <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    monkeypatch.setattr(runner, "_control_groups", lambda: [(tmp_path, runner._GROUP_FILES)])
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("4500\n")
-    (tmp_path / "memory.stat").write_text(
-        "anon 500\nfile 4000\nactive_file 1000\ninactive_file 2500\nworkingset_activate_file 7\n"
-    )
-    assert runner._available_memory() == 4000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert runner._available_memory() > 5000
-    for path in tmp_path.iterdir():
-        path.unlink()
-    assert runner._available_memory() > 5000
-
-
-@pytest.mark.parametrize(
-    ("own", "folders"),
-    [
-        ("0::/\n", ["{}"]),
-        ("0::/slurm/job_7\n", ["{}/slurm/job_7", "{}/slurm", "{}"]),
-        ("8:pids:/x\n5:cpu,memory:/job\n0::/\n", ["{}/memory/job", "{}/memory", "{}"]),
-    ],
-)
-def test_control_groups(tmp_path, monkeypatch, own, folders):
-    monkeypatch.setattr(runner, "_CONTROL_GROUP", tmp_path)
-    monkeypatch.setattr(Path, "read_text", lambda self, encoding: own)
-    groups = list(runner._control_groups())
-    assert [str(folder) for folder, _ in groups] == [text.format(tmp_path) for text in folders]
-    assert all(
-        names == (runner._GROUP_FILES_V1 if "memory" in folder.parts else runner._GROUP_FILES)
-        for folder, names in groups
-    )
 
 
 # ---- stopping: scripts in processes of their own
@@ -303,7 +285,7 @@ import sys
 import time
 from pathlib import Path
 
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.storage import files
 
 
@@ -316,7 +298,7 @@ def work(number, folder):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
+@shared_options.root_dir
 def main(root_dir):
     print("ready", flush=True)
     cli.finish(cli.for_each_sample(work, range(50), root_dir))
@@ -336,9 +318,9 @@ def script_starter(tmp_path):
     script.write_text(SCRIPT)
     started = []
 
-    def start(*words):
+    def start(*words, prefix=()):
         process = subprocess.Popen(
-            [sys.executable, script, "--root_dir", folder, *words],
+            [*prefix, sys.executable, script, "--root_dir", folder, *words],
             start_new_session=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -418,3 +400,20 @@ def test_workers_die_with_their_parent(start):
     process.wait()
     wait_for(lambda: group_is_gone(process.pid))
     assert all(path.read_bytes() == b"halfwhole" for path in folder.glob("*.nii.gz"))
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_background_job_goes_on_after_ctrl_c(start, workers):
+    """A shell starts background jobs of a script with SIGINT ignored, nohup with SIGHUP."""
+    ignoring = ["nohup", "sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    process, folder = start("--workers", workers, prefix=ignoring)
+    wait_for(lambda: len(temporary(folder)) == int(workers))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.killpg(process.pid, number)
+    wait_for(lambda: len(list(folder.glob("*.nii.gz"))) == 4 and len(temporary(folder)) > 0)
+    assert process.poll() is None
+    process.terminate()
+    _, stderr = process.communicate(timeout=GIVEN_UP_S)
+    lines = [line for line in stderr.splitlines() if not line.startswith("nohup:")]
+    assert lines == ["Stopped; no file is half written. The same command continues."]
+    assert process.returncode == 143 and temporary(folder) == []

@@ -125,6 +125,7 @@ def _made(state):
     for script in scripts:
         result = invoke(script, root)
         assert result.exit_code == 0, result.output
+        assert complaints(result, "note") == [], "a library warns of healthy data"
     return root
 
 
@@ -233,7 +234,7 @@ def archive_file(root, folder, name):
 
 
 def complaints(result, kind="FAILED"):
-    """Lines of stderr of a kind: FAILED or WARNING."""
+    """Lines of stderr of a kind: FAILED, WARNING or note."""
     return [line for line in result.stderr.splitlines() if line.startswith(f"{kind} ")]
 
 

@@ -18,36 +18,27 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.exports import cases, datalist
 from utils.facts import amos22
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 @cli.routine(__doc__, images=False)
-@cli.export_options
-@click.option(
-    "--output_file",
-    required=True,
-    type=cli.OUTPUT_FILE,
-    metavar="JSON",
-    help="File to write; its folder is made.",
+@shared_options.export
+@shared_options.required(
+    "--output_file", shared_options.OUTPUT_JSON, "File to write; its folder is made."
 )
 @click.option(
     "--folds",
-    type=click.IntRange(min=0),
+    type=shared_options.COUNT,
     default=5,
     metavar="N",
     help="Number the training samples for N-fold cross-validation; 0: no folds, "
     "Auto3DSeg then validates on the list validation.",
 )
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    show_default="off",
-    help="Replace a file that was changed by hand or is not ours.",
-)
+@shared_options.flag("--overwrite", "Replace a file that was changed by hand or is not ours.")
 def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
     selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
-        cli.warn(split_name, "the worksheet differs from the worksheet Manifest")
+        cli.print_warning(split_name, "the worksheet differs from the worksheet Manifest")
     outcome = cases.check(selection)
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")

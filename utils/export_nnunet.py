@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.exports import cases, nnunet_raw
 from utils.facts import amos22
-from utils.running import cli
+from utils.running import cli, shared_options
 
 
 def whole_numbers(context, option, groups):
@@ -49,35 +49,22 @@ def summary(chosen, settings, removed):
 
 
 @cli.routine(__doc__)
-@cli.export_options
-@click.option(
-    "--output_dir",
-    required=True,
-    type=cli.OUTPUT_DIR,
-    metavar="DIR",
-    help="nnU-Net's folder nnUNet_raw; made if it is missing.",
-)
-@click.option(
-    "--dataset_id",
-    required=True,
-    type=click.IntRange(1, 999),
-    metavar="XXX",
-    help="Number of the data set, 1 to 999.",
+@shared_options.export
+@shared_options.output_dir("nnU-Net's folder nnUNet_raw; made if it is missing.")
+@shared_options.required(
+    "--dataset_id", click.IntRange(1, 999), "Number of the data set, 1 to 999.", metavar="XXX"
 )
 @click.option("--dataset_name", default=amos22.NAME, metavar="NAME", help="Name of the data set.")
-@click.option(
-    "--mode",
-    default="reference",
-    type=click.Choice(nnunet_raw.MODES),
-    help="How images and labels get there.",
+@shared_options.with_default(
+    "--mode", click.Choice(nnunet_raw.MODES), "reference", "How images and labels get there."
 )
-@click.option(
+@shared_options.group(
     "--ignore_labels",
-    cls=cli.GroupOption,
-    metavar="LABEL...",
-    callback=whole_numbers,
+    "LABEL",
+    "Labels that training shall ignore.",
+    required=False,
     show_default="none",
-    help="Labels that training shall ignore.",
+    callback=whole_numbers,
 )
 def main(
     manifest_file,
@@ -92,7 +79,7 @@ def main(
 ):
     selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
-        cli.warn(split_name, "the worksheet differs from the worksheet Manifest")
+        cli.print_warning(split_name, "the worksheet differs from the worksheet Manifest")
     folder = nnunet_raw.folder(output_dir, dataset_id, dataset_name)
     settings = nnunet_raw.Settings(folder, mode, selection.label_names, ignore_labels)
     checked = cases.check(selection)
@@ -107,7 +94,8 @@ def main(
     if outcome.failures:
         cli.finish(outcome, f"No {nnunet_raw.DATASET_JSON} written: not all samples are there")
     if nnunet_raw.SPLITS_JSON not in new.texts:
-        cli.warn(split_name, f"no sample of val has a mask: no {nnunet_raw.SPLITS_JSON} written")
+        reason = f"no sample of val has a mask: no {nnunet_raw.SPLITS_JSON} written"
+        cli.print_warning(split_name, reason)
     cli.finish(outcome, *summary(usable, settings, nnunet_raw.finish(settings, new)))
 
 

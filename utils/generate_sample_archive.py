@@ -27,7 +27,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.sample_data import amos22_archive, archive_folder
 
 _N_CT = click.IntRange(0, amos22_archive.MAX_N_CT)
@@ -35,7 +35,9 @@ _N_MRI = click.IntRange(0, amos22_archive.MAX_N_MRI)
 
 
 @cli.routine(__doc__)
-@cli.made_up_options(amos22_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST)
+@shared_options.sample_archive(
+    amos22_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST
+)
 @click.option(
     "--samples",
     type=(_N_CT, _N_MRI),

@@ -20,8 +20,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
-from utils.routines import binary_masks, denoised_masks
-from utils.running import cli
+from utils.routines import denoised_masks
+from utils.running import cli, shared_options
 from utils.storage import files, samples
 
 
@@ -44,14 +44,8 @@ def check_apart(root_dir, output_dir):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@click.option(
-    "--output_dir",
-    required=True,
-    type=cli.OUTPUT_DIR,
-    metavar="DIR",
-    help="The same as --root_dir: in place; else only masks are written, there.",
-)
+@shared_options.root_dir
+@shared_options.output_dir("The same as --root_dir: in place; else only masks are written, there.")
 @click.option(
     "--kernel_size",
     nargs=2,
@@ -63,33 +57,20 @@ def check_apart(root_dir, output_dir):
 )
 @click.option(
     "--filter_halfedge",
-    type=click.IntRange(min=0),
+    type=shared_options.COUNT,
     default=3,
     metavar="F",
     help="The window has (2F+1) x (2F+1) pixels.",
 )
-@click.option(
-    "--region_area_thresh",
-    type=cli.NOT_NEGATIVE,
-    default=10.0,
-    metavar="MM2",
-    help="Regions below this area are small, mm^2.",
-)
+@shared_options.threshold("--region_area_thresh", 10.0, "Regions below this area are small", "mm^2")
 def main(root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, overwrite):
     check_apart(root_dir, output_dir)
     parameters = denoised_masks.Parameters(kernel_size, filter_halfedge, region_area_thresh)
     for folder in {root_dir, output_dir}:
         files.sweep(folder)
     annotated = samples.find_annotated(root_dir)
-    outcome = cli.for_each_sample(
-        denoised_masks.write,
-        annotated,
-        root_dir,
-        output_dir,
-        parameters,
-        overwrite,
-        size=samples.mask_bytes,
-        memory=binary_masks.memory,
+    outcome = cli.for_each_mask(
+        denoised_masks.write, annotated, root_dir, output_dir, parameters, overwrite
     )
     n_voxels = sum(n for _, n in outcome.results)
     cli.finish(outcome, f"{n_voxels:,} voxels got another label")

@@ -22,7 +22,7 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.qc import report, sample_report
-from utils.running import cli
+from utils.running import cli, shared_options
 from utils.storage import samples
 
 
@@ -40,34 +40,22 @@ def check_apart(output_dir, *data_dirs):
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@click.option(
-    "--output_dir",
-    required=True,
-    type=cli.OUTPUT_DIR,
-    metavar="DIR",
-    help="Folder for the report; made where missing.",
-)
+@shared_options.root_dir
+@shared_options.output_dir("Folder for the report; made where missing.")
 @click.option(
     "--before_dir",
-    type=cli.DIRECTORY,
-    metavar="DIR",
+    type=shared_options.DIRECTORY,
     show_default="none",
     help="Tree with the masks before denoising, same folders as --root_dir.",
 )
 @click.option(
     "--manifest_file",
-    type=cli.FILE,
-    metavar="XLSX",
+    type=shared_options.WORKBOOK,
     show_default="none",
     help="Show only the samples that it lists, with its metadata.",
 )
-@click.option(
-    "--region_volume_thresh",
-    type=click.FloatRange(min=0),
-    default=100.0,
-    metavar="MM3",
-    help="Regions below this volume count as small, mm^3.",
+@shared_options.threshold(
+    "--region_volume_thresh", 100.0, "Regions below this volume count as small", "mm^3"
 )
 def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, overwrite):
     check_apart(output_dir, root_dir, before_dir)

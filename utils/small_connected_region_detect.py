@@ -14,42 +14,23 @@ changed. Binary masks must be those of their multi-label mask: otherwise run rou
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.routines import binary_masks, region_manifest
-from utils.running import cli
+from utils.routines import region_manifest
+from utils.running import cli, shared_options
 from utils.storage import files, manifest, samples
 
 
 @cli.routine(__doc__)
-@cli.root_dir_option
-@click.option(
-    "--region_volume_thresh",
-    type=cli.NOT_NEGATIVE,
-    default=300.0,
-    metavar="MM3",
-    help="Regions below this volume are listed, mm^3.",
+@shared_options.root_dir
+@shared_options.threshold(
+    "--region_volume_thresh", 300.0, "Regions below this volume are listed", "mm^3"
 )
-@click.option(
-    "--output_manifest",
-    required=True,
-    type=cli.OUTPUT_WORKBOOK,
-    metavar="XLSX",
-    help="Workbook to write; its folder is made.",
-)
+@shared_options.output_workbook("--output_manifest")
 def main(root_dir, region_volume_thresh, output_manifest, overwrite):
     manifest.refuse_if_changed(output_manifest, overwrite)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
-    outcome = cli.for_each_sample(
-        region_manifest.describe,
-        annotated,
-        root_dir,
-        region_volume_thresh,
-        size=samples.mask_bytes,
-        memory=binary_masks.memory,
-    )
+    outcome = cli.for_each_mask(region_manifest.describe, annotated, root_dir, region_volume_thresh)
     tables = region_manifest.tables(outcome)
     manifest.write(output_manifest, tables, overwrite)
     n_regions = len(tables["Manifest"].rows)

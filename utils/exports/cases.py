@@ -9,7 +9,7 @@ from types import ModuleType
 
 from utils import errors
 from utils.routines import splits
-from utils.running import runner
+from utils.running import calls, runner
 from utils.storage import files, manifest
 
 COLUMNS = ("ID", "subset", "volume", "mask")
@@ -145,7 +145,7 @@ def _label_names(columns, where):
     return dict(sorted(found.items()))
 
 
-def check(selection: Selection) -> runner.Outcome:
+def check(selection: Selection) -> calls.Outcome:
     """Look whether the files of all samples are there.
 
     A result is whether the sample can be used: one of train or val without a mask cannot, and is

@@ -13,7 +13,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import labels
 from utils.exports import cases, json_files
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, nifti, nifti_writing
 
 MODES = ("reference", "link", "copy")
@@ -128,7 +128,7 @@ def _label_file(case):
 
 def write_case(
     case: cases.Case, settings: Settings, overwrite: bool = False
-) -> int | runner.Finished:
+) -> int | calls.Finished:
     """Write the files of one sample that are missing or out of date, or all; return how many.
 
     DatasetError where a source is missing or damaged, or a file cannot be written.
@@ -136,7 +136,7 @@ def write_case(
     written = 0
     for name, (write, source) in _wanted(case, settings).items():
         written += write(settings.directory / name, source, settings, overwrite)
-    return written or runner.Finished(0)
+    return written or calls.Finished(0)
 
 
 def memory(case: cases.Case) -> int:

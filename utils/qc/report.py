@@ -4,7 +4,7 @@ from pathlib import Path
 
 from utils import errors
 from utils.qc import alignment, anatomy, judging, measures, pages, plotting, sample_report
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, manifest, samples
 
 INDEX = "index.html"
@@ -89,7 +89,7 @@ def make_folders(output_dir: Path) -> None:
 def write(
     output_dir: Path,
     found: list[samples.Sample],
-    outcome: runner.Outcome,
+    outcome: calls.Outcome,
     listed: dict[str, dict] | None,
 ) -> list[pages.Entry]:
     """Judge all samples and write plots and pages, the index last.
@@ -98,7 +98,7 @@ def write(
     ----------
     output_dir : Path
     found : list of samples.Sample
-    outcome : runner.Outcome
+    outcome : calls.Outcome
         Of `sample_report.render`.
     listed : dict or None
         See `read_manifest`; without it the info files tell the metadata.

@@ -12,7 +12,7 @@ from utils import errors
 from utils.arrays import geometry
 from utils.facts import amos22
 from utils.qc import alignment, anatomy, changes, drawing, measures, slices
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, nifti, samples
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
@@ -113,7 +113,7 @@ def render(sample: samples.Sample, task: Task):
 
     Returns
     -------
-    Result or runner.Finished
+    Result or calls.Finished
 
     Raises
     ------
@@ -129,7 +129,7 @@ def render(sample: samples.Sample, task: Task):
     record_path = task.output_dir / MEASURES / f"{sample.stem}.json"
     finished = None if task.overwrite else _finished(record_path, digest, task.output_dir)
     if finished is not None:
-        return runner.Finished(Result(finished, inputs.info, inputs.label_names))
+        return calls.Finished(Result(finished, inputs.info, inputs.label_names))
     record, pictures = _Drawing(sample, inputs, task).all()
     record = {"digest": digest, **record, "pictures": sorted(pictures)}
     for name, content in pictures.items():

@@ -11,7 +11,7 @@ from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet
 from utils.routines import archive
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, manifest, nifti
 
 
@@ -66,7 +66,7 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
     return Description(row, header.affine, header.shape)
 
 
-def make_rows(outcome: runner.Outcome, contents: archive.Contents, facts: DataSet) -> list[dict]:
+def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet) -> list[dict]:
     """Make the manifest rows of what `describe` read, each mask compared with its volume.
 
     What folders and pairs tell goes into the outcome. ``diff_trans_f_norm`` is the Frobenius norm

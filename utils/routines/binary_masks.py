@@ -7,7 +7,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import labels
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, marks, nifti, nifti_writing, samples
 
 # What makes binary masks of multi-label masks, for messages.
@@ -16,7 +16,7 @@ ROUTINE = "routine 04 (NME: 03)"
 
 def write(
     sample: samples.Sample, label_names: dict[int, str], overwrite: bool = False
-) -> int | runner.Finished:
+) -> int | calls.Finished:
     """Write the binary masks of one sample that are missing or not its label's (any more).
 
     Every label gets a file, present or not; `overwrite` writes all, and removes those of another
@@ -45,7 +45,7 @@ def write(
         files.commit(staged)
     for path in leftover:
         files.remove(path)
-    return len(staged) if staged or leftover else runner.Finished(0)
+    return len(staged) if staged or leftover else calls.Finished(0)
 
 
 def _as_uint8(mask):
@@ -58,15 +58,10 @@ def _as_uint8(mask):
     return nifti_writing.staged(header.path, encoded)
 
 
-def summary(outcome: runner.Outcome, label_names: dict[int, str]) -> str:
+def summary(outcome: calls.Outcome, label_names: dict[int, str]) -> str:
     """Sum up an outcome of `write` in one line."""
     n_written = sum(n for _, n in outcome.results)
     return f"{n_written} binary masks written, {len(label_names)} for each sample"
-
-
-def memory(sample: samples.Sample) -> int:
-    """Bytes that a routine needs which holds one sample's mask; see `nifti.mask_memory`."""
-    return nifti.mask_memory(sample.mask_path)
 
 
 def encode(mask: nifti.Image, value: int) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry, labels
 from utils.routines import binary_masks, splits
-from utils.running import runner
+from utils.running import calls
 from utils.storage import manifest, nifti, samples
 
 GEOMETRY_COLUMNS = [
@@ -243,14 +243,14 @@ def _entry(sample, root_dir, info, volume, headers, present):
     return Entry(row, paths, present)
 
 
-def check_together(found: list[samples.Sample], outcome: runner.Outcome) -> None:
+def check_together(found: list[samples.Sample], outcome: calls.Outcome) -> None:
     """Add to an outcome of `describe` what is wrong between samples.
 
     Parameters
     ----------
     found : list of samples.Sample
         All samples, those that failed included.
-    outcome : runner.Outcome
+    outcome : calls.Outcome
 
     Notes
     -----
@@ -290,17 +290,17 @@ def check_together(found: list[samples.Sample], outcome: runner.Outcome) -> None
             )
 
 
-def label_keys(outcome: runner.Outcome) -> list[tuple[int, str]]:
+def label_keys(outcome: calls.Outcome) -> list[tuple[int, str]]:
     """Labels and names of all binary masks, by label."""
     return sorted({key for _, entry in outcome.results for key in entry.binary_masks})
 
 
-def table(outcome: runner.Outcome, info_keys) -> manifest.Table:
+def table(outcome: calls.Outcome, info_keys) -> manifest.Table:
     """Make the manifest of all samples.
 
     Parameters
     ----------
-    outcome : runner.Outcome
+    outcome : calls.Outcome
         Of `describe`, without failures.
     info_keys : sequence of str
         Keys of the info file that become columns.
@@ -334,7 +334,7 @@ def table(outcome: runner.Outcome, info_keys) -> manifest.Table:
 
 
 def write(
-    found: list[samples.Sample], outcome: runner.Outcome, path, info_keys, overwrite: bool
+    found: list[samples.Sample], outcome: calls.Outcome, path, info_keys, overwrite: bool
 ) -> str:
     """Write the manifest of all samples, unless one of them failed.
 
@@ -342,7 +342,7 @@ def write(
     ----------
     found : list of samples.Sample
         All samples.
-    outcome : runner.Outcome
+    outcome : calls.Outcome
         Of `describe`; what is wrong between samples, and split sheets that are out of date now,
         are added.
     path : path-like

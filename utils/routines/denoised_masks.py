@@ -10,7 +10,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import denoise
 from utils.routines import binary_masks
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, marks, nifti, nifti_writing, samples
 
 
@@ -44,7 +44,7 @@ def write(
     output_dir: Path,
     parameters: Parameters,
     overwrite: bool,
-) -> int | runner.Finished:
+) -> int | calls.Finished:
     """Denoise the masks of one sample and return the number of voxels whose label changed.
 
     In place where `root_dir` and `output_dir` are the same folder, else into the same relative
@@ -61,7 +61,7 @@ def write(
     binary_masks.check_consistent(sample, loaded.mask)
     may_stay = not overwrite and os.path.exists(target.mask_path)
     if may_stay and _is_finished(target, loaded, parameters):
-        return runner.Finished(0)
+        return calls.Finished(0)
     return _write_elsewhere(loaded, target, parameters, overwrite)
 
 
@@ -90,7 +90,7 @@ def _write_in_place(loaded, parameters, overwrite):
     sample, mask = loaded.sample, loaded.mask
     if loaded.is_denoised and not overwrite:
         binary_masks.check_consistent(sample, mask)
-        return runner.Finished(0)
+        return calls.Finished(0)
     paths = sample.binary_mask_paths()
     if overwrite:
         _, n_changed = _apply(mask, parameters)

@@ -13,7 +13,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.routines import archive
-from utils.running import runner
+from utils.running import calls
 from utils.storage import files, manifest, marks, nifti, nifti_writing, samples
 
 # An int16 CT grows by about a fifth as float32 (same codec); this leaves a little for the rest.
@@ -288,7 +288,7 @@ def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False):
 
     Returns
     -------
-    str or runner.Finished
+    str or calls.Finished
         The sample's subset.
 
     Raises
@@ -318,7 +318,7 @@ def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False):
     }
     info = samples.info_bytes(pair.info)
     if not todo and not overwrite and files.holds(pair.sample.info_path, info):
-        return runner.Finished(pair.info["subset"])
+        return calls.Finished(pair.info["subset"])
     affine = _affine_to_write(volume, mask, tell=bool(todo))
     with contextlib.ExitStack() as stack:
         stack.enter_context(files.directory(pair.sample.directory))
@@ -425,12 +425,12 @@ def _moved_mask(path, affine):
     return []
 
 
-def summary(outcome: runner.Outcome, subsets) -> str:
+def summary(outcome: calls.Outcome, subsets) -> str:
     """Count the samples that are whole now, per subset.
 
     Parameters
     ----------
-    outcome : runner.Outcome
+    outcome : calls.Outcome
         Of `confirm`.
     subsets : sequence of str
         In the order to show.

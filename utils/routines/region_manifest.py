@@ -5,7 +5,7 @@ import collections
 from utils import errors
 from utils.arrays import regions
 from utils.routines import binary_masks
-from utils.running import runner
+from utils.running import calls
 from utils.storage import manifest, nifti, samples
 
 COLUMNS = [
@@ -91,12 +91,12 @@ def describe(sample: samples.Sample, root_dir, region_volume_thresh: float):
     return dict(paths.keys()), rows
 
 
-def tables(outcome: runner.Outcome) -> dict[str, manifest.Table]:
+def tables(outcome: calls.Outcome) -> dict[str, manifest.Table]:
     """Make the worksheets of all samples.
 
     Parameters
     ----------
-    outcome : runner.Outcome
+    outcome : calls.Outcome
         Of `describe`. Samples that failed are named in the summary: unknown is not none.
 
     Returns

@@ -1,9 +1,9 @@
 """The per-sample function on the workers of a Dask cluster over a shared file system.
 
 The workers are plain `dask worker` processes that know nothing of this repository: each call
-brings a small function along, which finds our modules below the same path as here. The wishes of
-`runner` are kept by giving a worker one sample at a time, largest first: nothing waits behind a
-large sample, and when a worker dies only the sample it worked on is suspected of having killed it.
+brings a small function along, which finds our modules below the same path as here. A worker gets
+one sample at a time, largest first: nothing waits behind a large sample, and when a worker dies
+only the sample it worked on is suspected of having killed it.
 """
 
 import collections
@@ -20,17 +20,19 @@ import types
 import uuid
 import warnings
 import zlib
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls
 from utils.storage import nifti_writing
 
 ROOT = Path(__file__).resolve().parents[2]
-# Digest of the code that this process imported, set by the function that workers get.
-LOADED = None
+# Of a worker: (root, digest) of the code that it imported, so that it imports changed code again.
+# The function that workers get sets it from outside, as it must not import before it has looked.
+LOADED: tuple[str, str] | None = None
 _CONNECT_S = 10
 _REFRESH_S = 1
 _PATIENCE_S = 5  # without any worker until we say so
@@ -38,31 +40,17 @@ _MOST_DEATHS = 3
 _REQUIREMENTS = ROOT / "requirements-cluster.txt"
 
 
-def replies(function, samples, order, address: str):
-    """Call a function for every sample on a cluster.
+def replies(
+    function: Callable, samples: Sequence, order: Sequence[int], address: str
+) -> Generator[tuple[int, calls.Reply], None, None]:
+    """Call a function for every sample on a cluster; yield (index, reply) as the workers answer.
 
-    Parameters
-    ----------
-    function : callable
-        As in `runner.run`. Its paths must be absolute: workers have other working directories.
-    samples : sequence
-    order : sequence of int
-        Which sample to hand out first, second, ...
-    address : str
-        Of the scheduler, such as ``tcp://10.0.0.1:8786``.
+    ``function`` and ``samples`` are those of `runner.run`; their paths must be absolute, as workers
+    have other working directories. ``order`` says which sample to hand out first, second, ...;
+    ``address`` is the scheduler's, such as ``tcp://10.0.0.1:8786``.
 
-    Yields
-    ------
-    (int, runner.Reply)
-        Index of a sample and what came of it, as the workers answer.
-
-    Raises
-    ------
-    DatasetError
-        `distributed` is not installed, there is no such scheduler, or none of its workers can do
-        what this process would do.
-    RuntimeError
-        The function raised something else than `DatasetError`: a bug.
+    DatasetError where `distributed` is not installed, there is no such scheduler, or none of its
+    workers can do what this process would do; RuntimeError where the function has a bug.
 
     Notes
     -----
@@ -71,46 +59,51 @@ def replies(function, samples, order, address: str):
     What runs on a worker cannot be stopped from outside: when this generator is closed, nothing
     more is handed out, and the workers finish the samples they are at.
     """
-    client = _connect(address)
-    try:
-        yield from _hand_out(client, _Task(function), samples, order, _Team(client, address))
-    finally:
-        client.close(timeout=_REFRESH_S)
+    with contextlib.closing(_Run(function, samples, order, address)) as run:
+        import distributed
+
+        try:
+            while run.waiting or run.running:
+                run.hand_out()
+                yield from run.collect()
+                yield from run.bury()
+        except (OSError, distributed.CancelledError) as error:
+            lost = _fault(
+                f"the connection to the Dask scheduler was lost ({errors.one_line(error)}); what "
+                "its workers are at they may still finish, the same command does the rest"
+            )
+            for index in sorted({*run.waiting, *(index for index, _ in run.running.values())}):
+                yield index, calls.Reply(error=lost)
 
 
 def _connect(address):
     try:
         import distributed
     except ImportError as error:
-        raise errors.DatasetError(
-            f"--scheduler needs the package distributed; install it: pip "
-            f"install -r {_REQUIREMENTS}",
-            code="cluster",
-        ) from error
+        reason = "--scheduler needs the package distributed; install it: pip install -r"
+        raise _fault(f"{reason} {_REQUIREMENTS}") from error
     _silence()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions, in 20 lines; `_Team` checks them
-            client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
+            return distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
     # What a wrong address, another protocol and a refused certificate raise.
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise errors.DatasetError(
-            f"no Dask scheduler at {address}: {_one_line(error)}", code="cluster", expected=address
-        ) from error
-    return client
+        reason = f"no Dask scheduler at {address}: {errors.one_line(error)}"
+        raise _fault(reason, expected=address) from error
+
+
+def _fault(reason, **sides):
+    return errors.DatasetError(reason, code="cluster", **sides)
 
 
 def _silence():
-    """Leave it to us to tell what is wrong, in one line."""
+    """Keep distributed from logging what we report in one line."""
     import logging
 
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class _Team:
@@ -121,7 +114,7 @@ class _Team:
         self._address = address
         self._known, self._present, self._refused = set(), set(), {}
         self._started = self._refresh_at = time.monotonic()
-        self._told_of_none = False
+        self._has_complained = False
 
     def refresh(self):
         """Ask, now and then, which workers there are."""
@@ -142,12 +135,10 @@ class _Team:
         return sorted(usable - set(busy))
 
     def refuse(self, worker, reason):
-        """Give this worker nothing any more, and tell why."""
+        """Give this worker nothing any more, and say why."""
         if worker not in self._refused:
             self._refused[worker] = reason
-            warnings.warn(
-                f"worker {worker} is not used: {reason}", errors.DataWarning, stacklevel=2
-            )
+            errors.warn(f"worker {worker} is not used: {reason}")
 
     def _check_versions(self):
         # Workers join and leave at any time, and a batch system may start them on an older node.
@@ -156,37 +147,24 @@ class _Team:
         self._known |= self._present
         versions = self._client.get_versions()
         ours = _versions(versions["client"])
-        for name, theirs in [
-            ("the scheduler", versions["scheduler"]),
-            *versions["workers"].items(),
-        ]:
+        others = [("the scheduler", versions["scheduler"]), *versions["workers"].items()]
+        for name, theirs in others:
             found = _versions(theirs)
             if found == ours:
                 continue
             reason = f"it runs {found}, here is {ours}; use the same environment"
             if name == "the scheduler":
-                raise errors.DatasetError(
-                    f"the Dask scheduler at {self._address} is too different: {reason}",
-                    code="cluster",
-                    expected=ours,
-                    found=found,
-                )
+                reason = f"the Dask scheduler at {self._address} is too different: {reason}"
+                raise _fault(reason, expected=ours, found=found)
             self.refuse(name, reason)
 
     def _complain(self):
+        cluster = f"the Dask cluster at {self._address}"
         if self._present:
-            raise errors.DatasetError(
-                f"the Dask cluster at {self._address} has no usable worker: "
-                f"{next(iter(self._refused.values()))}",
-                code="cluster",
-            )
-        if not self._told_of_none and time.monotonic() - self._started > _PATIENCE_S:
-            self._told_of_none = True
-            warnings.warn(
-                f"the Dask cluster at {self._address} has no worker; waiting for one",
-                errors.DataWarning,
-                stacklevel=2,
-            )
+            raise _fault(f"{cluster} has no usable worker: {next(iter(self._refused.values()))}")
+        if not self._has_complained and time.monotonic() - self._started > _PATIENCE_S:
+            self._has_complained = True
+            errors.warn(f"{cluster} has no worker; waiting for one")
 
 
 def _versions(report):
@@ -195,40 +173,31 @@ def _versions(report):
     return f"Python {python} with distributed {packages['distributed']}"
 
 
-class _Task:
-    """What is to be done for each sample, in a form that a plain worker can unpickle."""
-
-    def __init__(self, function):
-        self._function = function
-        self._work = _worker_function()
-        self._code = digest()
-        self._codec = codec_crc()
-        self._key = f"sample-{uuid.uuid4().hex}"
-
-    def submit(self, client, index, sample, worker):
-        """Send one sample to a worker; gives the future."""
-        payload = _pickled((self._codec, self._function, sample))
-        return client.submit(
-            self._work,
-            str(ROOT),
-            _top_level_names(),
-            self._code,
-            payload,
-            key=f"{self._key}-{index}-{uuid.uuid4().hex[:8]}",
-            workers=[worker],
-            pure=False,
-        )
-
-
 class _Run:
     """Which samples wait, which are being worked on, and where."""
 
-    def __init__(self, client, task, samples, order, team):
+    def __init__(self, function, samples, order, address):
         self.waiting = collections.deque(order)
         self.running = {}  # future -> (index, worker)
-        self._client, self._task, self._samples, self._team = client, task, samples, team
+        self._function, self._samples = function, samples
         self._deaths = collections.Counter()
         self._arrived = queue.SimpleQueue()
+        self._call = _worker_function(), str(ROOT), _top_level_names(), digest()
+        self._key = f"sample-{uuid.uuid4().hex}"
+        self._client = _connect(address)
+        self._team = _Team(self._client, address)
+
+    def close(self):
+        """Hand out nothing more, and leave the cluster."""
+        try:
+            self._client.cancel(list(self.running))
+        finally:
+            self._client.close(timeout=_REFRESH_S)
+
+    def _submit(self, index, worker):
+        payload = _pickled((codec_crc(), self._function, self._samples[index]))
+        key = f"{self._key}-{index}-{uuid.uuid4().hex[:8]}"
+        return self._client.submit(*self._call, payload, key=key, workers=[worker], pure=False)
 
     def hand_out(self):
         """Give every idle worker a sample."""
@@ -239,15 +208,15 @@ class _Run:
             return
         for worker in self._team.idle(worker for _, worker in self.running.values()):
             index = self.waiting[0]
-            future = self._task.submit(self._client, index, self._samples[index], worker)
+            future = self._submit(index, worker)
             self.running[future] = self.waiting.popleft(), worker
             future.add_done_callback(self._arrived.put)
             if not self.waiting:
                 return
 
     def collect(self):
-        """Wait a moment; yield (index, reply) of samples that are through."""
-        for future in _next(self._arrived):
+        """Wait a moment; yield (index, reply) of the samples that are finished."""
+        for future in _taken(self._arrived):
             if future not in self.running:  # given to another worker since
                 continue
             index, worker = self.running[future]
@@ -276,39 +245,15 @@ class _Run:
 
 
 def _killer():
-    return runner.Reply(error=runner.death("was killed again and again (out of memory?)"))
+    return calls.Reply(error=calls.death("was killed again and again (out of memory?)"))
 
 
-def _hand_out(client, task, samples, order, team):
-    """Keep every worker busy with one sample; yield (index, reply)."""
-    import distributed
-
-    state = _Run(client, task, samples, order, team)
-    try:
-        while state.waiting or state.running:
-            state.hand_out()
-            yield from state.collect()
-            yield from state.bury()
-    except (OSError, distributed.CancelledError) as error:
-        lost = errors.DatasetError(
-            f"the connection to the Dask scheduler was lost ({_one_line(error)}); what its workers "
-            "are at they may still finish, the same command does the rest",
-            code="cluster",
-        )
-        for index in sorted({*state.waiting, *(index for index, _ in state.running.values())}):
-            yield index, runner.Reply(error=lost)
-    finally:
-        client.cancel(list(state.running))
-
-
-def _next(arrived):
-    """Futures that are done; after a while none, so that new workers are seen."""
-    found = []
+def _taken(arrived):
+    """Take the futures that are done; after a while none, so that new workers are seen."""
     with contextlib.suppress(queue.Empty):
-        found.append(arrived.get(timeout=_REFRESH_S))
+        yield arrived.get(timeout=_REFRESH_S)
         while True:
-            found.append(arrived.get_nowait())
-    return found
+            yield arrived.get_nowait()
 
 
 def _result(future):
@@ -362,26 +307,17 @@ def _worker_function():
     return work
 
 
-def answer(payload: bytes):
+def answer(payload: bytes) -> bytes | str:
     """Call the function for the sample; what a worker does with what `replies` sent.
 
-    Parameters
-    ----------
-    payload : bytes
-
-    Returns
-    -------
-    bytes or str
-        A pickled `runner.Reply`, or why this worker cannot do it.
+    Gives a pickled `calls.Reply`, or why this worker cannot do it.
     """
     try:
         codec, function, sample = pickle.loads(payload)
         if codec != codec_crc():
-            return (
-                "it compresses to other bytes (another version of isal, or none?); use the "
-                "same environment"
-            )
-        return pickle.dumps(runner.call(function, sample))
+            reason = "it compresses to other bytes (another version of isal, or none?)"
+            return f"{reason}; use the same environment"
+        return pickle.dumps(calls.call(function, sample))
     except ImportError as error:
         return f"{error}; install requirements.txt there"
 
@@ -421,13 +357,12 @@ def _top_level_names():
 
 
 def digest() -> str:
-    """Digest of the program files, names and contents, on this machine's disk."""
+    """Digest of names and contents of the program files on this machine's disk."""
     total = hashlib.sha256()
     for path in _code_files():
-        if path.parent.name == "tests":  # no routine uses them
-            continue
-        total.update(f"{path.relative_to(ROOT)}\n".encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        if path.parent.name != "tests":  # no routine uses them
+            total.update(f"{path.relative_to(ROOT)}\n".encode())
+            total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 

@@ -1,13 +1,13 @@
-"""One line for every run of a routine, beside the data: what ran, how, what came of it."""
+"""One line for every run of a routine, beside the data: script, options, counts, versions."""
 
 import dataclasses
 import datetime
+import functools
 import json
 import os
 import platform
 import re
 import sys
-import warnings
 from pathlib import Path
 
 from utils import errors
@@ -30,7 +30,7 @@ LIBRARIES = (
 UNKNOWN = "unknown"
 _INSTALLED = ".dist-info"
 _GIT_SECONDS = 5
-# A sample's folder is named after the sex, too; the ID alone may be told.
+# A sample's folder is named after the sex, too; the ID alone may be recorded.
 _SEX_IN_NAME = re.compile(r"\b(amos_[0-9]{4})_[A-Z]+\b")
 
 
@@ -42,40 +42,22 @@ def _now():
 class Run:
     """One run of a routine.
 
-    Attributes
-    ----------
-    script : Path
-        The routine's file.
-    parameters : dict
-        Name of the option to its value.
-    counts : dict of str to int
-        Samples done, skipped and failed; empty where nothing was counted.
-    failures : list of (str, str)
-        Name of the sample and code of the fault.
-    started : str
-        UTC, ISO 8601.
+    ``parameters`` are the values of its options, ``counts`` the samples done, skipped and failed
+    (empty where nothing was counted), ``failures`` pairs of sample name and code of the fault.
     """
 
-    script: Path
-    parameters: dict
-    counts: dict = dataclasses.field(default_factory=dict)
-    failures: list = dataclasses.field(default_factory=list)
+    script: str | Path
+    parameters: dict[str, object]
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     started: str = dataclasses.field(default_factory=_now)
 
 
-def folder(parameters: dict) -> Path | None:
-    """Find where the line of a run belongs.
+def folder(parameters: dict[str, object]) -> Path | None:
+    """Find where the line of a run belongs; None without any path among the parameters.
 
-    Parameters
-    ----------
-    parameters : dict
-        Those that are a `pathlib.Path` count: ``root_dir`` first, what begins with ``output`` last.
-
-    Returns
-    -------
-    Path or None
-        ``descriptor`` beside the ``archive`` or ``grouped`` that a path is, is in or holds; else
-        beside the output. None without any path.
+    It is ``descriptor`` beside the ``archive`` or ``grouped`` that a path is, is in or holds, else
+    beside the output. ``root_dir`` is asked first, what begins with ``output`` last.
     """
     paths = {
         name: Path(os.path.abspath(value))
@@ -104,21 +86,14 @@ def _data_root(path):
 
 
 def line(run: Run, root: Path, exit_status: int) -> str:
-    """Return the JSON text of a run, without line break.
+    """Return the JSON text of a run, without line break; paths are relative to ``root``.
 
-    Parameters
-    ----------
-    run : Run
-    root : Path
-        Paths are told relative to it.
-    exit_status : int
-
-    Notes
-    -----
-    Of patients the IDs alone are told: no metadata, no messages, no sex in a folder's name.
+    Of patients it holds the IDs alone: no metadata, no messages, no sex in a folder's name.
     """
+    script = Path(os.path.abspath(run.script))
+    is_ours = REPOSITORY in script.parents
     content = {
-        "routine": _routine(run.script),
+        "routine": script.relative_to(REPOSITORY).as_posix() if is_ours else script.name,
         "version": version(),
         "started": run.started,
         "ended": _now(),
@@ -130,13 +105,6 @@ def line(run: Run, root: Path, exit_status: int) -> str:
         "libraries": library_versions(),
     }
     return _SEX_IN_NAME.sub(r"\1", json.dumps(content))
-
-
-def _routine(script):
-    script = Path(os.path.abspath(script))
-    return (
-        script.relative_to(REPOSITORY).as_posix() if REPOSITORY in script.parents else script.name
-    )
 
 
 def _plain(value, root):
@@ -152,41 +120,22 @@ def _plain(value, root):
 def version() -> str:
     """Return the commit of this repository, ``-dirty`` behind it where files differ from it.
 
-    Returns
-    -------
-    str
-        ``unknown`` without a repository or without git.
+    ``unknown`` without a repository or without git.
     """
     import subprocess
 
     if not (REPOSITORY / ".git").exists():  # git would take a repository further up
         return UNKNOWN
     # Data and code on a shared disk often belong to somebody else, which git refuses by itself.
-    command = [
-        "git",
-        "-C",
-        str(REPOSITORY),
-        "-c",
-        f"safe.directory={REPOSITORY}",
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    place = ["-C", str(REPOSITORY), "-c", f"safe.directory={REPOSITORY}"]
+    words = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    null = subprocess.DEVNULL
+    run = functools.partial(subprocess.check_output, text=True, stdin=null, stderr=null, env=env)
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return run(["git", *place, *words], timeout=_GIT_SECONDS).strip()
+    except (OSError, subprocess.SubprocessError):
         return UNKNOWN
-    return done.stdout.strip() or UNKNOWN
 
 
 def library_versions() -> dict[str, str]:
@@ -205,13 +154,6 @@ def library_versions() -> dict[str, str]:
 def add(run: Run, exit_status: int) -> None:
     """Append a run to the file of its data; warn where that is not possible.
 
-    Parameters
-    ----------
-    run : Run
-    exit_status : int
-
-    Notes
-    -----
     Several routines may end at once: every line is one write to the end of the file. A line that a
     crash cut off stays, on a line of its own.
     """
@@ -223,11 +165,7 @@ def add(run: Run, exit_status: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         _append(path, (line(run, directory.parent, exit_status) + "\n").encode("ascii"))
     except OSError as error:
-        warnings.warn(
-            f"{path}: this run is not recorded: {error.strerror or error}",
-            errors.DataWarning,
-            stacklevel=2,
-        )
+        errors.warn(f"{path}: this run is not recorded: {error.strerror or error}")
 
 
 def _append(path, text):

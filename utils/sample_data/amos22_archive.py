@@ -12,7 +12,7 @@ import numpy as np
 
 from utils import errors
 from utils.facts import amos22, amos22_table
-from utils.running import runner
+from utils.running import calls
 from utils.sample_data import abdomen, archive_folder, scan_files
 from utils.storage import files
 
@@ -239,7 +239,7 @@ def _metadata_row(sample, rng):
 
 def write_sample(
     sample: Sample, root_dir: files.PathLike, settings: Settings, overwrite: bool = False
-) -> scan_files.ScanStyle | runner.Finished:
+) -> scan_files.ScanStyle | calls.Finished:
     """Write volume, noisy mask, and the true mask outside the archive, after `prepare`.
 
     See `archive_folder.write_sample`.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils import errors
-from utils.running import runner
+from utils.running import calls
 from utils.sample_data import scan_files
 from utils.storage import files
 
@@ -78,14 +78,14 @@ def write_sample(
     volumes: dict[Path, Callable],
     masks: dict[Path, Callable],
     overwrite: bool = False,
-) -> scan_files.ScanStyle | runner.Finished:
+) -> scan_files.ScanStyle | calls.Finished:
     """Write the files of a sample, unless all are there and `overwrite` is not given.
 
     `make` makes the scan; `volumes` and `masks` say which of its slices go into a file. Returns
     the sample, as finished when nothing was to do. DatasetError where a file cannot be written.
     """
     if not overwrite and all(path.is_file() for path in (*volumes, *masks)):
-        return runner.Finished(sample)
+        return calls.Finished(sample)
     made = make()
     images = [{path: slices(made) for path, slices in one.items()} for one in (volumes, masks)]
     scan_files.write_scan(made, *images)

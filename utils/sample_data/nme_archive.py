@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.facts import nme
-from utils.running import runner
+from utils.running import calls
 from utils.sample_data import archive_folder, breasts, scan_files
 from utils.storage import files
 
@@ -137,7 +137,7 @@ def prepare(root_dir: files.PathLike, settings: Settings) -> list[Sample]:
 
 def write_sample(
     sample: Sample, root_dir: files.PathLike, settings: Settings, overwrite: bool = False
-) -> scan_files.ScanStyle | runner.Finished:
+) -> scan_files.ScanStyle | calls.Finished:
     """Write volume, noisy mask, and the true mask outside the archive, after `prepare`.
 
     See `archive_folder.write_sample`.

@@ -1,0 +1,279 @@
+"""Options that several scripts have, the kinds of values they take, and options of many words."""
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utils.storage import files
+
+# Joins the values of one group into one token for click; no shell can type it by accident.
+_JOINT = "\x1f"
+
+
+class _Path(click.ParamType):
+    """A path; ``fault`` gives what is wrong with one, or None."""
+
+    def __init__(self, name, metavar, fault):
+        self.name = name
+        self._metavar = metavar
+        self._fault = fault
+
+    def get_metavar(self, param, ctx=None):
+        return self._metavar
+
+    def convert(self, value, param, ctx):
+        if not str(value):  # an unset shell variable; pathlib would take the current folder
+            self.fail("the path is empty.", param, ctx)
+        fault = self._fault(Path(value))
+        if fault:
+            self.fail(fault, param, ctx)
+        return Path(value)
+
+
+# os.path, not Path: a name that is too long or may not be looked at is simply not there.
+def _input_fault(path, kind, is_right):
+    if is_right(path):
+        return None
+    if os.path.exists(path):
+        return f"{path} is not a {kind}."
+    return f"no such {kind}: {path} (nearest that exists: {files.nearest_existing(path)})"
+
+
+def _output_file_fault(path, suffix=None):
+    if os.path.isdir(path):
+        return f"{path} is a folder."
+    return f"{path} should end in {suffix}." if suffix and path.suffix != suffix else None
+
+
+def _output_dir_fault(path):
+    # A link to nothing, or to itself, is no folder and no place for one.
+    is_other = os.path.lexists(path) and not os.path.isdir(path)
+    return f"{path} is not a directory." if is_other else None
+
+
+_file_fault = functools.partial(_input_fault, kind="file", is_right=os.path.isfile)
+_dir_fault = functools.partial(_input_fault, kind="directory", is_right=os.path.isdir)
+_output_workbook_fault = functools.partial(_output_file_fault, suffix=".xlsx")
+
+FILE = _Path("file", "PATH", _file_fault)
+WORKBOOK = _Path("file", "XLSX", _file_fault)
+DIRECTORY = _Path("directory", "DIR", _dir_fault)
+OUTPUT_FILE = _Path("file", "PATH", _output_file_fault)
+OUTPUT_JSON = _Path("file", "JSON", _output_file_fault)
+OUTPUT_WORKBOOK = _Path("file", "XLSX", _output_workbook_fault)
+OUTPUT_DIR = _Path("directory", "DIR", _output_dir_fault)
+COUNT = click.IntRange(min=0)
+
+
+class _Range(click.FloatRange):
+    """A number between bounds; click's own range lets NaN through."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
+class _Group(click.ParamType):
+    name = "text ..."
+
+    def convert(self, value, param, ctx):
+        return value if isinstance(value, tuple) else tuple(value.split(_JOINT))
+
+
+class GroupOption(click.Option):
+    """An option that takes all words up to the next option, and may be repeated.
+
+    ``--subsets train val --subsets test`` gives ``(("train", "val"), ("test",))``.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, type=_Group(), multiple=True, **kwargs)
+
+
+class GroupCommand(click.Command):
+    """A click command that knows `GroupOption`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join the words of each group before click sees them."""
+        options = (param for param in self.params if isinstance(param, GroupOption))
+        names = {name for option in options for name in option.opts}
+        return super().parse_args(ctx, list(_join_groups(list(args), names)))
+
+
+def _join_groups(args, names):
+    while args:
+        word = args.pop(0)
+        name, equals, first = word.partition("=")
+        if name not in names:
+            yield word
+            continue
+        group = [first] if equals else []
+        while args and not args[0].startswith("-"):
+            group.append(args.pop(0))
+        if not group:  # click would take the next option's name for the value
+            raise click.BadOptionUsage(name, f"Option {name!r} requires an argument.")
+        yield from (name, _JOINT.join(group))
+
+
+# ---- makers of options
+
+
+def required(name: str, kind: click.ParamType, text: str, **more: Any) -> Callable:
+    """Make an option that must be given; ``text`` is its help."""
+    return click.option(name, required=True, type=kind, help=text, **more)
+
+
+def with_default(
+    name: str, kind: click.ParamType, default: object, text: str, **more: Any
+) -> Callable:
+    """Make an option with a default."""
+    return click.option(name, type=kind, default=default, help=text, **more)
+
+
+def flag(name: str, text: str) -> Callable:
+    """Make an option without a value."""
+    return click.option(name, is_flag=True, show_default="off", help=text)
+
+
+def group(name: str, metavar: str, text: str, **more: Any) -> Callable:
+    """Make a `GroupOption`, by default a required one."""
+    more = {"required": True, **more}
+    return click.option(name, cls=GroupOption, metavar=f"{metavar}...", help=text, **more)
+
+
+def threshold(name: str, default: float, text: str, unit: str) -> Callable:
+    """Make an option for a number from 0 on; its unit ends the help."""
+    metavar = unit.replace("^", "").upper()
+    return with_default(name, _Range(min=0), default, f"{text}, {unit}.", metavar=metavar)
+
+
+def share(name: str, default: float, text: str) -> Callable:
+    """Make an option for a number from 0 to 1."""
+    return with_default(name, _Range(0, 1), default, f"{text}, 0 to 1.", metavar="SHARE")
+
+
+def output_dir(text: str) -> Callable:
+    """Make the option --output_dir."""
+    return required("--output_dir", OUTPUT_DIR, text)
+
+
+def output_workbook(name: str) -> Callable:
+    """Make the option that names the workbook to write."""
+    return required(name, OUTPUT_WORKBOOK, "Workbook to write; its folder is made.")
+
+
+def new_split(**more: Any) -> Callable:
+    """Make the option that names a split to add: required, or with a default."""
+    text = "Name of the worksheet and of its last column."
+    return click.option("--split_name", metavar="NAME", help=text, **more)
+
+
+def together(*options: Callable) -> Callable:
+    """Make one decorator of several options; the help shows them in this order."""
+
+    def decorate(function):
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+# ---- the catalogue
+
+root_dir = required("--root_dir", DIRECTORY, "Folder with the data.")
+output_manifest_file = output_workbook("--output_manifest_file")
+check_content = flag("--check_content", "Decode every file to its end, not only its header.")
+manifest_file = required("--manifest_file", WORKBOOK, "Dataset manifest, one row per sample.")
+label_explanation = required(
+    "--label_explanation", FILE, "label_map.yaml: which label has which name.", metavar="YAML"
+)
+_TOLERANCE = "Affine, spacing and origin of a sample's files may differ by this"
+tolerance_mm = threshold("--tolerance_mm", 1e-3, _TOLERANCE, "mm")
+
+# Besides --root_dir, of all routines that pair volumes and masks.
+pairing = together(
+    output_dir("Folder of the grouped tree to put the samples in; made where missing."),
+    required(
+        "--archive_manifest",
+        WORKBOOK,
+        "Workbook of routine 01; it says which files, subsets and metadata.",
+    ),
+)
+
+# Besides --manifest_file, of the routines that cut index manifests.
+index = together(
+    required("--split_name", click.STRING, "Name of the split's worksheet in it.", metavar="NAME"),
+    required(
+        "--output_index_manifest_dir",
+        OUTPUT_DIR,
+        "Folder of the index manifests; made if it is missing.",
+    ),
+    group("--subsets", "SUBSET", "Subsets of one index manifest; repeat the option for more."),
+)
+
+# Which samples an export is made of.
+export = together(
+    manifest_file,
+    required("--split_name", click.STRING, "Worksheet of the split in it.", metavar="NAME"),
+    click.option(
+        "--root_dir",
+        type=DIRECTORY,
+        show_default="found",
+        help="Folder that the paths in the manifest are relative to.",
+    ),
+)
+
+
+def sample_archive(shape: tuple[int, int, int], shortest: int, longest: int) -> Callable:
+    """Make the options of the generators of sample archives.
+
+    ``shape`` is the default in voxels, between ``shortest`` and ``longest`` along each axis.
+    """
+    kind = click.Tuple([click.IntRange(shortest, longest)] * 3)
+    text = "Voxels of every scan; the field of view stays the same."
+    return together(
+        required("--root_dir", OUTPUT_DIR, "Folder to write to."),
+        with_default("--shape", kind, shape, text, metavar="X Y Z"),
+        with_default("--seed", COUNT, 0, "Another number makes other people."),
+    )
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Of all routines that open images.
+RUN = (
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=available_cores,
+        show_default="all cores",
+        metavar="N",
+        help="Number of processes; the results do not depend on it.",
+    ),
+    flag("--overwrite", "Do everything again, also what is finished or was changed by hand."),
+    flag("--quiet", "No progress bar and no summary; failures are still named."),
+    click.option(
+        "--failures_file",
+        type=OUTPUT_FILE,
+        show_default="none",
+        help="Write the failures here, too, as JSON lines.",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default="none",
+        help="Work on the Dask cluster of this scheduler instead of --workers processes here; "
+        "needs requirements-cluster.txt.",
+    ),
+)
