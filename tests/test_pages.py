@@ -7,7 +7,7 @@ import trees
 
 from utils import errors
 from utils.arrays import labels
-from utils.qc import anatomy, judging, pages, plotting, report, sample_report
+from utils.qc import anatomy, contours, judging, pages, plotting, report, sample_report
 from utils.storage import samples
 
 _METADATA = {
@@ -122,7 +122,7 @@ def test_every_label_has_a_line_of_its_own_and_the_facts_name_known_labels():
         labels.file_form(name): value
         for value, name in labels.read_label_map(trees.LABEL_MAP).items()
     }
-    lines = [anatomy.line(value) for value in names.values() if value]
+    lines = [contours.line(value) for value in names.values() if value]
     assert len(set(lines)) == len(lines) == 16
     told = {
         *anatomy.SOLID,
