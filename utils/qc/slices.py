@@ -72,7 +72,7 @@ def views(affine: np.ndarray) -> dict[str, View]:
     found = {}
     for axis, code in enumerate(codes):
         plane = _PLANES["RLAPSI".index(code) // 2]
-        right, low = _EDGES[plane]
+        right, low = tuple(_EDGES[plane])
         columns, rows = axis_of[right], axis_of[low]
         flipped = codes[rows] != low, codes[columns] != right
         letters = geometry.opposite(right) + right + geometry.opposite(low) + low
