@@ -270,7 +270,7 @@ def test_help_does_not_import_what_draws(run_python):
         "import runpy, sys; sys.argv = ['x', '--help']\n"
         f"try: runpy.run_path({str(trees.REPOSITORY / REPORT)!r}, run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "print([n for n in ('matplotlib', 'scipy', 'nibabel', 'openpyxl', 'cc3d') "
+        "print([n for n in ('matplotlib', 'scipy', 'nibabel', 'openpyxl', 'cc3d', 'pandas') "
         "if n in sys.modules])"
     )
     result = run_python(code)

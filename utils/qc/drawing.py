@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def crop_box(
 
 
 @contextlib.contextmanager
-def plain_style():
+def plain_style() -> Iterator[None]:
     """Draw as matplotlib ships, whatever the user's own settings; the same bytes each time."""
     import matplotlib as mpl
 

@@ -91,10 +91,10 @@ def memory(sample: samples.Sample) -> int:
 
 
 def render(sample: samples.Sample, settings: ReportSettings) -> Result | runner.Finished:
-    """Measure one sample and draw its pictures, unless its record tells that this was done.
+    """Measure one sample and draw its pictures, unless its record says that this was done.
 
     DatasetError where a file is missing or damaged, or shapes differ. The record is written last:
-    it tells that the pictures are there, and of which inputs.
+    it says that the pictures are there, and of which inputs.
     """
     inputs = _inputs(sample, settings)
     result = Result({}, inputs.info, inputs.label_names, geometry.axis_codes(inputs.volume.affine))
@@ -139,10 +139,9 @@ def _inputs(sample, settings):
     for header in filter(None, (mask, mask_before)):
         if header.shape != volume.shape:
             reason = f"shape {header.shape} differs from its volume's {volume.shape}"
-            reason, sides = f"{header.path}: {reason}", (volume.shape, header.shape)
-            raise errors.DatasetError(
-                reason, file=header.path, code="shape", expected=sides[0], found=sides[1]
-            )
+            sides = {"expected": volume.shape, "found": header.shape}
+            text = f"{header.path}: {reason}"
+            raise errors.DatasetError(text, file=header.path, code="shape", **sides)
     names = {value: name for value, name in sample.binary_mask_paths() if value}
     return _Inputs(volume, mask, mask_before, samples.read_info(source.info_path), names)
 
@@ -159,7 +158,7 @@ def _digest(inputs, settings):
     import matplotlib as mpl
 
     headers = inputs.volume, inputs.mask, inputs.before
-    told = [
+    depends_on = [
         FORMAT,
         mpl.__version__,
         settings.region_volume_thresh,
@@ -167,7 +166,7 @@ def _digest(inputs, settings):
         sorted(inputs.label_names.items()),
         *(header and (header.source_crc, header.n_bytes) for header in headers),
     ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
 def _measure_and_draw(stem, inputs, region_volume_thresh):
@@ -193,13 +192,10 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
         "_small.png": drawing.thumbnail(panels["axial"][chosen["axial"][0]], window),
     }
     if before_slices:
-        (of_third_axis,) = (panels[plane] for plane, view in views.items() if view.axis == 2)
-        compared = [
-            (of_third_axis[z], of_third_axis[z].view.upright(before))
-            for z, before in before_slices.items()
-        ]
-        title = _changes_title(stem, record["changes"], len(compared))
-        pictures["_changes.png"] = drawing.changes(title, compared, window)
+        after = next(panels[plane] for plane, view in views.items() if view.axis == 2)
+        upright = [(after[z], after[z].view.upright(old)) for z, old in before_slices.items()]
+        title = _changes_title(stem, record["changes"], len(upright))
+        pictures["_changes.png"] = drawing.changes(title, upright, window)
     return record, pictures
 
 
@@ -211,7 +207,7 @@ def _measure_mask(mask, inputs, region_volume_thresh):
     organs = measures.measure(mask, inputs.label_names, inputs.mask.affine, zooms)
     if inputs.before is None:
         n_small = len(regions.find_small_regions(mask, zooms, region_volume_thresh))
-        return {"organs": organs, "small_regions": n_small, "changes": None}, {}
+        return {"organs": organs, "changes": None, "small_regions": n_small}, {}
     before = nifti.read_mask(inputs.before.path).data
     found = changes.find(before, mask, zooms, region_volume_thresh)
     n_small = sum(counts["small_after"] for counts in found.per_label.values())
@@ -234,7 +230,7 @@ def _choose(view, header, mask, steps):
 
 
 def _window(modality, coarse_volume):
-    """Modality, by the values where the scanner does not tell it, and the values to show."""
+    """Modality, by the values where the scanner does not give it, and the values to show."""
     if modality is None:
         modality = "CT" if coarse_volume.min() < _CT_BELOW else "MRI"
     if modality == "CT":
