@@ -14,6 +14,8 @@ import phantoms
 import pytest
 import trees
 
+from utils.qc import plotting
+
 REPORT = "utils/render_qc_report.py"
 REAL_ARCHIVE = trees.REPOSITORY.parent / "shared/data/real_archive"
 # Fine enough for the organs' shapes, small enough to draw in a second.
@@ -55,6 +57,12 @@ def copied(report, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(report[0], root)
     return root
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """The plots of the set, half the time of a run, left out where a test is about other files."""
+    monkeypatch.setattr(plotting, "draw", lambda rows: {})
 
 
 def _render(run_script, root, *more):
@@ -182,6 +190,7 @@ def test_the_same_bytes_with_two_workers(report, tmp_path, run_script):
     assert trees.contents(tmp_path / "qc") == trees.contents(root / "qc")
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_only_a_changed_sample_is_drawn_again(copied, run_script):
     pictures = trees.identities(copied / "qc/pictures")
     trees.edit(trees.mask_path(copied, "amos_0008"), _halve_liver)  # shows in every picture
@@ -256,6 +265,7 @@ def test_a_report_among_the_data_is_refused(clean, run_script, place):
     assert trees.identities(clean / "grouped") == before
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_missing_mask_before_denoising_fails_its_sample(copied, run_script):
     (mask,) = (copied / "before_denoising").rglob("amos_0001_mask.nii.gz")
     mask.unlink()
@@ -327,6 +337,7 @@ window.addEventListener("error", function (event) {
 </script>"""
 
 
+@pytest.mark.usefixtures("without_plots")
 @pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
 def test_in_a_browser_sorting_and_filtering_work_without_errors(copied, run_script, tmp_path):
     trees.edit(trees.mask_path(copied, "amos_0001"), _swap_kidneys)
