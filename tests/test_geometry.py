@@ -108,6 +108,22 @@ def test_orientation_codes(axes, to, origin):
     )
 
 
+def test_axis_codes_are_plain_also_of_an_oblique_grid():
+    tilted = affine_of(transform.Rotation.from_euler("x", 5, degrees=True).as_matrix() * [-1, 1, 1])
+    assert geometry.axis_codes(tilted) == "LAS"
+    assert geometry.opposite("LAS") == "RPI" and geometry.opposite("RPI") == "LAS"
+
+
+@pytest.mark.parametrize("degrees", [0, 1e-12, 1e-9, 1e-4, 0.01, 5, 44.9])
+@pytest.mark.parametrize("about", "xyz")
+def test_obliquity_keeps_small_angles(degrees, about):
+    found = geometry.obliquity_degrees(turned(degrees, about))
+    assert found == pytest.approx(degrees, rel=1e-6, abs=1e-15)
+    assert geometry.obliquity_degrees(turned(90 - degrees, about)) == pytest.approx(
+        found, abs=1e-13
+    )
+
+
 @pytest.mark.parametrize("about", "xyz")
 @pytest.mark.parametrize(
     ("degrees", "oblique"),

@@ -87,7 +87,7 @@ def test_islands_and_holes_are_counted_by_hand():
     after[3, 3, 0] = after[2, 2, 0] = 6
     after[7:9, 8, 0] = 0
     found = changes.find(before, after, (1, 1, 1), 5.0)
-    assert len(found.places) == 4 and found.slices(3) == [0]
+    assert found.per_slice.tolist() == [4, 0] and found.slices(3) == [0]
     assert found.per_label[6] == {
         "lost": 0,
         "gained": 2,

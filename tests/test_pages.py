@@ -6,7 +6,7 @@ import pytest
 import trees
 
 from utils import errors
-from utils.qc import anatomy, judging, pages, plotting, report, sample_report
+from utils.qc import anatomy, contours, judging, pages, plotting, report, sample_report
 from utils.storage import label_map, samples
 
 _METADATA = {
@@ -120,7 +120,7 @@ def test_every_label_has_a_line_of_its_own_and_the_facts_name_known_labels():
     names = {
         label_map.file_form(name): value for value, name in label_map.read(trees.LABEL_MAP).items()
     }
-    lines = [anatomy.line(value) for value in names.values() if value]
+    lines = [contours.line(value) for value in names.values() if value]
     assert len(set(lines)) == len(lines) == 16
     told = {
         *anatomy.SOLID,

@@ -14,6 +14,8 @@ import phantoms
 import pytest
 import trees
 
+from utils.qc import plotting
+
 REPORT = "utils/render_qc_report.py"
 REAL_ARCHIVE = trees.REPOSITORY.parent / "shared/data/real_archive"
 # Fine enough for the organs' shapes, small enough to draw in a second.
@@ -46,7 +48,7 @@ def clean(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(clean, run_script):
     """The finished report of the clean tree: (root, click's result)."""
-    return clean, _render(run_script, clean, "--before_dir", clean / "before_denoising")
+    return clean, _render_again(run_script, clean)
 
 
 @pytest.fixture
@@ -57,10 +59,20 @@ def copied(report, tmp_path):
     return root
 
 
+@pytest.fixture
+def without_plots(monkeypatch):
+    """The plots of the set, half the time of a run, left out where a test is about other files."""
+    monkeypatch.setattr(plotting, "draw", lambda rows: {})
+
+
 def _render(run_script, root, *more):
-    return run_script(
-        REPORT, "--root_dir", root / "grouped", "--output_dir", root / "qc", "--workers", 1, *more
-    )
+    places = ("--root_dir", root / "grouped", "--output_dir", root / "qc")
+    return run_script(REPORT, *places, "--workers", 1, *more)
+
+
+def _render_again(run_script, root, *more):
+    """Render with the masks from before, as the report of the clean tree was."""
+    return _render(run_script, root, "--before_dir", root / "before_denoising", *more)
 
 
 def _flags(result):
@@ -164,32 +176,25 @@ def test_changes_are_counted_and_drawn(report):
 def test_a_rerun_changes_no_byte_and_draws_nothing(report, run_script):
     qc = report[0] / "qc"
     contents, pictures = trees.contents(qc), trees.identities(qc / "pictures")
-    again = _render(run_script, report[0], "--before_dir", report[0] / "before_denoising")
+    again = _render_again(run_script, report[0])
     assert "0 done, 6 skipped as finished" in again.stdout
     assert trees.contents(qc) == contents
     assert trees.identities(qc / "pictures") == pictures
 
 
 def test_the_same_bytes_with_two_workers(report, tmp_path, run_script):
-    result = run_script(
-        REPORT,
-        "--root_dir",
-        report[0] / "grouped",
-        "--workers",
-        2,
-        "--before_dir",
-        report[0] / "before_denoising",
-        "--output_dir",
-        tmp_path / "qc",
-    )
+    root = report[0]
+    places = ("--root_dir", root / "grouped", "--before_dir", root / "before_denoising")
+    result = run_script(REPORT, *places, "--output_dir", tmp_path / "qc", "--workers", 2)
     assert result.exit_code == 0
-    assert trees.contents(tmp_path / "qc") == trees.contents(report[0] / "qc")
+    assert trees.contents(tmp_path / "qc") == trees.contents(root / "qc")
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_only_a_changed_sample_is_drawn_again(copied, run_script):
     pictures = trees.identities(copied / "qc/pictures")
-    trees.put_voxel(trees.mask_path(copied, "amos_0008"), (40, 30, 20), 1)
-    result = _render(run_script, copied, "--before_dir", copied / "before_denoising")
+    trees.edit(trees.mask_path(copied, "amos_0008"), _halve_liver)  # shows in every picture
+    result = _render_again(run_script, copied)
     assert "1 done, 5 skipped as finished" in result.stdout
     changed = trees.rewritten(pictures, trees.identities(copied / "qc/pictures"))
     assert changed == {"amos_0008.png", "amos_0008_small.png", "amos_0008_changes.png"}
@@ -198,7 +203,7 @@ def test_only_a_changed_sample_is_drawn_again(copied, run_script):
 def test_a_missing_picture_is_drawn_again_with_the_same_bytes(copied, run_script):
     contents = trees.contents(copied / "qc")
     (copied / "qc/pictures/amos_0507.png").unlink()
-    result = _render(run_script, copied, "--before_dir", copied / "before_denoising")
+    result = _render_again(run_script, copied)
     assert "1 done, 5 skipped as finished" in result.stdout
     assert trees.contents(copied / "qc") == contents
 
@@ -206,7 +211,7 @@ def test_a_missing_picture_is_drawn_again_with_the_same_bytes(copied, run_script
 def test_a_damaged_volume_fails_alone_and_is_named_on_the_page(copied, run_script):
     volume = trees.sample_dir(copied, "amos_0008") / "amos_0008_volume.nii.gz"
     volume.write_bytes(volume.read_bytes()[:-2000])
-    result = _render(run_script, copied, "--before_dir", copied / "before_denoising")
+    result = _render_again(run_script, copied)
     assert result.exit_code == 1
     (failure,) = trees.complaints(result)
     assert failure.startswith("FAILED amos_0008: ") and str(volume) in failure
@@ -216,28 +221,11 @@ def test_a_damaged_volume_fails_alone_and_is_named_on_the_page(copied, run_scrip
 
 
 def test_masks_denoised_elsewhere_take_volumes_from_the_tree_before(clean, tmp_path, run_script):
-    denoised = tmp_path / "denoised"
-    run_script(
-        trees.DENOISE,
-        "--root_dir",
-        clean / "grouped",
-        "--output_dir",
-        denoised,
-        "--workers",
-        1,
-        *_DENOISE_MORE,
-    )
-    result = run_script(
-        REPORT,
-        "--root_dir",
-        denoised,
-        "--before_dir",
-        clean / "grouped",
-        "--output_dir",
-        tmp_path / "qc",
-        "--workers",
-        1,
-    )
+    denoised, grouped = tmp_path / "denoised", clean / "grouped"
+    places = ("--root_dir", grouped, "--output_dir", denoised)
+    run_script(trees.DENOISE, *places, "--workers", 1, *_DENOISE_MORE)
+    places = ("--root_dir", denoised, "--before_dir", grouped, "--output_dir", tmp_path / "qc")
+    result = run_script(REPORT, *places, "--workers", 1)
     assert result.exit_code == 0
     assert "5 samples, 0 with flags" in result.stdout  # those with masks
 
@@ -246,7 +234,7 @@ def test_metadata_and_choice_of_samples_come_from_the_manifest(copied, run_scrip
     manifest_path = copied / "grouped/dataset_manifest.xlsx"
     trees.edit_cells(manifest_path, {("age", "amos_0001"): "091Y", ("site", "amos_0001"): "<b>&"})
     _delete_row(manifest_path, "amos_0540")
-    result = _render(run_script, copied, "--manifest_file", manifest_path)
+    result = _render_again(run_script, copied, "--manifest_file", manifest_path)
     assert "5 samples" in result.stdout
     page = (copied / "qc/index.html").read_text(encoding="utf-8")
     assert "091Y" in page and "&lt;b&gt;&amp;" in page and "<b>" not in page
@@ -277,10 +265,11 @@ def test_a_report_among_the_data_is_refused(clean, run_script, place):
     assert trees.identities(clean / "grouped") == before
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_missing_mask_before_denoising_fails_its_sample(copied, run_script):
     (mask,) = (copied / "before_denoising").rglob("amos_0001_mask.nii.gz")
     mask.unlink()
-    result = _render(run_script, copied, "--before_dir", copied / "before_denoising")
+    result = _render_again(run_script, copied)
     assert result.exit_code == 1
     (failure,) = trees.complaints(result)
     assert str(mask) in failure and "before denoising" in failure
@@ -291,7 +280,7 @@ def test_help_does_not_import_what_draws(run_python):
         "import runpy, sys; sys.argv = ['x', '--help']\n"
         f"try: runpy.run_path({str(trees.REPOSITORY / REPORT)!r}, run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "print([n for n in ('matplotlib', 'scipy', 'nibabel', 'openpyxl', 'cc3d') "
+        "print([n for n in ('matplotlib', 'scipy', 'nibabel', 'openpyxl', 'cc3d', 'pandas') "
         "if n in sys.modules])"
     )
     result = run_python(code)
@@ -306,7 +295,7 @@ def test_real_scans_have_no_flag_and_a_picture_each(tmp_path, run_script):
     (tmp_path / "descriptor").mkdir()
     shutil.copy(trees.LABEL_MAP, tmp_path / "descriptor")
     _build(tmp_path)
-    result = _render(run_script, tmp_path, "--before_dir", tmp_path / "before_denoising")
+    result = _render_again(run_script, tmp_path)
     assert result.exit_code == 0
     assert "5 samples, 0 with flags" in result.stdout
     assert len(list((tmp_path / "qc/pictures").glob("amos_????.png"))) == 5
@@ -348,10 +337,11 @@ window.addEventListener("error", function (event) {
 </script>"""
 
 
+@pytest.mark.usefixtures("without_plots")
 @pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
 def test_in_a_browser_sorting_and_filtering_work_without_errors(copied, run_script, tmp_path):
     trees.edit(trees.mask_path(copied, "amos_0001"), _swap_kidneys)
-    _render(run_script, copied)
+    _render_again(run_script, copied)
     page = copied / "qc/index.html"
     text = page.read_text(encoding="utf-8")
     (page.parent / "probe.html").write_text(

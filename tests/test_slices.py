@@ -45,9 +45,9 @@ def test_pictures_have_left_on_the_right_and_the_head_up(letters):
         assert (np.diff(view.cut(down, 1), axis=0) < 0).all()
         assert (np.diff(view.cut(across, 1), axis=1) < 0).all()
         assert view.cut(down, 0).shape == (shape[view.rows], shape[view.columns])
-    assert found["axial"].letters == ("R", "L", "A", "P")
-    assert found["coronal"].letters == ("R", "L", "S", "I")
-    assert found["sagittal"].letters == ("A", "P", "S", "I")
+    assert found["axial"].letters == "RLAP"
+    assert found["coronal"].letters == "RLSI"
+    assert found["sagittal"].letters == "APSI"
 
 
 def test_an_oblique_grid_takes_the_nearest_planes():

@@ -28,15 +28,11 @@ from utils.storage import samples
 
 def check_apart(output_dir, *data_dirs):
     """Refuse a report among the data: other routines would find its files."""
-    for data_dir in data_dirs:
-        if data_dir is not None and data_dir.resolve() in [
-            output_dir.resolve(),
-            *output_dir.resolve().parents,
-        ]:
-            raise errors.DatasetError(
-                f"--output_dir {output_dir} lies in the data's folder "
-                f"{data_dir}; expected one outside"
-            )
+    around = [output_dir.resolve(), *output_dir.resolve().parents]
+    for data_dir in filter(None, data_dirs):
+        if data_dir.resolve() in around:
+            place = f"--output_dir {output_dir} lies in the data's folder {data_dir}"
+            raise errors.DatasetError(f"{place}; expected one outside")
 
 
 @cli.routine(__doc__)
@@ -65,10 +61,11 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     listed = None if manifest_file is None else report.read_manifest(manifest_file)
     found = report.find_samples(root_dir, listed)
     report.make_folders(output_dir)
-    task = sample_report.Task(root_dir, output_dir, before_dir, region_volume_thresh, overwrite)
-    outcome = cli.for_each_sample(
-        sample_report.render, found, task, size=samples.mask_bytes, memory=sample_report.memory
+    settings = sample_report.ReportSettings(
+        root_dir, output_dir, before_dir, region_volume_thresh, overwrite
     )
+    estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
+    outcome = cli.for_each_sample(sample_report.render, found, settings, **estimates)
     entries = report.write(output_dir, found, outcome, listed)
     flags = [
         f"{entry.name}: {flag.kind}: {flag.reason}"
@@ -77,11 +74,8 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
         for flag in entry.flags
     ]
     n_flagged = sum(bool(entry.flags) for entry in entries)
-    cli.finish(
-        outcome,
-        *flags,
-        f"{output_dir / report.INDEX}: {len(entries)} samples, {n_flagged} with flags",
-    )
+    summary = f"{output_dir / report.INDEX}: {len(entries)} samples, {n_flagged} with flags"
+    cli.finish(outcome, *flags, summary)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
-"""Spacing, orientation, obliquity and comparison of voxel-to-world affines."""
+"""Spacing, orientation, obliquity and comparison of voxel-to-world affines.
+
+An affine is a (4, 4) float matrix from voxel indices to RAS+ mm.
+"""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,20 +20,7 @@ _OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
 def check_affine(affine: np.ndarray, where: str) -> None:
-    """Refuse an affine that maps no grid of voxels into space.
-
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-    where : str
-        The file, for the message.
-
-    Raises
-    ------
-    DatasetError
-        A value is not finite, or the three axes do not span space.
-    """
+    """DamagedFileError, naming the file, unless all is finite and the three axes span space."""
     with np.errstate(all="ignore"):
         norms = spacing(affine)
         spans = (
@@ -38,100 +29,68 @@ def check_affine(affine: np.ndarray, where: str) -> None:
             and abs(np.linalg.det(affine[:3, :3] / norms)) > 1e-3
         )
     if not spans:
-        raise errors.DamagedFileError(
-            f"{where}: the affine {_flat(affine)} is no voxel grid; expected finite values and "
-            "three axes that span space",
-            file=where,
-            code="affine",
-        )
-
-
-def _flat(affine):
-    return "[" + "; ".join(" ".join(f"{x:g}" for x in row) for row in affine[:3]) + "]"
+        found = "[" + "; ".join(" ".join(f"{x:g}" for x in row) for row in affine[:3]) + "]"
+        expected = "finite values and three axes that span space"
+        reason = f"{where}: the affine {found} is no voxel grid; expected {expected}"
+        raise errors.DamagedFileError(reason, file=where, code="affine")
 
 
 def spacing(affine: np.ndarray) -> np.ndarray:
-    """Return the voxel size along each array axis.
-
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-
-    Returns
-    -------
-    (3,) float64, mm
-        The norms of the affine's columns.
-    """
+    """Voxel size along each array axis, (3,) float64, mm: the norms of the affine's columns."""
     return np.sqrt((np.asarray(affine, np.float64)[:3, :3] ** 2).sum(axis=0))
 
 
-def orientation_codes(affine: np.ndarray) -> tuple[str, str]:
-    """Return the letters of the start and of the end of the voxel axes.
+def axis_codes(affine: np.ndarray) -> str:
+    """Letters at the far ends of the array axes: ``"LAS"`` where the first one runs to the left.
 
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-
-    Returns
-    -------
-    orientation_from, orientation_to : str
-        ``("RPI", "LAS")`` for a grid whose first axis runs to the left; an oblique grid gives
-        ``("Oblique(closest to RPI)", "Oblique(closest to LAS)")``.
-
-    Notes
-    -----
-    "To" is `nibabel.aff2axcodes`; "from" is what ITK-SNAP prints. Oblique: an axis leaves its
-    nearest world axis by more than `OBLIQUE_DEGREES`; exchanged axes alone are not oblique.
+    These are `nibabel.aff2axcodes`; an oblique grid has those of its nearest world axes.
     """
     import nibabel as nib
 
-    end = "".join(nib.aff2axcodes(affine))
-    codes = end.translate(_OPPOSITE), end
-    if np.degrees(_obliquity(affine)) > OBLIQUE_DEGREES:
-        return tuple(f"Oblique(closest to {code})" for code in codes)
-    return codes
+    return "".join(nib.aff2axcodes(affine))
 
 
-def _obliquity(affine):
-    """Largest angle (radians) between a voxel axis and its nearest world axis.
+def opposite(codes: str) -> str:
+    """Letters at the other ends.
+
+    >>> opposite("LAS")
+    'RPI'
+    """
+    return codes.translate(_OPPOSITE)
+
+
+def obliquity_degrees(affine: np.ndarray) -> float:
+    """Largest angle between an array axis and its nearest world axis; 0 for exchanged axes.
 
     The arc cosine that nibabel.affines.obliquity takes loses angles below 1e-8; the arc tangent
     of the part across and the part along keeps them.
     """
     cosines = np.sort(np.abs(affine[:3, :3] / spacing(affine)), axis=0)
-    return np.arctan2(np.hypot(cosines[0], cosines[1]), cosines[2]).max()
+    angles = np.arctan2(np.hypot(cosines[0], cosines[1]), cosines[2])
+    return float(np.degrees(angles.max()))
+
+
+def orientation_codes(affine: np.ndarray) -> tuple[str, str]:
+    """Orientation "from" and "to", as tables and pages show them: ``("RPI", "LAS")``.
+
+    "To" is `axis_codes`, "from" its opposite, which ITK-SNAP prints. A grid tilted by more than
+    `OBLIQUE_DEGREES` gives ``("Oblique(closest to RPI)", "Oblique(closest to LAS)")``.
+    """
+    end = axis_codes(affine)
+    start = opposite(end)
+    if obliquity_degrees(affine) > OBLIQUE_DEGREES:
+        return f"Oblique(closest to {start})", f"Oblique(closest to {end})"
+    return start, end
 
 
 def affine_text(affine: np.ndarray) -> str:
-    """Write a matrix so that `affine_from_text` reads the same doubles.
-
-    Parameters
-    ----------
-    affine : (4, 4) float
-
-    Returns
-    -------
-    str
-        ``[[a b c d]\\n [e f g h]\\n ...]``
-    """
+    """Write a matrix as ``[[a b c d]\\n [e f g h]\\n ...]``; `affine_from_text` reads the same."""
     rows = (" ".join(repr(float(value)) for value in row) for row in affine)
     return "[" + "\n ".join(f"[{row}]" for row in rows) + "]"
 
 
 def affine_from_text(text: str) -> np.ndarray:
-    """Read a matrix that `affine_text` wrote.
-
-    Returns
-    -------
-    (4, 4) float64
-
-    Raises
-    ------
-    DatasetError
-        The text holds no 4 x 4 matrix.
-    """
+    """Read the doubles that `affine_text` wrote; DatasetError if the text is no 4 x 4 matrix."""
     try:
         values = [float(word) for word in text.replace("[", " ").replace("]", " ").split()]
         return np.array(values).reshape(4, 4)
@@ -139,33 +98,15 @@ def affine_from_text(text: str) -> np.ndarray:
         raise errors.DatasetError(f"{text!r} is no 4 x 4 matrix") from error
 
 
-def corners(shape) -> np.ndarray:
-    """Return the centres of the eight corner voxels.
-
-    Parameters
-    ----------
-    shape : (3,) int
-
-    Returns
-    -------
-    (8, 3) float64, voxel coordinates
-    """
+def corners(shape: Sequence[int]) -> np.ndarray:
+    """Centres of the eight corner voxels of a grid, (8, 3) float64, voxel coordinates."""
     return np.array(list(itertools.product(*((0.0, n - 1.0) for n in shape))))
 
 
-def corner_displacement_mm(affine: np.ndarray, other: np.ndarray, shape) -> float:
-    """Return how far apart two affines put the same voxel at the worst.
+def corner_displacement_mm(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """How far apart two affines put the same voxel of a grid at the worst, mm.
 
-    Parameters
-    ----------
-    affine, other : (4, 4) float
-        Voxel index to RAS+ mm.
-    shape : (3,) int
-        Size of the grid; the extreme of a linear map lies in a corner.
-
-    Returns
-    -------
-    float, mm
+    The extreme of a linear map lies in a corner.
     """
     difference = np.asarray(affine, np.float64) - other
     moved = corners(shape) @ difference[:3, :3].T + difference[:3, 3]
@@ -173,40 +114,18 @@ def corner_displacement_mm(affine: np.ndarray, other: np.ndarray, shape) -> floa
 
 
 def is_orthonormal(affine: np.ndarray) -> bool:
-    """Tell whether ITK takes an affine's axes for orthonormal.
+    """Whether ITK takes an affine's axes for orthonormal.
 
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-
-    Returns
-    -------
-    bool
-        |R Rᵀ - I| and |Rᵀ R - I| stay within `ITK_ORTHONORMAL_TOL`, R being the axes at length 1.
+    |R Rᵀ - I| and |Rᵀ R - I| stay within `ITK_ORTHONORMAL_TOL`, R being the axes at length 1.
     """
     axes = np.asarray(affine, np.float64)[:3, :3] / spacing(affine)
     deviation = max(np.abs(product - np.eye(3)).max() for product in (axes @ axes.T, axes.T @ axes))
     return bool(deviation <= ITK_ORTHONORMAL_TOL)
 
 
-def nearest_orthonormal(affine: np.ndarray, shape) -> np.ndarray:
-    """Return the nearest affine with orthonormal axes that leaves the grid's centre in place.
+def nearest_orthonormal(affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Nearest affine with orthonormal axes, same spacing, that leaves the grid's centre in place.
 
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-    shape : (3,) int
-        Size of the grid.
-
-    Returns
-    -------
-    (4, 4) float64
-        Same spacing.
-
-    Notes
-    -----
     The orthogonal factor of the polar decomposition is nearest in the Frobenius norm
     (Higham 1986, SIAM J. Sci. Stat. Comput. 7(4)).
     """

@@ -29,28 +29,24 @@ class Fit:
         Mean edge strength under the moved contours over that under the contours in place.
     """
 
-    shift_mm: tuple
+    shift_mm: tuple[float, ...]
     gain: float
-
-    @property
-    def distance_mm(self) -> float:
-        """Length of the move, mm."""
-        return float(np.linalg.norm(self.shift_mm))
 
     @property
     def is_shifted(self) -> bool:
         """Whether the mask fits clearly better elsewhere."""
-        return self.distance_mm >= SHIFT_MM and self.gain >= GAIN
+        return bool(np.linalg.norm(self.shift_mm) >= SHIFT_MM and self.gain >= GAIN)
 
 
-def find_fit(volume: np.ndarray, mask: np.ndarray, spacing, window) -> Fit | None:
+def find_fit(
+    volume: np.ndarray, mask: np.ndarray, spacing: np.ndarray, window: tuple[float, float]
+) -> Fit | None:
     """Look for the move of a mask that brings its contours onto the edges of the volume.
 
     Parameters
     ----------
-    volume : (X, Y, Z) float32
-        A coarse volume is enough: some 3 mm a voxel.
-    mask : (X, Y, Z) uint8
+    volume, mask : (X, Y, Z) float32 and uint8
+        Coarse ones are enough: some 3 mm a voxel.
     spacing : (3,) float, mm
     window : (float, float)
         Values outside are clipped, so that bone and air do not outshine the organs.
@@ -80,9 +76,8 @@ def find_fit(volume: np.ndarray, mask: np.ndarray, spacing, window) -> Fit | Non
     normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-6)
     clipped = ndi.gaussian_filter(np.clip(volume, *window), 0.7)
     reach = [min(int(REACH_MM / step), length - 2) for step, length in zip(spacing, mask.shape)]
-    edges = [
-        np.pad(axis, [(n, n) for n in reach]).ravel() for axis in np.gradient(clipped, *spacing)
-    ]
+    rims = [(n, n) for n in reach]
+    edges = [np.pad(axis, rims).ravel() for axis in np.gradient(clipped, *spacing)]
     return _best(edges, places, normals, reach, mask.shape, spacing)
 
 
@@ -96,17 +91,13 @@ def _best(edges, places, normals, reach, shape, spacing):
         return float(np.abs(sum(n * axis[there] for n, axis in zip(normals, edges))).mean())
 
     steps = [max(1, round(_STEP_MM / step)) for step in spacing]
-    moves = itertools.product(
-        *({*range(0, n + 1, step), *range(0, -n - 1, -step)} for n, step in zip(reach, steps))
-    )
-    rough = max(sorted(moves), key=score)
-    moves = itertools.product(
-        *(
-            range(max(place - step, -n), min(place + step, n) + 1)
-            for place, step, n in zip(rough, steps, reach)
-        )
+    grid = (range(-(n // step) * step, n + 1, step) for n, step in zip(reach, steps))
+    rough = max(itertools.product(*grid), key=score)
+    around = (
+        range(max(place - step, -n), min(place + step, n) + 1)
+        for place, step, n in zip(rough, steps, reach)
     )
     in_place = score((0, 0, 0))
-    best = max([(0, 0, 0), *moves], key=score)
+    best = max([(0, 0, 0), *itertools.product(*around)], key=score)
     shift_mm = tuple(float(n * step) for n, step in zip(best, spacing))
     return Fit(shift_mm, score(best) / in_place if in_place > 0 else 1.0)

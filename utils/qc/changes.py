@@ -7,6 +7,8 @@ import numpy as np
 from utils import errors
 from utils.arrays import regions
 
+_COUNTS = ("lost", "gained", "islands_removed", "holes_filled", "small_before", "small_after")
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -14,49 +16,29 @@ class Changes:
 
     Attributes
     ----------
-    places : (n, 3) int64
-        Voxel indices.
-    before, after : (n,) uint8
-        Labels.
+    per_slice : (Z,) int64
+        Their number in each slice along the third axis.
     per_label : dict of int to dict
         Label to ``lost`` and ``gained`` (voxels), ``islands_removed`` and ``holes_filled`` (regions
         in a slice), ``small_before`` and ``small_after`` (regions in space below the threshold).
     """
 
-    places: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    per_label: dict
+    per_slice: np.ndarray
+    per_label: dict[int, dict[str, int]]
 
     def slices(self, n_most: int) -> list[int]:
-        """Indices of the slices along the third axis with most changes, those first."""
-        index, counts = np.unique(self.places[:, 2], return_counts=True)
-        return index[np.argsort(-counts, kind="stable")][:n_most].tolist()
-
-    def in_slice(self, z: int) -> "Changes":
-        """The changes of one slice, without the counts per label."""
-        chosen = self.places[:, 2] == z
-        return Changes(self.places[chosen], self.before[chosen], self.after[chosen], {})
+        """Indices of the slices with most changes, those first."""
+        order = np.argsort(-self.per_slice, kind="stable")
+        return order[: min(n_most, np.count_nonzero(self.per_slice))].tolist()
 
 
-def find(before: np.ndarray, after: np.ndarray, zooms, region_volume_thresh: float) -> Changes:
-    """Compare a mask before and after denoising.
+def find(
+    before: np.ndarray, after: np.ndarray, zooms: np.ndarray, region_volume_thresh: float
+) -> Changes:
+    """Compare a mask before and after denoising, (X, Y, Z) uint8.
 
-    Parameters
-    ----------
-    before, after : (X, Y, Z) uint8
-    zooms : (3,) float32, mm
-    region_volume_thresh : float, mm^3
-        Regions strictly below it are small.
-
-    Returns
-    -------
-    Changes
-
-    Raises
-    ------
-    DatasetError
-        The masks have different shapes.
+    DatasetError where the shapes differ. `zooms` is the stored spacing (mm); regions strictly
+    below the threshold (mm^3) are small.
 
     Notes
     -----
@@ -65,55 +47,34 @@ def find(before: np.ndarray, after: np.ndarray, zooms, region_volume_thresh: flo
     than the background, a hole of that label was filled, also when the region had been background.
     """
     if before.shape != after.shape:
-        raise errors.DatasetError(
-            f"shapes {before.shape} before and {after.shape} after denoising differ",
-            code="shape",
-            expected=after.shape,
-            found=before.shape,
-        )
-    places, tally = [np.zeros((0, 3), np.int64)], np.zeros((4, 256), np.int64)
-    for z in range(after.shape[2]):
-        x, y = np.nonzero(before[:, :, z] != after[:, :, z])
-        if x.size:
-            places.append(np.stack([x, y, np.full(x.size, z)], axis=1))
-            tally[2:] += _regions_gone(before[:, :, z], after[:, :, z])
-    places = np.concatenate(places)
-    old, new = before[tuple(places.T)], after[tuple(places.T)]
-    tally[0], tally[1] = (np.bincount(side, minlength=256) for side in (old, new))
-    small = [_small(mask, zooms, region_volume_thresh) for mask in (before, after)]
-    keys = ("lost", "gained", "islands_removed", "holes_filled", "small_before", "small_after")
-    table = np.stack([*tally, *small], axis=1)
+        reason = f"shapes {before.shape} before and {after.shape} after denoising differ"
+        sides = {"expected": after.shape, "found": before.shape}
+        raise errors.DatasetError(reason, code="shape", **sides)
+    per_slice, counts = np.zeros(after.shape[2], np.int64), np.zeros((len(_COUNTS), 256), np.int64)
+    for z, (old, new) in enumerate(zip(np.moveaxis(before, 2, 0), np.moveaxis(after, 2, 0))):
+        changed = old != new
+        per_slice[z] = np.count_nonzero(changed)
+        if per_slice[z]:
+            counts[0] += np.bincount(old[changed], minlength=256)
+            counts[1] += np.bincount(new[changed], minlength=256)
+            counts[2:4] += _regions_gone(old, new)
+    for row, mask in ((4, before), (5, after)):
+        small = regions.find_small_regions(mask, zooms, region_volume_thresh)
+        counts[row] = np.bincount(small.label, minlength=256)
+    labels = np.flatnonzero(counts.any(axis=0)).tolist()
     return Changes(
-        places,
-        old,
-        new,
-        {
-            int(value): dict(zip(keys, table[value].tolist()))
-            for value in np.flatnonzero(table.any(axis=1))
-        },
+        per_slice, {value: dict(zip(_COUNTS, counts[:, value].tolist())) for value in labels}
     )
-
-
-def _small(mask, zooms, threshold):
-    found = regions.find_small_regions(mask, zooms, threshold)
-    return np.bincount(found.label, minlength=256)
 
 
 def _regions_gone(before, after):
     """(2, 256) islands removed and holes filled in one slice."""
     components, n_regions = regions.connect(before)
     kept = np.bincount(components[before == after], minlength=n_regions + 1)[1:] > 0
-    gone = np.flatnonzero(~kept) + 1
     found = np.zeros((2, 256), np.int64)
-    for region in gone:
+    for region in np.flatnonzero(~kept) + 1:
         pixels = components == region
-        new = np.bincount(after[pixels]).argmax()
         found[0, before[pixels][0]] += 1
-        found[1, new] += 1
+        found[1, np.bincount(after[pixels]).argmax()] += 1
     found[:, 0] = 0  # background that was filled is a hole of the label it went to
     return found
-
-
-def small_regions(mask: np.ndarray, zooms, region_volume_thresh: float) -> int:
-    """Count the small regions of all labels, the background included."""
-    return len(regions.find_small_regions(mask, zooms, region_volume_thresh))

@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import io
+from collections.abc import Iterator
 
 import numpy as np
 
-from utils.qc import anatomy, slices
+from utils.qc import contours, slices
 from utils.storage import label_map
 
 WIDTH_PX = 1500
@@ -41,46 +42,55 @@ class Panel:
         Of rows and columns.
     magnify : float
         How much larger it is drawn than its neighbours in the row.
+    marks : (rows, columns) int or None
+        Place in `_CHANGE_COLOURS`, from 1 on, of each pixel that changed.
+    frame : (slice, slice) or None
+        Rows and columns around which a frame is drawn.
     """
 
     view: slices.View
     title: str
     image: np.ndarray
     labels: np.ndarray
-    spacing: tuple
+    spacing: tuple[float, float]
     magnify: float = 1.0
+    marks: np.ndarray | None = None
+    frame: tuple[slice, slice] | None = None
 
     @property
     def size_mm(self) -> tuple[float, float]:
         """Height and width."""
-        return tuple(n * step for n, step in zip(self.image.shape, self.spacing))
-
-    def cropped(self, rows: slice, columns: slice) -> "Panel":
-        """Cut out a part."""
-        return dataclasses.replace(
-            self, image=self.image[rows, columns], labels=self.labels[rows, columns]
-        )
+        (rows, columns), (row_mm, column_mm) = self.image.shape, self.spacing
+        return rows * row_mm, columns * column_mm
 
     @property
     def size_shown(self) -> tuple[float, float]:
         """Height and width beside the other panels of its row."""
-        return tuple(self.magnify * size for size in self.size_mm)
+        height_mm, width_mm = self.size_mm
+        return self.magnify * height_mm, self.magnify * width_mm
+
+    def cropped(self, rows: slice, columns: slice) -> "Panel":
+        """Cut out a part, as it is before anything is drawn on it."""
+        image, labels = self.image[rows, columns], self.labels[rows, columns]
+        return dataclasses.replace(self, image=image, labels=labels, marks=None, frame=None)
 
 
-def crop_box(labels: np.ndarray, spacing, margin_mm: float = _MARGIN_MM) -> tuple[slice, slice]:
+def crop_box(
+    labels: np.ndarray, spacing: tuple[float, float], margin_mm: float = _MARGIN_MM
+) -> tuple[slice, slice]:
     """Rows and columns that hold all labels of an upright picture and a margin."""
+    if not labels.any():
+        return slice(None), slice(None)
     box = []
     for axis, step in enumerate(spacing):
-        filled = np.flatnonzero(labels.any(axis=1 - axis))
-        if filled.size == 0:
-            return slice(None), slice(None)
+        filled = np.flatnonzero(labels.any(axis=1 - axis)).tolist()
         margin = int(np.ceil(margin_mm / step))
-        box.append(slice(max(0, int(filled[0]) - margin), int(filled[-1]) + 1 + margin))
-    return tuple(box)
+        box.append(slice(max(0, filled[0] - margin), filled[-1] + 1 + margin))
+    return box[0], box[1]
 
 
 @contextlib.contextmanager
-def plain_style():
+def plain_style() -> Iterator[None]:
     """Draw as matplotlib ships, whatever the user's own settings; the same bytes each time."""
     import matplotlib as mpl
 
@@ -101,18 +111,16 @@ def _figure(width_px, height_px):
 
 def _png(drawn):
     stream = io.BytesIO()
-    drawn.savefig(
-        stream,
-        format="png",
-        facecolor=_BACKGROUND,
-        metadata={"Software": None},
-        pil_kwargs={"compress_level": _COMPRESSION},
-    )
+    options = {"facecolor": _BACKGROUND, "metadata": {"Software": None}}
+    compression = {"compress_level": _COMPRESSION}
+    drawn.savefig(stream, format="png", pil_kwargs=compression, **options)
     return stream.getvalue()
 
 
-def montage(title: str, rows: list[list[Panel]], window, label_names: dict[int, str]) -> bytes:
-    """Draw rows of slices with the contours of their labels.
+def montage(
+    title: str, rows: list[list[Panel]], window: tuple[float, float], label_names: dict[int, str]
+) -> bytes:
+    """Draw rows of slices with the contours of their labels, as a PNG file without time stamp.
 
     Parameters
     ----------
@@ -123,24 +131,51 @@ def montage(title: str, rows: list[list[Panel]], window, label_names: dict[int, 
         Values shown black and white.
     label_names : dict of int to str
         Those in the legend.
-
-    Returns
-    -------
-    bytes
-        A PNG file, `WIDTH_PX` wide, without time stamp.
     """
-    placed, height = _layout(rows)
-    legend_rows = -(-len(label_names) // _LEGEND_COLUMNS)
-    total = _HEAD_PX + height + legend_rows * _LEGEND_ROW_PX + _GAP_PX
+    n_rows = -(-len(label_names) // _LEGEND_COLUMNS)
     with plain_style():
-        drawn = _figure(WIDTH_PX, total)
-        drawn.text(10 / WIDTH_PX, 1 - 22 / total, title, color=_TEXT_COLOUR, fontsize=11)
-        for panel, box in placed:
-            axes = _add_axes(drawn, box, _HEAD_PX, total)
-            _draw(axes, panel, window, numbers=True)
-            _annotate(axes, panel)
-        _legend(drawn, label_names, total)
+        drawn, total = _sheet(title, rows, window, n_rows * _LEGEND_ROW_PX, numbered=True)
+        _legend(drawn, label_names, n_rows, total)
         return _png(drawn)
+
+
+def changes(
+    title: str, compared: list[tuple[Panel, np.ndarray]], window: tuple[float, float]
+) -> bytes:
+    """Draw slices before and after denoising, what changed marked, as a PNG file.
+
+    `compared` holds the slice after denoising and its labels before, both upright. Each has a row:
+    the whole with a frame around the place with most changes, then this place before and after.
+    """
+    rows = [_before_after(panel, before) for panel, before in compared]
+    with plain_style():
+        drawn, total = _sheet(title, rows, window, _LEGEND_ROW_PX, numbered=False)
+        _change_legend(drawn, total)
+        return _png(drawn)
+
+
+def thumbnail(panel: Panel, window: tuple[float, float]) -> bytes:
+    """Draw one slice small, as a PNG file."""
+    height_mm, width_mm = panel.size_mm
+    scale = THUMBNAIL_PX / max(height_mm, width_mm)
+    with plain_style():
+        drawn = _figure(max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
+        _draw(drawn.add_axes((0, 0, 1, 1)), panel, window, numbered=False)
+        return _png(drawn)
+
+
+def _sheet(title, rows, window, legend_px, numbered):
+    """Draw a title and rows of panels above an empty legend; return the figure and its height."""
+    placed, height = _layout(rows)
+    total = _HEAD_PX + height + legend_px + _GAP_PX
+    drawn = _figure(WIDTH_PX, total)
+    drawn.text(10 / WIDTH_PX, 1 - 22 / total, title, color=_TEXT_COLOUR, fontsize=11)
+    for panel, (left, top, width, height) in placed:
+        low = 1 - (_HEAD_PX + top + height) / total
+        axes = drawn.add_axes((left / WIDTH_PX, low, width / WIDTH_PX, height / total))
+        _draw(axes, panel, window, numbered)
+        _annotate(axes, panel)
+    return drawn, total
 
 
 def _layout(rows):
@@ -159,31 +194,24 @@ def _layout(rows):
     return placed, top
 
 
-def _add_axes(drawn, box, head_px, total):
-    left, top, width, height = box
-    axes = drawn.add_axes(
-        (left / WIDTH_PX, 1 - (head_px + top + height) / total, width / WIDTH_PX, height / total)
-    )
-    axes.set_axis_off()
-    return axes
-
-
-def _draw(axes, panel, window, numbers):
+def _draw(axes, panel, window, numbered):
     height_mm, width_mm = panel.size_mm
+    axes.set_axis_off()
     # The box of the axes has the picture's own proportions: nothing is stretched.
-    axes.imshow(
-        panel.image,
-        cmap="gray",
-        vmin=window[0],
-        vmax=window[1],
-        aspect="auto",
-        interpolation="bilinear",
-        extent=(0, width_mm, height_mm, 0),
-    )
+    values = {"cmap": "gray", "vmin": window[0], "vmax": window[1], "interpolation": "bilinear"}
+    axes.imshow(panel.image, aspect="auto", extent=(0, width_mm, height_mm, 0), **values)
     for value in np.unique(panel.labels[panel.labels > 0]).tolist():
-        _draw_contour(axes, panel, value, numbers)
+        _draw_contour(axes, panel, value, numbered)
     axes.set_xlim(0, width_mm)
     axes.set_ylim(height_mm, 0)
+    if panel.frame:
+        (top, low), (left, right) = (
+            (side.start * step, side.stop * step) for side, step in zip(panel.frame, panel.spacing)
+        )
+        corners = (left, right, right, left, left), (top, top, low, low, top)
+        axes.plot(*corners, color=_TEXT_COLOUR, linewidth=1)
+    if panel.marks is not None:
+        _mark(axes, panel)
 
 
 def _draw_contour(axes, panel, value, numbered):
@@ -191,42 +219,29 @@ def _draw_contour(axes, panel, value, numbered):
     from matplotlib import collections as mpl_collections
 
     inside = panel.labels == value
-    (top, bottom), (left, right) = (
-        (places.min(), places.max() + 1) for places in np.nonzero(inside)
-    )
+    places = np.argwhere(inside)
+    (top, left), (low, right) = places.min(axis=0), places.max(axis=0) + 1
     # A rim of zeros closes the contour of an organ that the image cuts off.
-    part = np.pad(inside[top:bottom, left:right].astype(np.float32), 1)
-    lines = contourpy.contour_generator(z=part).lines(0.5)
+    part = np.pad(inside[top:low, left:right].astype(np.float32), 1)
     step = np.array(panel.spacing[::-1])
-    colour, style = anatomy.line(value)
-    axes.add_collection(
-        mpl_collections.LineCollection(
-            [(line + (left - 0.5, top - 0.5)) * step for line in lines],
-            colors=colour,
-            linestyles=style if style == "solid" else [(0, (2.2, 1.3))],
-            linewidths=1.1,
-        )
-    )
-    if numbered and inside.sum() * step.prod() >= _NUMBERED_MM2:
-        places = np.argwhere(inside)
+    colour, style = contours.line(value)
+    lines = [
+        (line + (left - 0.5, top - 0.5)) * step
+        for line in contourpy.contour_generator(z=part).lines(0.5)
+    ]
+    style_of_line = {"colors": colour, "linestyles": [style], "linewidths": 1.1}
+    axes.add_collection(mpl_collections.LineCollection(lines, **style_of_line))
+    if numbered and len(places) * step.prod() >= _NUMBERED_MM2:
         middle = places[np.square((places - places.mean(axis=0)) * panel.spacing).sum(1).argmin()]
         _text(axes, (middle[::-1] + 0.5) * step, str(value), colour, 7.5, "center", "center")
 
 
-def _text(axes, place, text, colour, size, across, along, transform=None):
+def _text(axes, place, text, colour, size, across, along, **options):
     from matplotlib import patheffects
 
-    axes.text(
-        *place,
-        text,
-        color=colour,
-        fontsize=size,
-        ha=across,
-        va=along,
-        transform=transform or axes.transData,
-        clip_on=True,
-        path_effects=[patheffects.withStroke(linewidth=1.8, foreground="black")],
-    )
+    outline = [patheffects.withStroke(linewidth=1.8, foreground="black")]
+    options.update(color=colour, fontsize=size, clip_on=True, path_effects=outline)
+    axes.text(*place, text, ha=across, va=along, **options)
 
 
 def _annotate(axes, panel):
@@ -238,126 +253,42 @@ def _annotate(axes, panel):
         ((0.5, 0.988), top, "center", "top"),
         ((0.5, 0.012), bottom, "center", "bottom"),
     ):
-        _text(axes, place, text, _TEXT_COLOUR, 10, across, along, whole)
-    _text(axes, (0.012, 0.988), panel.title, _QUIET_COLOUR, 8, "left", "top", whole)
+        _text(axes, place, text, _TEXT_COLOUR, 10, across, along, transform=whole)
+    _text(axes, (0.012, 0.988), panel.title, _QUIET_COLOUR, 8, "left", "top", transform=whole)
     height_mm, width_mm = panel.size_mm
-    if width_mm > 150 and height_mm > 30:
-        _scale_bar(axes, height_mm)
+    if width_mm > 150 and height_mm > 30:  # room for a scale bar
+        x, y = 8.0, height_mm - 6.0
+        axes.plot((x, x + 50), (y, y), color=_TEXT_COLOUR, linewidth=1.5)
+        _text(axes, (x + 25, y - 2), "5 cm", _TEXT_COLOUR, 7.5, "center", "bottom")
 
 
-def _scale_bar(axes, height_mm):
-    x, y = 8.0, height_mm - 6.0
-    axes.plot((x, x + 50), (y, y), color=_TEXT_COLOUR, linewidth=1.5)
-    _text(axes, (x + 25, y - 2), "5 cm", _TEXT_COLOUR, 7.5, "center", "bottom")
-
-
-def _legend(drawn, label_names, total):
+def _legend(drawn, label_names, n_rows, total):
     from matplotlib import lines
 
     for number, (value, name) in enumerate(sorted(label_names.items())):
         row, column = divmod(number, _LEGEND_COLUMNS)
         x = (12 + column * (WIDTH_PX - 20) / _LEGEND_COLUMNS) / WIDTH_PX
-        y = (
-            _GAP_PX + (-(-len(label_names) // _LEGEND_COLUMNS) - row - 0.5) * _LEGEND_ROW_PX
-        ) / total
-        colour, style = anatomy.line(value)
-        drawn.add_artist(
-            lines.Line2D(
-                (x, x + 26 / WIDTH_PX),
-                (y, y),
-                color=colour,
-                linewidth=2,
-                linestyle=style if style == "solid" else (0, (2.2, 1.3)),
-            )
-        )
-        drawn.text(
-            x + 33 / WIDTH_PX,
-            y,
-            f"{value} {label_map.shown(name)}",
-            color=_TEXT_COLOUR,
-            fontsize=8.5,
-            va="center",
-        )
-
-
-def thumbnail(panel: Panel, window) -> bytes:
-    """Draw one slice small.
-
-    Returns
-    -------
-    bytes
-        A PNG file.
-    """
-    height_mm, width_mm = panel.size_mm
-    scale = THUMBNAIL_PX / max(height_mm, width_mm)
-    with plain_style():
-        drawn = _figure(max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
-        axes = drawn.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        _draw(axes, panel, window, numbers=False)
-        return _png(drawn)
-
-
-def changes(title: str, slices: list[tuple[Panel, np.ndarray]], window) -> bytes:
-    """Draw slices before and after denoising, what changed marked.
-
-    Parameters
-    ----------
-    title : str
-    slices : list of (Panel, array)
-        The slice after denoising, and its labels before, both upright.
-    window : (float, float)
-
-    Returns
-    -------
-    bytes
-        A PNG file, a row for each slice: the whole with a frame around the place with most
-        changes, then this place before and after.
-    """
-    rows = [_before_after(panel, before) for panel, before in slices]
-    placed, height = _layout([[panel for panel, _ in row] for row in rows])
-    total = _HEAD_PX + height + _LEGEND_ROW_PX + _GAP_PX
-    overlays = [overlay for row in rows for _, overlay in row]
-    with plain_style():
-        drawn = _figure(WIDTH_PX, total)
-        drawn.text(10 / WIDTH_PX, 1 - 22 / total, title, color=_TEXT_COLOUR, fontsize=11)
-        for (panel, box), overlay in zip(placed, overlays):
-            axes = _add_axes(drawn, box, _HEAD_PX, total)
-            _draw(axes, panel, window, numbers=False)
-            overlay(axes)
-            _annotate(axes, panel)
-        _change_legend(drawn, total)
-        return _png(drawn)
+        y = (_GAP_PX + (n_rows - row - 0.5) * _LEGEND_ROW_PX) / total
+        colour, style = contours.line(value)
+        ends = (x, x + 26 / WIDTH_PX), (y, y)
+        drawn.add_artist(lines.Line2D(*ends, color=colour, linestyle=style, linewidth=2))
+        text = f"{value} {label_map.shown(name)}"
+        drawn.text(x + 33 / WIDTH_PX, y, text, color=_TEXT_COLOUR, fontsize=8.5, va="center")
 
 
 def _before_after(panel, before):
-    """The whole slice and the two details, each as (panel, function that draws on top)."""
+    """The whole slice, framed and marked, and its detail before and after."""
     changed = before != panel.labels
-    kinds = np.where(changed, np.where(panel.labels == 0, 1, np.where(before == 0, 2, 3)), 0)
-    rows, columns = _densest(changed, panel.spacing)
+    marks = np.where(changed, np.where(panel.labels == 0, 1, np.where(before == 0, 2, 3)), 0)
+    frame = rows, columns = _densest(changed, panel.spacing)
     detail = panel.cropped(rows, columns)
     magnify = panel.size_mm[0] / detail.size_mm[0]
-    inside = kinds[rows, columns]
-
-    def frame(axes):
-        top, left = (side.start * step for side, step in zip((rows, columns), panel.spacing))
-        height_mm, width_mm = detail.size_mm
-        axes.plot(
-            (left, left + width_mm, left + width_mm, left, left),
-            (top, top, top + height_mm, top + height_mm, top),
-            color=_TEXT_COLOUR,
-            linewidth=1,
-        )
-        _mark(axes, panel, kinds)
-
-    def mark(axes):
-        _mark(axes, detail, inside)
-
-    before_detail = dataclasses.replace(
-        detail, labels=before[rows, columns], magnify=magnify, title="before"
-    )
-    after_detail = dataclasses.replace(detail, magnify=magnify, title="after")
-    return (panel, frame), (before_detail, mark), (after_detail, mark)
+    after = dataclasses.replace(detail, title="after", magnify=magnify, marks=marks[rows, columns])
+    return [
+        dataclasses.replace(panel, marks=marks, frame=frame),
+        dataclasses.replace(after, title="before", labels=before[rows, columns]),
+        after,
+    ]
 
 
 def _densest(changed, spacing):
@@ -377,21 +308,15 @@ def _densest(changed, spacing):
     return tuple(slice(start, start + n) for start, n in zip(starts, size))
 
 
-def _mark(axes, panel, kinds):
+def _mark(axes, panel):
     from matplotlib import collections as mpl_collections
 
-    step = np.array(panel.spacing)
+    height, width = panel.spacing
+    square = np.array([(0, 0), (width, 0), (width, height), (0, height)])
     for kind, colour in enumerate(_CHANGE_COLOURS.values(), start=1):
-        corners = np.argwhere(kinds == kind) * step
-        squares = [
-            [(x, y), (x + step[1], y), (x + step[1], y + step[0]), (x, y + step[0])]
-            for y, x in corners
-        ]
-        axes.add_collection(
-            mpl_collections.PolyCollection(
-                squares, facecolors=colour, edgecolors=colour, alpha=0.75, linewidths=0.8
-            )
-        )
+        corners = np.argwhere(panel.marks == kind)[:, None, ::-1] * (width, height)
+        fill = {"facecolors": colour, "edgecolors": colour, "alpha": 0.75, "linewidths": 0.8}
+        axes.add_collection(mpl_collections.PolyCollection(corners + square, **fill))
 
 
 def _change_legend(drawn, total):
@@ -400,6 +325,5 @@ def _change_legend(drawn, total):
     for number, (text, colour) in enumerate(_CHANGE_COLOURS.items()):
         x, y = (12 + 190 * number) / WIDTH_PX, _GAP_PX / total
         drawn.add_artist(patches.Rectangle((x, y), 14 / WIDTH_PX, 14 / total, color=colour))
-        drawn.text(
-            x + 22 / WIDTH_PX, y + 7 / total, text, color=_TEXT_COLOUR, fontsize=9, va="center"
-        )
+        place = x + 22 / WIDTH_PX, y + 7 / total
+        drawn.text(*place, text, color=_TEXT_COLOUR, fontsize=9, va="center")

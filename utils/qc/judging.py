@@ -1,7 +1,9 @@
 """What looks wrong with a sample, by itself and beside the others of its modality and sex."""
 
 import collections
-from dataclasses import dataclass, field
+import itertools
+import operator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,16 +39,16 @@ class Flag:
     reason: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Findings:
-    """What the flags of one sample are judged by.
+    """What the flags of one sample are judged by; equal to itself alone.
 
     Attributes
     ----------
     modality, sex : str
     spacing : (3,) float, mm
-    orientation : str
-        Letters at the far ends of the array axes, as in the manifest.
+    orientation, axis_codes : str
+        Letters at the far ends of the array axes, as in the manifest and plain.
     tilt_degrees : float
         Largest angle between a voxel axis and its nearest world axis.
     organs : dict or None
@@ -60,18 +62,14 @@ class Findings:
 
     modality: str
     sex: str
-    spacing: tuple
+    spacing: tuple[float, ...]
     orientation: str
+    axis_codes: str
     tilt_degrees: float = 0.0
-    organs: dict | None = None
-    shift_ras_mm: tuple | None = None
+    organs: dict[str, dict] | None = None
+    shift_ras_mm: tuple[float, ...] | None = None
     gain: float = 1.0
     fat_share: float | None = None
-    flags: list = field(default_factory=list)
-
-    def add(self, kind: str, reason: str) -> None:
-        """Add a flag."""
-        self.flags.append(Flag(kind, reason))
 
 
 def volume_factor(is_variable: bool) -> float:
@@ -89,174 +87,143 @@ def spacing_factor() -> float:
     return float(np.exp(FAR * _LOG_SPACING_SD))
 
 
-def judge(findings: list[Findings]) -> None:
-    """Fill in the flags of all samples.
+def judge(findings: list[Findings]) -> list[list[Flag]]:
+    """Return the flags of each sample.
 
-    Parameters
-    ----------
-    findings : list of Findings
-
-    Notes
-    -----
     Compared are samples of one modality and sex; where these are fewer than `LEAST_GROUP`, of one
     modality (prostate and uterus never); where these are too few as well, nothing is compared.
     Organs that the image cuts off take no part in comparisons of volume and place.
     """
     annotated = [one for one in findings if one.organs is not None]
+    flags: dict[Findings, list[Flag]] = {one: [] for one in findings}
     for one in annotated:
-        _judge_alone(one)
-    by_modality = _grouped(annotated, lambda one: one.modality)
-    for group in by_modality.values():
-        for name in sorted({name for one in group for name in one.organs}):
-            _judge_presence(group, name)
-            for members, told in _yardsticks(group, name):
-                _judge_volume(members, told, name)
-        _judge_places(group)
-    for modality, group in _grouped(findings, lambda one: one.modality).items():
-        _judge_grids(group, modality)
+        flags[one] += _judge_alone(one)
+    found = itertools.chain(
+        *(_judge_organs(group) for group in _grouped(annotated, "modality").values()),
+        *(_judge_grids(group) for group in _grouped(findings, "modality").values()),
+    )
+    for one, flag in found:
+        flags[one].append(flag)
+    return list(flags.values())
 
 
-def _grouped(findings, key):
-    groups = collections.defaultdict(list)
-    for one in findings:
-        groups[key(one)].append(one)
-    return groups
+def _grouped(findings, attribute):
+    """{value: findings with this value}, by value."""
+    key = operator.attrgetter(attribute)
+    groups = itertools.groupby(sorted(findings, key=key), key)
+    return {value: list(members) for value, members in groups}
 
 
 def _judge_alone(one):
     organs = one.organs
     if not organs:
-        one.add("organ missing", "The mask is empty.")
+        yield Flag("organ missing", "The mask is empty.")
     foreign = anatomy.FOREIGN_ORGAN.get(one.sex)
     if foreign in organs:
         person = {"M": "man", "F": "woman"}[one.sex]
-        one.add(
-            "sex", f"{foreign.capitalize()} ({organs[foreign]['volume_ml']:.3g} ml) in a {person}."
-        )
-    _judge_sides(one)
+        volume_ml = organs[foreign]["volume_ml"]
+        yield Flag("sex", f"{foreign.capitalize()} ({volume_ml:.3g} ml) in a {person}.")
+    yield from _judge_sides(organs)
     for name, organ in organs.items():
-        _judge_shape(one, name, organ)
-    _judge_alignment(one)
+        yield from _judge_shape(name, organ)
+    yield from _judge_alignment(one)
 
 
-def _judge_sides(one):
-    for right, left in anatomy.SIDES:
-        centres = [one.organs.get(name, {}).get("centre") for name in (right, left)]
+def _judge_sides(organs):
+    for names in anatomy.SIDES:
+        centres = [organs.get(name, {}).get("centre") for name in names]
         if None not in centres and centres[0][0] <= centres[1][0]:
-            one.add(
-                "left/right",
-                f"The {label_map.shown(right)} lies "
-                f"{centres[1][0] - centres[0][0]:.0f} mm to the left of the "
-                f"{label_map.shown(left)}, expected to its right.",
-            )
+            right, left = map(label_map.shown, names)
+            off = f"{centres[1][0] - centres[0][0]:.0f} mm to the left of the {left}"
+            yield Flag("left/right", f"The {right} lies {off}, expected to its right.")
 
 
-def _judge_shape(one, name, organ):
-    compact = name in anatomy.COMPACT
-    least_gap_mm = 0.0 if compact else measures.THIN_GAP_MM
+def _judge_shape(name, organ):
+    shown = label_map.shown(name)
+    least_gap_mm = 0.0 if name in anatomy.COMPACT else measures.THIN_GAP_MM
     pieces = [piece for piece in organ.get("pieces", ()) if piece["gap_mm"] >= least_gap_mm]
     if pieces and not organ["at_edge"]:
-        told = " and ".join(
-            f"{piece['share']:.0%} of it {piece['gap_mm']:.0f} mm apart" for piece in pieces
-        )
-        one.add(
-            "pieces", f"The {label_map.shown(name)} is in {len(pieces) + 1} large pieces: {told}."
-        )
+        apart = (f"{piece['share']:.0%} of it {piece['gap_mm']:.0f} mm apart" for piece in pieces)
+        number = len(pieces) + 1
+        yield Flag("pieces", f"The {shown} is in {number} large pieces: {' and '.join(apart)}.")
     if name in anatomy.TAPERED and organ.get("cuts"):
-        one.add(
-            "cut off",
-            f"The {label_map.shown(name)} ({organ['volume_ml']:.4g} ml) ends in a "
-            f"flat face on its {' and '.join(organ['cuts'])} side: a part of it is "
-            "missing.",
-        )
+        face = f"a flat face on its {' and '.join(organ['cuts'])} side"
+        organ_text = f"The {shown} ({organ['volume_ml']:.4g} ml)"
+        yield Flag("cut off", f"{organ_text} ends in {face}: a part of it is missing.")
 
 
 def _judge_alignment(one):
     if one.shift_ras_mm is not None:
-        told = ", ".join(
+        move = ", ".join(
             f"{abs(part):.0f} mm {ways[part < 0]}"
             for part, ways in zip(one.shift_ras_mm, _DIRECTIONS)
             if abs(part) >= 0.5
         )
-        one.add(
+        yield Flag(
             "alignment",
-            f"The mask fits the volume better when it is moved {told}: edges "
-            f"under its contours are {one.gain:.1f} times as strong there "
-            f"(limits: {alignment.SHIFT_MM:g} mm, {alignment.GAIN:g} "
-            "times).",
+            f"The mask fits the volume better when it is moved {move}: edges under its contours "
+            f"are {one.gain:.1f} times as strong there (limits: {alignment.SHIFT_MM:g} mm, "
+            f"{alignment.GAIN:g} times).",
         )
     if one.fat_share is not None and one.fat_share > FAT_SHARE:
-        one.add(
+        yield Flag(
             "alignment",
-            f"{one.fat_share:.0%} of the voxels in solid organs are as dark as "
-            f"fat (below {anatomy.FAT_BELOW:g} HU), expected at most "
-            f"{FAT_SHARE:.0%}.",
+            f"{one.fat_share:.0%} of the voxels in solid organs are as dark as fat (below "
+            f"{anatomy.FAT_BELOW:g} HU), expected at most {FAT_SHARE:.0%}.",
         )
 
 
-def _judge_presence(group, name):
-    if name in anatomy.SEX_ORGANS:
-        groups = [
-            members
-            for sex, members in _grouped(group, lambda one: one.sex).items()
-            if anatomy.FOREIGN_ORGAN.get(sex) != name
-        ]
-    else:
-        groups = [group]
-    for members in groups:
-        having = sum(name in one.organs for one in members)
-        n_others = len(members) - 1
-        if n_others < LEAST_OTHERS or having < USUAL_SHARE * n_others:
-            continue
-        for one in members:
-            if name not in one.organs and one.organs:
-                one.add(
-                    "organ missing",
-                    f"There is no {label_map.shown(name)}; {having} of the "
-                    f"{n_others} other {one.modality} samples have one.",
-                )
+def _judge_organs(group):
+    """Yield (sample, flag) for the annotated samples of one modality."""
+    for name in sorted({name for one in group for name in one.organs}):
+        yield from _judge_presence(group, name)
+        whole = [one for one in group if _is_whole(one, name)]
+        for members, judged, label in _comparisons(whole):
+            if members is judged or name not in anatomy.SEX_ORGANS:
+                yield from _judge_volumes(members, judged, label, name)
+    for members, judged, label in _comparisons(group):
+        yield from _judge_places(members, judged, label)
 
 
-def _yardsticks(group, name):
-    """Yield (samples with a whole organ, what they are called) to compare volumes within."""
-    small = []
-    for sex, members in sorted(_grouped(group, lambda one: one.sex).items()):
-        whole = [one for one in members if _is_whole(one, name)]
-        if len(whole) >= LEAST_GROUP:
-            yield whole, f"{members[0].modality}, {sex}"
-        else:
-            small += whole
-    whole = [one for one in group if _is_whole(one, name)]
-    if small and len(whole) >= LEAST_GROUP and name not in anatomy.SEX_ORGANS:
-        yield _Judged(whole, small), group[0].modality
-
-
-class _Judged(list):
-    """All samples to measure by, of which only some are judged here."""
-
-    def __init__(self, members, judged):
-        super().__init__(members)
-        self.judged = judged
+def _comparisons(group):
+    """Yield (samples to compare with, those of them to judge, what the former are)."""
+    for sex, members in _grouped(group, "sex").items():
+        if len(members) >= LEAST_GROUP:
+            yield members, members, f"{members[0].modality}, {sex}"
+        elif len(group) >= LEAST_GROUP:
+            yield group, members, members[0].modality
 
 
 def _is_whole(one, name):
     return name in one.organs and not one.organs[name]["at_edge"]
 
 
-def _judge_volume(members, told, name):
-    volumes_ml = np.array([one.organs[name]["volume_ml"] for one in members])
+def _judge_presence(group, name):
+    groups = [group]
+    if name in anatomy.SEX_ORGANS:
+        by_sex = _grouped(group, "sex").items()
+        groups = [found for sex, found in by_sex if anatomy.FOREIGN_ORGAN.get(sex) != name]
+    for members in groups:
+        having, n_others = sum(name in one.organs for one in members), len(members) - 1
+        if n_others < LEAST_OTHERS or having < USUAL_SHARE * n_others:
+            continue
+        others = f"{having} of the {n_others} other {group[0].modality} samples have one"
+        for one in members:
+            if name not in one.organs and one.organs:
+                yield one, Flag("organ missing", f"There is no {label_map.shown(name)}; {others}.")
+
+
+def _judge_volumes(members, judged, label, name):
     floor = _LOG_VARIABLE_SD if name in anatomy.VARIABLE else _LOG_VOLUME_SD
-    middle, limit = _robust(np.log(volumes_ml), floor)
-    low, median, high = np.exp([middle - limit, middle, middle + limit])
-    judged = getattr(members, "judged", members)
+    volumes_ml = np.array([one.organs[name]["volume_ml"] for one in members])
+    low, median, high = _log_limits(volumes_ml, floor)
     for one, volume_ml in zip(members, volumes_ml):
-        if not low <= volume_ml <= high and any(one is other for other in judged):
-            one.add(
-                "volume",
-                f"The {label_map.shown(name)} has {volume_ml:.4g} ml; median of the "
-                f"{len(members)} samples ({told}) {median:.4g} ml, limits {low:.4g} "
-                f"and {high:.4g} ml.",
+        if not low <= volume_ml <= high and one in judged:
+            reason = (
+                f"The {label_map.shown(name)} has {volume_ml:.4g} ml; median of the {len(members)} "
+                f"samples ({label}) {median:.4g} ml, limits {low:.4g} and {high:.4g} ml."
             )
+            yield one, Flag("volume", reason)
 
 
 def _robust(values, floor):
@@ -266,31 +233,23 @@ def _robust(values, floor):
     return middle, FAR * max(spread, floor)
 
 
-def _judge_places(group):
-    if len(group) < LEAST_GROUP:
-        return
-    for sex, members in sorted(_grouped(group, lambda one: one.sex).items()):
-        large = len(members) >= LEAST_GROUP
-        told = f"{group[0].modality}, {sex}" if large else group[0].modality
-        _judge_places_within(members if large else group, members, told)
+def _log_limits(values, floor):
+    """Lower limit, median and upper limit by the logarithms of values."""
+    middle, limit = _robust(np.log(values), floor)
+    return np.exp([middle - limit, middle, middle + limit])
 
 
-def _judge_places_within(group, judged, told):
+def _judge_places(members, judged, label):
     """Compare where an organ lies beside the other organs of its sample.
 
     Off by: the median, over the other organs, of how much the way from them to it differs from
     the group's median way. One misplaced organ thus does not make the others look misplaced.
     """
-    names = sorted({name for one in group for name in one.organs})
-    centres = np.array(
-        [
-            [
-                one.organs[name]["centre"] if _has_centre(one, name) else [np.nan] * 3
-                for name in names
-            ]
-            for one in group
-        ]
-    )
+    names = sorted({name for one in members for name in one.organs})
+    centres = np.full((len(members), len(names), 3), np.nan)
+    for place, column in np.ndindex(*centres.shape[:2]):
+        if _is_whole(members[place], names[column]):
+            centres[place, column] = members[place].organs[names[column]].get("centre", np.nan)
     for column, name in enumerate(names):
         ways = centres[:, column, None] - np.delete(centres, column, axis=1)
         usable = np.isfinite(ways[:, :, 0])
@@ -300,63 +259,51 @@ def _judge_places_within(group, judged, told):
             continue
         ways = ways[:, np.isfinite(ways[has_enough][:, :, 0]).any(axis=0)]
         off_mm = np.nanmedian(ways[has_enough] - np.nanmedian(ways[has_enough], axis=0), axis=1)
-        rated = [one for one, enough in zip(group, has_enough) if enough]
-        _flag_far(rated, off_mm, judged, name, told)
+        rated = list(itertools.compress(members, has_enough))
+        for one, flag in _judge_offsets(rated, off_mm, label, name):
+            if one in judged:
+                yield one, flag
 
 
-def _has_centre(one, name):
-    return _is_whole(one, name) and "centre" in one.organs[name]
-
-
-def _flag_far(rated, off_mm, judged, name, told):
+def _judge_offsets(rated, off_mm, label, name):
     floor = _VARIABLE_PLACE_SD_MM if name in anatomy.VARIABLE else _PLACE_SD_MM
     for axis, directions in enumerate(_DIRECTIONS):
         middle, limit = _robust(off_mm[:, axis], floor)
         for one, off in zip(rated, off_mm[:, axis] - middle):
-            if abs(off) > limit and any(one is other for other in judged):
-                one.add(
-                    "position",
+            if abs(off) > limit:
+                reason = (
                     f"The {label_map.shown(name)} lies {abs(off):.0f} mm further "
-                    f"{directions[int(off < 0)]} among the other organs than in "
-                    f"the {len(rated)} samples ({told}); limit {limit:.0f} mm.",
+                    f"{directions[int(off < 0)]} among the other organs than in the {len(rated)} "
+                    f"samples ({label}); limit {limit:.0f} mm."
                 )
+                yield one, Flag("position", reason)
 
 
-def _judge_grids(group, modality):
+def _judge_grids(group):
+    """Yield (sample, flag) for all samples of one modality."""
     for one in group:
         if one.tilt_degrees > OBLIQUE_DEGREES:
-            one.add(
-                "geometry",
-                f"The grid is tilted by {one.tilt_degrees:.0f} degrees against the "
-                f"patient's axes, expected at most {OBLIQUE_DEGREES:g}.",
-            )
+            tilt = f"tilted by {one.tilt_degrees:.0f} degrees against the patient's axes"
+            reason = f"The grid is {tilt}, expected at most {OBLIQUE_DEGREES:g}."
+            yield one, Flag("geometry", reason)
     if len(group) >= LEAST_GROUP:
-        _judge_spacings(group, modality)
-    if len(group) >= ODD_LEAST_GROUP:
-        counts = collections.Counter(_letters(one) for one in group)
-        for one in group:
-            if counts[_letters(one)] < ODD_SHARE * len(group):
-                one.add(
-                    "geometry",
-                    f"Orientation {one.orientation}: only {counts[_letters(one)]} "
-                    f"of {len(group)} {modality} samples have it.",
-                )
+        yield from _judge_spacings(group)
+    counts = collections.Counter(one.axis_codes for one in group)
+    for one in group if len(group) >= ODD_LEAST_GROUP else ():
+        number = counts[one.axis_codes]
+        if number < ODD_SHARE * len(group):
+            others = f"only {number} of {len(group)} {one.modality} samples have it"
+            yield one, Flag("geometry", f"Orientation {one.orientation}: {others}.")
 
 
-def _letters(one):
-    return one.orientation.rstrip(")")[-3:]
-
-
-def _judge_spacings(group, modality):
+def _judge_spacings(group):
     spacings = np.sort([one.spacing for one in group], axis=1)
     for which, place in (("smallest", 0), ("largest", 2)):
-        middle, limit = _robust(np.log(spacings[:, place]), _LOG_SPACING_SD)
-        low, median, high = np.exp([middle - limit, middle, middle + limit])
+        low, median, high = _log_limits(spacings[:, place], _LOG_SPACING_SD)
         for one, spacing in zip(group, spacings[:, place]):
             if not low <= spacing <= high:
-                one.add(
-                    "geometry",
-                    f"The {which} spacing is {spacing:.3g} mm; median of the "
-                    f"{len(group)} {modality} samples {median:.3g} mm, limits "
-                    f"{low:.3g} and {high:.3g} mm.",
+                reason = (
+                    f"The {which} spacing is {spacing:.3g} mm; median of the {len(group)} "
+                    f"{one.modality} samples {median:.3g} mm, limits {low:.3g} and {high:.3g} mm."
                 )
+                yield one, Flag("geometry", reason)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.arrays import labels, regions
+from utils.arrays import geometry, labels, regions
 from utils.qc import anatomy, slices
 
 # A second piece of an organ counts as large from this share of the organ and this size on.
@@ -17,17 +17,10 @@ _LEAST_SLICES = 8
 _SIDE_OF = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "upper", "I": "lower"}
 
 
-def measure(mask: np.ndarray, label_names: dict[int, str], affine: np.ndarray, zooms) -> dict:
-    """Measure every label of a mask.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) uint8
-    label_names : dict of int to str
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-    zooms : (3,) float32, mm
-        Stored spacing.
+def measure(
+    mask: np.ndarray, label_names: dict[int, str], affine: np.ndarray, zooms: np.ndarray
+) -> dict[str, dict]:
+    """Measure every label of a mask, (X, Y, Z) uint8; `zooms` is the stored spacing, mm.
 
     Returns
     -------
@@ -48,25 +41,21 @@ def measure(mask: np.ndarray, label_names: dict[int, str], affine: np.ndarray, z
     profiles = [slices.areas(coarse, axis) for axis in range(3)]
     spacing = np.asarray(zooms, np.float64) * steps
     found = {}
-    for value in np.flatnonzero(n_voxels[1:]) + 1:
-        name = label_names.get(int(value), f"label_{value:02d}")
+    for value in (np.flatnonzero(n_voxels[1:]) + 1).tolist():
+        volume_ml = float(regions.measure(n_voxels[value], zooms)) / 1000
+        organ = {"value": value, "at_edge": value in at_edge, "volume_ml": volume_ml}
         per_axis = [profile[:, value] for profile in profiles]
-        organ = {
-            "value": int(value),
-            "at_edge": bool(value in at_edge),
-            "volume_ml": float(regions.measure(n_voxels[value], zooms)) / 1000,
-        }
         if per_axis[0].any():
             organ["centre"] = _centre(per_axis, steps, affine)
             organ["pieces"] = _pieces(_crop(coarse, per_axis) == value, spacing)
-            organ["cuts"] = _cuts(per_axis, affine)
-        found[name] = organ
+            organ["cuts"] = _cuts(per_axis, geometry.axis_codes(affine))
+        found[label_names.get(value, f"label_{value:02d}")] = organ
     return found
 
 
 def _labels_at_edge(mask):
     faces = [slices.one_slice(mask, axis, index) for axis in range(3) for index in (0, -1)]
-    return np.unique(np.concatenate([np.flatnonzero(labels.counts(face)) for face in faces]))
+    return {value for face in faces for value in np.flatnonzero(labels.counts(face)).tolist()}
 
 
 def _centre(per_axis, steps, affine):
@@ -77,47 +66,43 @@ def _centre(per_axis, steps, affine):
 
 
 def _crop(coarse, per_axis):
-    box = tuple(
-        slice(filled[0], filled[-1] + 1) for filled in (np.flatnonzero(area) for area in per_axis)
-    )
-    return coarse[box]
+    filled = map(np.flatnonzero, per_axis)
+    return coarse[tuple(slice(places[0], places[-1] + 1) for places in filled)]
 
 
 def _pieces(organ, spacing):
     """Share and gap of each large piece but the largest."""
+    from scipy import spatial
+
     components, n_regions = regions.connect(organ.astype(np.uint8))
     sizes = np.bincount(components[organ], minlength=n_regions + 1)
     total = sizes.sum()
-    large = np.flatnonzero(
-        (sizes >= LARGE_PIECE_SHARE * total) & (regions.measure(sizes, spacing) >= LARGE_PIECE_MM3)
-    )
+    is_share = sizes >= LARGE_PIECE_SHARE * total
+    large = np.flatnonzero(is_share & (regions.measure(sizes, spacing) >= LARGE_PIECE_MM3))
     if large.size < 2:
         return []
-    from scipy import spatial
-
-    large = large[np.argsort(-sizes[large], kind="stable")]
-    main = spatial.cKDTree(np.argwhere(components == large[0]) * spacing)
+    largest, *others = large[np.argsort(-sizes[large], kind="stable")]
+    main = spatial.cKDTree(np.argwhere(components == largest) * spacing)
     return [
         {
             "share": float(sizes[piece] / total),
             "gap_mm": float(main.query(np.argwhere(components == piece) * spacing)[0].min()),
         }
-        for piece in large[1:]
+        for piece in others
     ]
 
 
-def _cuts(per_axis, affine):
+def _cuts(per_axis, codes):
     """Sides, by name, where the area falls from large to next to nothing between two slices."""
-    letters = slices.axis_letters(affine)
     found = []
-    for area, (start, end) in zip(per_axis, letters):
+    for area, start, end in zip(per_axis, geometry.opposite(codes), codes):
         if np.count_nonzero(area) < _LEAST_SLICES:
             continue
         share = area / area.max()
-        before, after = share[:-1], share[1:]
-        if ((before >= CUT_SHARE) & (after < _CUT_TO_SHARE)).any():
+        large, small = share >= CUT_SHARE, share < _CUT_TO_SHARE
+        if (large[:-1] & small[1:]).any():
             found.append(_SIDE_OF[end])
-        if ((after >= CUT_SHARE) & (before < _CUT_TO_SHARE)).any():
+        if (large[1:] & small[:-1]).any():
             found.append(_SIDE_OF[start])
     return found
 
@@ -125,16 +110,7 @@ def _cuts(per_axis, affine):
 def fat_share(volume: np.ndarray, mask: np.ndarray, label_names: dict[int, str]) -> float | None:
     """Share of the solid organs' voxels that are as dark as fat or air in CT.
 
-    Parameters
-    ----------
-    volume : (X, Y, Z) float, Hounsfield units
-    mask : (X, Y, Z) uint8
-    label_names : dict of int to str
-
-    Returns
-    -------
-    float or None
-        None where there is no solid organ.
+    The volume is in Hounsfield units. None where the mask holds no solid organ.
     """
     solid = [value for value, name in label_names.items() if name in anatomy.SOLID]
     inside = volume[np.isin(mask, solid)]

@@ -1,21 +1,17 @@
 """The pages of the quality report: plain HTML that opens from disk, without a server or network."""
 
 import html
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from urllib import parse
 
+from utils.qc import judging
 from utils.storage import label_map
 
 _HERE = Path(__file__).resolve().parent
-# Attribute that can be filtered by -> heading of its column.
-FILTERS = {
-    "subset": "subset",
-    "modality": "modality",
-    "scanner": "scanner",
-    "sex": "sex",
-    "site": "site",
-}
+# Metadata that can be filtered by; also the headings of their columns.
+FILTERS = ("subset", "modality", "scanner", "sex", "site")
 _CHANGE_COLUMNS = {
     "lost": "voxels lost",
     "gained": "voxels gained",
@@ -42,10 +38,10 @@ class Entry:
     """
 
     name: str
-    metadata: dict
+    metadata: dict[str, str]
     record: dict | None
-    flags: list
-    label_names: dict
+    flags: list[judging.Flag]
+    label_names: dict[int, str]
 
     @property
     def page(self) -> str:
@@ -54,104 +50,65 @@ class Entry:
 
 
 def index(entries: list[Entry], plots: list[str], notes: list[str]) -> bytes:
-    """Make the index page.
-
-    Parameters
-    ----------
-    entries : list of Entry
-    plots : list of str
-        File names below ``plots/``.
-    notes : list of str
-        Sentences that say how it was judged.
-
-    Returns
-    -------
-    bytes
-    """
+    """Make the index page; `plots` are file names, `notes` say how samples are judged."""
     n_flagged = sum(bool(entry.flags) for entry in entries)
-    has_changes = any(entry.record and entry.record["changes"] for entry in entries)
+    changed = [entry.record["changes"] for entry in entries if entry.record]
+    per_label = [changes["per_label"] for changes in changed if changes]
     parts = [
         "<h1>Quality report</h1>",
         f"<p>{len(entries)} samples, {n_flagged} with flags. "
         '<a href="#plots">Plots</a> · <a href="#how">How samples are judged</a></p>',
         _filters(entries),
-        _table(entries, has_changes),
+        _table(entries, bool(per_label)),
     ]
-    if has_changes:
-        parts.append(
-            "<h2>What denoising changed, all samples</h2>"
-            + _change_table(_total(entries), entries[0].label_names)
-        )
+    if per_label:
+        table = _change_table(per_label, entries[0].label_names)
+        parts.append(f"<h2>What denoising changed, all samples</h2>{table}")
     parts.append('<h2 id="plots">Plots</h2>')
-    parts += [
-        f'<img class="plot" loading="lazy" src="plots/{_link(name)}" '
-        f'alt="{_text(Path(name).stem.replace("_", " "))}">'
-        for name in plots
-    ]
-    parts.append(
-        '<h2 id="how">How samples are judged</h2><ul>'
-        + "".join(f"<li>{_text(note)}</li>" for note in notes)
-        + "</ul>"
-    )
-    return _page("Quality report", "\n".join(parts), _asset("pages.js"))
+    for name in plots:
+        alt = _text(Path(name).stem.replace("_", " "))
+        source = f"plots/{_link(name)}"
+        parts.append(f'<img class="plot" loading="lazy" src="{source}" alt="{alt}">')
+    items = "".join(f"<li>{_text(note)}</li>" for note in notes)
+    parts.append(f'<h2 id="how">How samples are judged</h2><ul>{items}</ul>')
+    return _page("Quality report", parts, f"<script>\n{_asset('pages.js')}</script>\n")
 
 
 def sample(entry: Entry, before: Entry | None, after: Entry | None) -> bytes:
-    """Make the page of one sample, with links to its neighbours in the list.
-
-    Returns
-    -------
-    bytes
-    """
-    links = ['<a href="../index.html">All samples</a>']
-    links += [
-        f'<a href="{_link(other.name)}.html">{arrow} {_text(other.name)}</a>'
-        for other, arrow in ((before, "←"), (after, "→"))
-        if other is not None
-    ]
-    told = " · ".join(
-        filter(
-            None,
-            (
-                entry.metadata.get(key, "")
-                for key in ("modality", "scanner", "sex", "age", "subset", "site")
-            ),
-        )
-    )
-    parts = [
-        f"<nav>{' '.join(links)}</nav><h1>{_text(entry.name)}</h1><p>{_text(told)}</p>",
-        _flag_list(entry),
-    ]
-    for picture in entry.record["pictures"] if entry.record else ():
+    """Make the page of one sample, with links to its neighbours in the list."""
+    name, record, links = _text(entry.name), entry.record or {}, []
+    for other, arrow in ((before, "←"), (after, "→")):
+        if other is not None:
+            links.append(f' <a href="{_link(other.name)}.html">{arrow} {_text(other.name)}</a>')
+    keys = ("modality", "scanner", "sex", "age", "subset", "site")
+    about = " · ".join(filter(None, (entry.metadata.get(key, "") for key in keys)))
+    nav = f'<nav><a href="../index.html">All samples</a>{"".join(links)}</nav>'
+    parts = [f"{nav}<h1>{name}</h1><p>{_text(about)}</p>", _flag_list(entry)]
+    for picture in record.get("pictures", ()):
         if not picture.endswith("_small.png"):
-            what = "before and after denoising" if picture.endswith("_changes.png") else "montage"
-            anchor = "changes" if picture.endswith("_changes.png") else "picture"
-            parts.append(
-                f'<img class="full" id="{anchor}" src="../pictures/{_link(picture)}" '
-                f'alt="{_text(entry.name)}: {what}">'
-            )
-    if entry.record and entry.record["changes"]:
-        parts.append(
-            "<h2>What denoising changed</h2>"
-            + _change_table(entry.record["changes"]["per_label"], entry.label_names)
-        )
-    if entry.record and entry.record["organs"]:
-        parts.append("<h2>Organs</h2>" + _organ_table(entry.record["organs"]))
-    return _page(entry.name, "\n".join(parts))
+            anchor, what = "picture", "montage"
+            if picture.endswith("_changes.png"):
+                anchor, what = "changes", "before and after denoising"
+            source = f"../pictures/{_link(picture)}"
+            parts.append(f'<img class="full" id="{anchor}" src="{source}" alt="{name}: {what}">')
+    if record.get("changes"):
+        table = _change_table([record["changes"]["per_label"]], entry.label_names)
+        parts.append(f"<h2>What denoising changed</h2>{table}")
+    if record.get("organs"):
+        parts.append(f"<h2>Organs</h2>{_organ_table(record['organs'])}")
+    return _page(entry.name, parts)
 
 
-def _page(title, body, script=""):
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width">',
+def _page(title, parts, script=""):
+    head = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
         # An empty icon of its own: without it browsers ask for favicon.ico.
-        f'<link rel="icon" href="data:,"><title>{_text(title)}</title>',
-        f"<style>\n{_asset('pages.css')}</style></head><body>",
-        body,
-    ]
-    if script:
-        parts.append(f"<script>\n{script}</script>")
-    return "\n".join([*parts, "</body></html>\n"]).encode()
+        f'<link rel="icon" href="data:,"><title>{_text(title)}</title>\n'
+        f"<style>\n{_asset('pages.css')}</style></head><body>\n"
+    )
+    body = "\n".join(parts)
+    return f"{head}{body}\n{script}</body></html>\n".encode()
 
 
 def _asset(name):
@@ -167,23 +124,20 @@ def _link(name):
 
 
 def _filters(entries):
-    parts = []
-    for key, heading in FILTERS.items():
-        values = sorted({entry.metadata.get(key, "") for entry in entries} - {""})
-        parts.append(_select(key, heading, values))
-    kinds = sorted({flag.kind for entry in entries for flag in entry.flags})
-    parts.append(_select("flags", "flag", kinds))
+    choices = {key: {entry.metadata.get(key, "") for entry in entries} - {""} for key in FILTERS}
+    kinds = {flag.kind for entry in entries for flag in entry.flags}
+    selects = [_select(key, key, values) for key, values in choices.items()]
     return (
-        '<div class="filters">'
-        + "".join(parts)
-        + '<label>search<input type="search" id="search"></label>'
+        f'<div class="filters">{"".join(selects)}{_select("flags", "flag", kinds)}'
+        '<label>search<input type="search" id="search"></label>'
         '<label class="tick"><input type="checkbox" id="flagged">flagged only</label>'
         '<span id="count" class="quiet"></span></div>'
     )
 
 
 def _select(key, heading, values):
-    options = "".join(f'<option value="{_text(value)}">{_text(value)}</option>' for value in values)
+    texts = map(_text, sorted(values))
+    options = "".join(f'<option value="{text}">{text}</option>' for text in texts)
     return (
         f'<label>{_text(heading)}<select data-filter="{key}"><option value="">all</option>'
         f"{options}</select></label>"
@@ -191,25 +145,13 @@ def _select(key, heading, values):
 
 
 def _table(entries, has_changes):
-    headings = [
-        "sample",
-        "subset",
-        "modality",
-        "scanner",
-        "sex",
-        "age:",
-        "site",
-        "size:",
-        "spacing:",
-        "orientation",
-        "labels:",
-        "small regions:",
-    ]
-    headings += ["voxels changed:"] if has_changes else []
-    cells = "".join(_heading(heading) for heading in (*headings, "flags:"))
+    headings = "subset modality scanner sex age: site size: spacing: orientation labels:".split()
+    headings = ["sample", *headings, "small regions:"]
+    headings += ["voxels changed:", "flags:"] if has_changes else ["flags:"]
+    head = "".join(map(_heading, headings))
     rows = "\n".join(_row(entry, has_changes) for entry in entries)
     return (
-        f'<table id="samples"><thead><tr><th></th>{cells}</tr></thead>'
+        f'<table id="samples"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>\n{rows}\n</tbody></table>"
     )
 
@@ -220,21 +162,22 @@ def _heading(text):
 
 
 def _row(entry, has_changes):
-    meta, record = entry.metadata, entry.record
+    meta, record, page = entry.metadata, entry.record or {}, _link(entry.page)
     attributes = "".join(f' data-{key}="{_text(meta.get(key, ""))}"' for key in FILTERS)
     kinds = "|".join(sorted({flag.kind for flag in entry.flags}))
-    picture = ""
+    picture, age = "", meta.get("age", "")
     if record:
-        picture = (
-            f'<a href="{_link(entry.page)}"><img loading="lazy" width="110" alt="" '
-            f'src="pictures/{_link(entry.name)}_small.png"></a>'
-        )
-    cells = [_cell(entry.name, f'<a href="{_link(entry.page)}">{_text(entry.name)}</a>')]
-    cells += [_cell(meta.get(key, "")) for key in ("subset", "modality", "scanner", "sex")]
-    age = meta.get("age", "")
-    cells += [_cell(age_years(age), _text(age), "number"), _cell(meta.get("site", ""))]
-    cells += _measured_cells(record or {}, has_changes)
-    cells.append(_cell(len(entry.flags), _flag_list(entry, f"{_link(entry.page)}#picture")))
+        source = f"pictures/{_link(entry.name)}_small.png"
+        image = f'<img loading="lazy" width="110" alt="" src="{source}">'
+        picture = f'<a href="{page}">{image}</a>'
+    cells = [
+        _cell(entry.name, f'<a href="{page}">{_text(entry.name)}</a>'),
+        *(_cell(meta.get(key, "")) for key in ("subset", "modality", "scanner", "sex")),
+        _cell(age_years(age), _text(age), "number"),
+        _cell(meta.get("site", "")),
+        *_measured_cells(record, has_changes),
+        _cell(len(entry.flags), _flag_list(entry, f"{page}#picture")),
+    ]
     return (
         f'<tr id="{_text(entry.name)}"{attributes} data-flags="{_text(kinds)}">'
         f"<td>{picture}</td>{''.join(cells)}</tr>"
@@ -244,15 +187,14 @@ def _row(entry, has_changes):
 def _measured_cells(record, has_changes):
     volume = record.get("volume", {})
     shape, spacing = volume.get("shape", ()), volume.get("spacing", ())
-    n_voxels = shape[0] * shape[1] * shape[2] if shape else ""
     organs, changed = record.get("organs"), record.get("changes")
-    small = record.get("small_regions")
+    n_voxels = math.prod(shape) if shape else ""
     cells = [
         _cell(n_voxels, " × ".join(map(str, shape)), "number"),
         _cell(max(spacing, default=""), " × ".join(f"{step:.3g}" for step in spacing), "number"),
         _cell(volume.get("orientation_to", "")),
         _cell("" if organs is None else len(organs), kind="number"),
-        _cell("" if small is None else small, kind="number"),
+        _cell(record.get("small_regions"), kind="number"),
     ]
     if has_changes:
         cells.append(_cell(changed["n_voxels"] if changed else "", kind="number"))
@@ -260,11 +202,10 @@ def _measured_cells(record, has_changes):
 
 
 def _cell(key, shown=None, kind=""):
+    """A cell of the table: what it is sorted by, what is shown if that is not the same."""
     attribute = f' class="{kind}"' if kind else ""
-    return (
-        f'<td{attribute} data-key="{_text("" if key is None else key)}">'
-        f"{_text(key) if shown is None else shown}</td>"
-    )
+    key = "" if key is None else _text(key)
+    return f'<td{attribute} data-key="{key}">{key if shown is None else shown}</td>'
 
 
 def age_years(age: str) -> int | None:
@@ -284,31 +225,21 @@ def _flag_list(entry, target="#picture"):
     return f'<ul class="flags">{items}</ul>'
 
 
-def _total(entries):
-    """Changes per label, added up over all samples."""
-    total = {}
-    for entry in entries:
-        changed = entry.record and entry.record["changes"]
-        for value, counts in (changed or {"per_label": {}})["per_label"].items():
-            of_label = total.setdefault(value, dict.fromkeys(_CHANGE_COLUMNS, 0))
-            for key, count in counts.items():
-                of_label[key] += count
-    return total
-
-
 def _change_table(per_label, label_names):
-    head = "".join(f'<th class="number">{text}</th>' for text in _CHANGE_COLUMNS.values())
+    """What changed, added up over samples; `per_label` holds such counts of each sample."""
+    import pandas as pd
+
+    counted = [
+        {"label": int(value), **counts} for labels in per_label for value, counts in labels.items()
+    ]
+    table = pd.DataFrame(counted, columns=["label", *_CHANGE_COLUMNS])
     rows = []
-    for value in sorted(per_label, key=int):
-        name = label_names.get(int(value), "background" if value == "0" else "")
-        cells = "".join(
-            f'<td class="number">{per_label[value][key]:,}</td>' for key in _CHANGE_COLUMNS
-        )
+    for value, counts in table.groupby("label").sum().iterrows():
+        name = label_names.get(value, "" if value else "background")
+        cells = "".join(f'<td class="number">{count:,}</td>' for count in counts)
         rows.append(f"<tr><td>{value} {_text(label_map.shown(name))}</td>{cells}</tr>")
-    return (
-        f'<table class="narrow"><thead><tr><th>label</th>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
+    head = "".join(f'<th class="number">{text}</th>' for text in _CHANGE_COLUMNS.values())
+    return _narrow_table(f"<th>label</th>{head}", rows)
 
 
 def _organ_table(organs):
@@ -318,11 +249,12 @@ def _organ_table(organs):
         edge = "cut off by the image's edge" if organ["at_edge"] else ""
         rows.append(
             f"<tr><td>{organ['value']} {_text(label_map.shown(name))}</td>"
-            f'<td class="number">{organ["volume_ml"]:.1f}</td><td>{centre}</td>'
-            f"<td>{edge}</td></tr>"
+            f'<td class="number">{organ["volume_ml"]:.1f}</td><td>{centre}</td><td>{edge}</td></tr>'
         )
-    return (
-        '<table class="narrow"><thead><tr><th>organ</th><th class="number">ml</th>'
-        "<th>centre (R, A, S mm)</th><th></th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
+    head = '<th>organ</th><th class="number">ml</th><th>centre (R, A, S mm)</th><th></th>'
+    return _narrow_table(head, rows)
+
+
+def _narrow_table(head, rows):
+    body = f"<tbody>{''.join(rows)}</tbody>"
+    return f'<table class="narrow"><thead><tr>{head}</tr></thead>{body}</table>'

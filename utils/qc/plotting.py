@@ -47,38 +47,34 @@ class Row:
     sex: str
     scanner: str
     age_years: int | None
-    shape: tuple
-    spacing: tuple
-    volumes_ml: dict
-    small_regions: dict
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    volumes_ml: dict[str, float]
+    small_regions: dict[str, tuple[int, int]]
 
 
 def draw(rows: list[Row]) -> dict[str, bytes]:
-    """Draw all plots for which there are values.
+    """Draw all plots for which there are values: file name to SVG file, the same for equal rows."""
+    import pandas as pd
 
-    Returns
-    -------
-    dict of str to bytes
-        File name to SVG file; the same for the same rows.
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row.volumes_ml))
+    table = pd.DataFrame(rows, columns=list(Row.__annotations__))
+    table["person"] = table.modality + " " + table.sex
+    volumes_ml = pd.DataFrame(list(table.volumes_ml)).dropna(how="all")
+    known = table.dropna(subset="age_years")
+    small = [(name, *counts) for row in rows for name, counts in row.small_regions.items()]
     plots = {}
     with drawing.plain_style():
-        if names:
-            plots["organ_volumes_by_sex.svg"] = _volumes(
-                rows,
-                names,
-                "Organ volumes by modality and sex",
-                lambda row: f"{row.modality} {row.sex}",
-            )
-            plots["organ_volumes_by_scanner.svg"] = _volumes(
-                rows, names, "Organ volumes by scanner", lambda row: row.scanner
-            )
-        plots["sizes_and_spacings.svg"] = _grids(rows)
-        if any(row.age_years is not None for row in rows):
-            plots["ages.svg"] = _ages(rows)
-        if any(row.small_regions for row in rows):
-            plots["small_regions.svg"] = _small_regions(rows)
+        if len(volumes_ml):
+            by_person = volumes_ml.groupby(table.person)
+            plots["organ_volumes_by_sex.svg"] = _volumes(by_person, "modality and sex")
+            by_scanner = volumes_ml.groupby(table.scanner)
+            plots["organ_volumes_by_scanner.svg"] = _volumes(by_scanner, "scanner")
+        plots["sizes_and_spacings.svg"] = _grids(table.groupby("scanner"))
+        if len(known):
+            plots["ages.svg"] = _ages(known.groupby("person").age_years)
+        if small:
+            counts = pd.DataFrame(small, columns=["name", "before", "after"])
+            plots["small_regions.svg"] = _small_regions(counts.groupby("name", sort=False).sum())
     return plots
 
 
@@ -94,27 +90,25 @@ def _svg(drawn):
     return stream.getvalue()
 
 
-def _styles(groups):
-    return {group: _STYLES[number % len(_STYLES)] for number, group in enumerate(groups)}
+def _styled(groups):
+    """Yield (group's name, its members, colour, marker)."""
+    for number, (name, members) in enumerate(groups):
+        yield name, members, *_STYLES[number % len(_STYLES)]
 
 
-def _volumes(rows, names, title, group_of):
-    groups = sorted({group_of(row) for row in rows if row.volumes_ml})
-    styles = _styles(groups)
+def _volumes(groups, text):
+    names = list(groups.obj)
     n_rows = -(-len(names) // _PER_ROW)
     drawn = _figure(_ROW_INCHES * n_rows + 1)
-    drawn.suptitle(f"{title} (ml; organs that the image cuts off left out)")
+    drawn.suptitle(f"Organ volumes by {text} (ml; organs that the image cuts off left out)")
     for axes, name in zip(drawn.subplots(n_rows, _PER_ROW, squeeze=False).flat, names):
-        for place, group in enumerate(groups):
-            values = [
-                row.volumes_ml[name]
-                for row in rows
-                if group_of(row) == group and name in row.volumes_ml
-            ]
-            _strip(axes, place, values, *styles[group])
+        for place, (_, members, *style) in enumerate(_styled(groups)):
+            _strip(axes, place, members[name].dropna().to_numpy(), *style)
         axes.set_title(label_map.shown(name), fontsize=9)
         axes.set_yscale("log")
-        axes.set_xticks(range(len(groups)), groups, rotation=30, ha="right", fontsize=7)
+        axes.set_xticks(
+            range(len(groups)), list(groups.groups), rotation=30, ha="right", fontsize=7
+        )
         axes.set_xlim(-0.6, len(groups) - 0.4)
         _plain_numbers(axes)
     for axes in drawn.axes[len(names) :]:
@@ -135,27 +129,23 @@ def _plain_numbers(axes):
 
 def _strip(axes, place, values, colour, marker):
     """Points side by side, and a line at their median."""
-    if not values:
-        return
-    # Spread evenly by a fixed rule, so that equal rows give equal files.
-    aside = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.5
-    axes.plot(
-        place + aside, values, marker, color=colour, markersize=4, alpha=0.7, markeredgewidth=0
-    )
-    axes.hlines(np.median(values), place - 0.35, place + 0.35, color="black", linewidth=1.2)
+    if values.size:
+        # Spread evenly by a fixed rule, so that equal rows give equal files.
+        aside = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.5
+        options = {"markersize": 4, "alpha": 0.7, "markeredgewidth": 0}
+        axes.plot(place + aside, values, marker, color=colour, **options)
+        axes.hlines(np.median(values), place - 0.35, place + 0.35, color="black", linewidth=1.2)
 
 
-def _grids(rows):
-    styles = _styles(sorted({row.scanner for row in rows}))
+def _grids(groups):
     drawn = _figure(4.5)
     left, right = drawn.subplots(1, 2)
-    for scanner, (colour, marker) in styles.items():
-        chosen = [row for row in rows if row.scanner == scanner]
+    for scanner, rows, colour, marker in _styled(groups):
         # The slice axis is the one with the largest spacing.
-        spacings = np.sort([row.spacing for row in chosen], axis=1)
-        across = [int(np.argmax(row.spacing)) for row in chosen]
-        slices = [row.shape[axis] for row, axis in zip(chosen, across)]
-        in_plane = [max(np.delete(row.shape, axis)) for row, axis in zip(chosen, across)]
+        spacings = np.sort(np.stack(rows.spacing), axis=1)
+        across = [int(np.argmax(spacing)) for spacing in rows.spacing]
+        slices = [shape[axis] for shape, axis in zip(rows["shape"], across)]
+        in_plane = [max(np.delete(shape, axis)) for shape, axis in zip(rows["shape"], across)]
         options = {"color": colour, "alpha": 0.7, "markersize": 6, "markeredgewidth": 0}
         left.plot(in_plane, slices, marker, label=scanner, **options)
         right.plot(spacings[:, 0], spacings[:, 2], marker, **options)
@@ -165,50 +155,27 @@ def _grids(rows):
     return _svg(drawn)
 
 
-def _ages(rows):
-    groups = sorted({f"{row.modality} {row.sex}" for row in rows if row.age_years is not None})
-    ages = [
-        [
-            row.age_years
-            for row in rows
-            if f"{row.modality} {row.sex}" == group and row.age_years is not None
-        ]
-        for group in groups
-    ]
+def _ages(groups):
     drawn = _figure(3.5)
     axes = drawn.subplots()
-    last = max(map(max, ages))
-    axes.hist(
-        ages,
-        bins=np.arange(0, last + 2 * _AGE_STEP, _AGE_STEP),
-        stacked=True,
-        label=groups,
-        color=[_STYLES[number % len(_STYLES)][0] for number in range(len(groups))],
-    )
+    names, ages, colours, _ = zip(*_styled(groups))
+    bins = np.arange(0, groups.obj.max() + 2 * _AGE_STEP, _AGE_STEP)
+    axes.hist(ages, bins=bins, stacked=True, label=names, color=colours)
     axes.set(title="Ages", xlabel="years", ylabel="samples")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8)
     return _svg(drawn)
 
 
-def _small_regions(rows):
-    names = list(dict.fromkeys(name for row in rows for name in row.small_regions))
-    totals = np.array(
-        [np.sum([row.small_regions.get(name, (0, 0)) for row in rows], axis=0) for name in names]
-    )
+def _small_regions(counts):
     drawn = _figure(3.8)
     axes = drawn.subplots()
-    places = np.arange(len(names))
-    for side, (text, offset) in enumerate((("before", -0.2), ("after", 0.2))):
-        bars = axes.bar(
-            places + offset,
-            totals[:, side],
-            0.4,
-            color=_STYLES[side][0],
-            label=f"{text} denoising: {totals[:, side].sum():,}",
-        )
+    places = np.arange(len(counts))
+    for (colour, _), side, offset in zip(_STYLES, counts, (-0.2, 0.2)):
+        label = f"{side} denoising: {counts[side].sum():,}"
+        bars = axes.bar(places + offset, counts[side], 0.4, color=colour, label=label)
         axes.bar_label(bars, fontsize=7)
-    axes.set_xticks(places, [label_map.shown(name) for name in names], rotation=30, ha="right")
+    axes.set_xticks(places, map(label_map.shown, counts.index), rotation=30, ha="right")
     axes.set(title="Small regions in all masks (of the background: holes)", ylabel="regions")
     axes.legend(fontsize=8)
     return _svg(drawn)

@@ -20,59 +20,28 @@ _METADATA = {
 
 
 def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples.Sample]:
-    """Find the samples to report on.
+    """Find the samples to report on: all, or those that a manifest lists (see `read_manifest`).
 
-    Parameters
-    ----------
-    root_dir : Path
-    listed : dict or None
-        See `read_manifest`: only these.
-
-    Returns
-    -------
-    list of samples.Sample
-
-    Raises
-    ------
-    DatasetError
-        A sample lies in two folders, or one that is listed nowhere.
+    DatasetError where a sample lies in two folders, or a listed one in none.
     """
-    found = {}
+    found: dict[str, samples.Sample] = {}
     for sample in samples.find(root_dir):
-        if sample.stem in found:
-            raise errors.DatasetError(
-                f"{sample.stem} lies in two folders: {found[sample.stem].directory} and "
-                f"{sample.directory}",
-                file=sample.directory,
-                code="double",
-            )
-        found[sample.stem] = sample
+        other = found.setdefault(sample.stem, sample)
+        if other is not sample:
+            places = f"{other.directory} and {sample.directory}"
+            reason = f"{sample.stem} lies in two folders: {places}"
+            raise errors.DatasetError(reason, file=sample.directory, code="double")
     if listed is None:
         return list(found.values())
     missing = [name for name in listed if name not in found]
     if missing:
-        raise errors.DatasetError(
-            f"{root_dir}: no folder of {', '.join(missing[:5])}"
-            f"{' ...' if len(missing) > 5 else ''}, which the manifest lists",
-            file=root_dir,
-            code="missing",
-        )
+        reason = f"{root_dir}: no folder of {errors.listed(missing)}, which the manifest lists"
+        raise errors.DatasetError(reason, file=root_dir, code="missing")
     return [found[name] for name in sorted(listed)]
 
 
 def read_manifest(path: Path) -> dict[str, dict]:
-    """Read the metadata of a dataset manifest or an index manifest.
-
-    Returns
-    -------
-    dict of str to dict
-        ID to row, all values text.
-
-    Raises
-    ------
-    DatasetError
-        It cannot be read, or lacks a column.
-    """
+    """Read a dataset manifest or an index manifest: ID to row, all values text."""
     sheets = manifest.sheet_names(path)
     sheet = manifest.MAIN_SHEET if manifest.MAIN_SHEET in sheets else sheets[0]
     table = manifest.read_sheet(path, sheet, required=("ID", *_METADATA.values()))
@@ -101,83 +70,71 @@ def write(
     outcome : calls.Outcome
         Of `sample_report.render`.
     listed : dict or None
-        See `read_manifest`; without it the info files tell the metadata.
+        See `read_manifest`; without it the metadata are those of the info files.
 
     Returns
     -------
     list of pages.Entry
         In the order of the index.
-
-    Raises
-    ------
-    DatasetError
-        A file cannot be written.
     """
     entries = _entries(found, outcome, listed or {})
     plots = plotting.draw([_plotted(entry) for entry in entries if entry.record])
-    contents = {f"{_PLOTS}/{name}": content for name, content in plots.items()}
     neighbours = zip([None, *entries], entries, [*entries[1:], None])
-    contents.update(
-        {entry.page: pages.sample(entry, before, after) for before, entry, after in neighbours}
-    )
-    contents[INDEX] = pages.index(entries, list(plots), _notes())
+    contents = {
+        **{f"{_PLOTS}/{name}": content for name, content in plots.items()},
+        **{entry.page: pages.sample(entry, before, after) for before, entry, after in neighbours},
+        INDEX: pages.index(entries, list(plots), _notes()),
+    }
     for name, content in contents.items():
-        with files.whole(output_dir / name) as handle:
-            handle.write(content)
+        files.put(output_dir / name, content)
     return entries
 
 
 def _entries(found, outcome, listed):
     results = {sample.stem: result for sample, result in outcome.results}
-    findings = {
-        name: _findings(result, _metadata(result.info, listed.get(name)))
-        for name, result in results.items()
-    }
-    judging.judge(list(findings.values()))
-    failures = {}
+    metadata = {}
+    for name in (sample.stem for sample in found):
+        info = results[name].info if name in results else {}
+        row = listed.get(name, info)
+        metadata[name] = {key: row.get(column, "") for key, column in _METADATA.items()}
+        if name in results:
+            metadata[name]["modality"] = results[name].record["volume"]["modality"]
+    flags = {}
     for name, error in outcome.failures:
-        failures.setdefault(name, []).append(judging.Flag("failed", str(error)))
-    entries = []
-    for sample in found:
-        result, name = results.get(sample.stem), sample.stem
-        metadata = _metadata(result.info if result else {}, listed.get(name))
-        if result:
-            metadata["modality"] = result.record["volume"]["modality"]
-        entries.append(
-            pages.Entry(
-                name,
-                metadata,
-                result and result.record,
-                findings[name].flags if result else failures[name],
-                result.label_names if result else {},
-            )
+        flags.setdefault(name, []).append(judging.Flag("failed", str(error)))
+    findings = [_findings(result, metadata[name]["sex"]) for name, result in results.items()]
+    flags.update(zip(results, judging.judge(findings)))
+    return [
+        pages.Entry(
+            sample.stem,
+            metadata[sample.stem],
+            results[sample.stem].record if sample.stem in results else None,
+            flags[sample.stem],
+            results[sample.stem].label_names if sample.stem in results else {},
         )
-    return entries
+        for sample in found
+    ]
 
 
-def _metadata(info, row):
-    source = info if row is None else row
-    return {key: source.get(column, "") for key, column in _METADATA.items()}
-
-
-def _findings(result, metadata):
+def _findings(result, sex):
     record, volume = result.record, result.record["volume"]
-    alignment = record["alignment"] or {}
     return judging.Findings(
         modality=volume["modality"],
-        sex=metadata["sex"],
+        sex=sex,
         spacing=tuple(volume["spacing"]),
         orientation=volume["orientation_to"],
+        axis_codes=result.axis_codes,
         tilt_degrees=volume["tilt_degrees"],
         organs=record["organs"],
-        **alignment,
+        **(record["alignment"] or {}),
     )
 
 
 def _plotted(entry):
     record, metadata = entry.record, entry.metadata
-    changed = record["changes"] or {"per_label": {}}
     names = {**entry.label_names, 0: "background"}
+    organs = (record["organs"] or {}).items()
+    changed = record["changes"]["per_label"].items() if record["changes"] else ()
     return plotting.Row(
         modality=metadata["modality"],
         sex=metadata["sex"],
@@ -185,14 +142,10 @@ def _plotted(entry):
         age_years=pages.age_years(metadata["age"]),
         shape=tuple(record["volume"]["shape"]),
         spacing=tuple(record["volume"]["spacing"]),
-        volumes_ml={
-            name: organ["volume_ml"]
-            for name, organ in (record["organs"] or {}).items()
-            if not organ["at_edge"]
-        },
+        volumes_ml={name: organ["volume_ml"] for name, organ in organs if not organ["at_edge"]},
         small_regions={
-            names.get(int(value), value): (of["small_before"], of["small_after"])
-            for value, of in changed["per_label"].items()
+            names.get(int(value), value): (counts["small_before"], counts["small_after"])
+            for value, counts in changed
         },
     )
 

@@ -11,7 +11,6 @@ from utils.storage import nifti
 _PLANES = ("sagittal", "coronal", "axial")
 # Plane -> letters at the right and at the lower edge; the patient's left is on the right.
 _EDGES = {"axial": "LP", "coronal": "LI", "sagittal": "PI"}
-_OPPOSITE = dict(zip("RLAPSI", "LRPAIS"))
 _COARSE_MM = 3.0
 
 
@@ -29,21 +28,25 @@ class View:
         Array axes that run down and across the picture.
     flipped : (bool, bool)
         Whether they run against their array axes.
-    letters : (4,) str
-        At the left, right, upper and lower edge.
+    letters : str
+        Those at the left, right, upper and lower edge.
+    box : (slice, slice)
+        Rows and columns of the upright picture that are shown.
     """
 
     plane: str
     axis: int
     rows: int
     columns: int
-    flipped: tuple
-    letters: tuple
+    flipped: tuple[bool, bool]
+    letters: str
+    box: tuple[slice, slice] = (slice(None), slice(None))
 
     def upright(self, plane: np.ndarray) -> np.ndarray:
-        """Turn a slice, its array axes in ascending order, into the picture's rows and columns."""
+        """Turn a slice, its array axes in ascending order, into the picture that is shown."""
         picture = plane if self.rows < self.columns else plane.T
-        return picture[:: -1 if self.flipped[0] else 1, :: -1 if self.flipped[1] else 1]
+        down, across = (-1 if against else 1 for against in self.flipped)
+        return picture[::down, ::across][self.box]
 
     def cut(self, data: np.ndarray, index: int) -> np.ndarray:
         """Take one upright slice out of an array."""
@@ -56,68 +59,39 @@ def one_slice(data: np.ndarray, axis: int, index: int) -> np.ndarray:
 
 
 def views(affine: np.ndarray) -> dict[str, View]:
-    """Work out how the slices of a grid stand upright, in radiological convention.
+    """Work out how axial, coronal and sagittal slices stand upright, in radiological convention.
 
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Voxel index to RAS+ mm.
-
-    Returns
-    -------
-    dict of str to View
-        ``axial``, ``coronal`` and ``sagittal``.
-
-    Examples
-    --------
     >>> views(np.diag([1.0, 1.0, 1.0, 1.0]))["axial"].flipped  # from RAS: up-down and left-right
     (True, True)
     """
-    letters = [end for _, end in axis_letters(affine)]
+    codes = geometry.axis_codes(affine)
+    # Array axis that runs along the line through a letter and its opposite.
+    axis_of = {
+        end: axis for axis, code in enumerate(codes) for end in code + geometry.opposite(code)
+    }
     found = {}
-    for axis, letter in enumerate(letters):
-        plane = _PLANES["RLAPSI".index(letter) // 2]
-        right, low = _EDGES[plane]
-        columns, rows = (_axis_of(letters, edge) for edge in (right, low))
-        found[plane] = View(
-            plane,
-            axis,
-            rows,
-            columns,
-            (letters[rows] != low, letters[columns] != right),
-            (_OPPOSITE[right], right, _OPPOSITE[low], low),
-        )
+    for axis, code in enumerate(codes):
+        plane = _PLANES["RLAPSI".index(code) // 2]
+        right, low = tuple(_EDGES[plane])
+        columns, rows = axis_of[right], axis_of[low]
+        flipped = codes[rows] != low, codes[columns] != right
+        letters = geometry.opposite(right) + right + geometry.opposite(low) + low
+        found[plane] = View(plane, axis, rows, columns, flipped, letters)
     return found
 
 
-def axis_letters(affine: np.ndarray) -> list[tuple[str, str]]:
-    """Return the letters at the start and at the end of each voxel axis, oblique or not."""
-    start, end = (code.rstrip(")")[-3:] for code in geometry.orientation_codes(affine))
-    return list(zip(start, end))
-
-
-def _axis_of(letters, edge):
-    return next(axis for axis, letter in enumerate(letters) if letter in (edge, _OPPOSITE[edge]))
-
-
-def coarse_steps(spacing) -> tuple[int, int, int]:
+def coarse_steps(spacing: np.ndarray) -> tuple[int, ...]:
     """Every how many voxels a grid is looked at for rough measures, about 3 mm apart."""
     return tuple(max(1, int(_COARSE_MM / step + 1e-6)) for step in spacing)
 
 
-def coarse(data: np.ndarray, steps) -> np.ndarray:
+def coarse(data: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
     """View of every n-th voxel along each axis."""
     return data[:: steps[0], :: steps[1], :: steps[2]]
 
 
 def areas(mask: np.ndarray, axis: int) -> np.ndarray:
-    """Count the voxels of every label in every slice.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) uint8
-    axis : int
-        Across which the slices lie.
+    """Count the voxels of every label, but the background, in every slice across an axis.
 
     Returns
     -------
@@ -131,14 +105,13 @@ def areas(mask: np.ndarray, axis: int) -> np.ndarray:
 
 
 def choose(slice_areas: np.ndarray, n_slices: int) -> list[int]:
-    """Choose slices that together show every label near its largest.
+    """Choose slices, at most so many, that together show every label near its largest.
 
     Parameters
     ----------
     slice_areas : (n, 256) int
         See `areas`; the background's column is not looked at.
     n_slices : int
-        How many at most.
 
     Returns
     -------
@@ -155,7 +128,8 @@ def choose(slice_areas: np.ndarray, n_slices: int) -> list[int]:
     if not shares.any():
         evenly = {length * (2 * k + 1) // (2 * n_slices) for k in range(n_slices)}
         return sorted(evenly, key=lambda index: (abs(2 * index - length), index))
-    chosen, best = [], np.zeros(shares.shape[1])
+    chosen: list[int] = []
+    best = np.zeros(shares.shape[1])
     for _ in range(min(n_slices, length)):
         worth = np.maximum(shares, best).sum(axis=1)
         worth[chosen] = -1
@@ -179,34 +153,19 @@ class Reading:
     """
 
     coarse: np.ndarray
-    planes: dict = field(default_factory=dict)
+    planes: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
 
-def read(header: nifti.Header, wanted: dict[int, list[int]], steps) -> Reading:
+def read(header: nifti.Header, wanted: dict[int, list[int]], steps: tuple[int, ...]) -> Reading:
     """Read single slices and a coarse volume in one pass; the whole is never in memory.
 
-    Parameters
-    ----------
-    header : nifti.Header
-    wanted : dict of int to list of int
-        Array axis to indices.
-    steps : (3,) int
-        See `coarse_steps`.
-
-    Returns
-    -------
-    Reading
-        Values scaled; what is not finite counts as 0.
-
-    Raises
-    ------
-    DamagedFileError
-        The file is damaged.
+    `wanted` maps array axes to indices; for `steps` see `coarse_steps`. Values are scaled; what is
+    not finite counts as 0. DamagedFileError where the file is damaged.
     """
     shape = header.shape
     kept = Reading(np.empty([-(-n // step) for n, step in zip(shape, steps)], np.float32))
     for axis, indices in wanted.items():
-        size = [n for other, n in enumerate(shape) if other != axis]
+        size = np.delete(shape, axis)
         kept.planes.update({(axis, index): np.empty(size, np.float32) for index in indices})
     for z, plane in _slices(header):
         if z % steps[2] == 0:
