@@ -22,7 +22,7 @@ from utils.storage import files, manifest, samples
 @cli.output_manifest_option
 @cli.tolerance_option
 def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
-    manifest.refuse_if_changed(output_manifest_file, overwrite)
+    target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     files.sweep(root_dir)
     found = samples.find(root_dir)
     outcome = cli.for_each_sample(
@@ -34,9 +34,7 @@ def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
         size=samples.mask_bytes,
         memory=binary_masks.memory,
     )
-    cli.finish(
-        outcome, dataset.write(found, outcome, output_manifest_file, amos22.DATASET_KEYS, overwrite)
-    )
+    cli.finish(outcome, dataset.write(found, outcome, target, amos22.DATASET_KEYS))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ ONLY_IN = {
     "nibabel": {"nifti", "geometry", "scan_files"},
     "gzip": {"nifti"},
     "isal": {"nifti"},
-    "openpyxl": {"manifest"},
+    "openpyxl": {"workbook"},
     "distributed": {"cluster"},
 }
 HEAVY = {

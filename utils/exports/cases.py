@@ -10,9 +10,9 @@ import warnings
 from pathlib import Path
 
 from utils import errors
-from utils.routines import splits
+from utils.routines import split_choices, splits
 from utils.running import runner
-from utils.storage import files, manifest
+from utils.storage import files, manifest, workbook
 
 COLUMNS = ("ID", "subset", "volume", "mask")
 _BINARY_MASK_COLUMN = re.compile(r"mask_([0-9]{2,3})_(.+)")
@@ -75,12 +75,15 @@ class Selection:
         In the order of the sheet.
     label_names : dict of int to str
         Label to name as in file names (``right_kidney``), by label; from the manifest's columns.
+    columns : tuple of str
+        Of the sheet, in its order.
     is_out_of_date : bool
         The split sheet no longer repeats the worksheet Manifest.
     """
 
     cases: list[Case]
     label_names: dict[int, str]
+    columns: tuple[str, ...] = ()
     is_out_of_date: bool = False
 
 
@@ -107,9 +110,9 @@ def read(manifest_path, split_name: str | None = None, root_dir=None) -> Selecti
         No such file, sheet or column; an ID that is empty, doubled or cannot be a file's name; a
         subset other than train, val and test; no column of a binary mask.
     """
-    workbook = manifest.Workbook(manifest_path)
-    sheet, column = _sheet(workbook, split_name)
-    table = workbook.table(sheet, required=dict.fromkeys((*COLUMNS, column)))
+    book = workbook.Workbook(manifest_path)
+    sheet, column = _sheet(book, split_name)
+    table = book.table(sheet, required=dict.fromkeys((*COLUMNS, column)))
     where = f"{manifest_path}, worksheet {sheet}"
     _check_rows(table, column, where)
     cases = [
@@ -120,41 +123,42 @@ def read(manifest_path, split_name: str | None = None, root_dir=None) -> Selecti
             Path(manifest_path),
             None if root_dir is None else Path(root_dir),
         )
-        for row in table.rows
+        for row in table.to_dict("records")
     ]
     is_old = (
         bool(split_name)
-        and manifest.MAIN_SHEET in workbook.names
-        and split_name in splits.out_of_date(workbook, workbook.table())
+        and manifest.MAIN_SHEET in book.names
+        and split_name in splits.out_of_date(book, book.table(manifest.MAIN_SHEET))
     )
-    return Selection(cases, _label_names(table.columns, where), is_old)
+    label_names = _label_names(table.columns, where)
+    return Selection(cases, label_names, tuple(table.columns), is_old)
 
 
-def _sheet(workbook, split_name):
+def _sheet(book, split_name):
     """Worksheet to read, and its column with the subset."""
     if split_name:
         return split_name, split_name
-    if manifest.MAIN_SHEET in workbook.names or len(workbook.names) > 1:
+    if manifest.MAIN_SHEET in book.names or len(book.names) > 1:
         return manifest.MAIN_SHEET, "subset"
     # An index manifest: split01_standard_train_val has the column split01_standard.
-    (sheet,) = workbook.names
+    (sheet,) = book.names
     return sheet, next(
-        (column for column in reversed(workbook.header(sheet)) if sheet.startswith(f"{column}_")),
+        (column for column in reversed(book.header(sheet)) if sheet.startswith(f"{column}_")),
         "subset",
     )
 
 
 def _check_rows(table, column, where):
-    counts = collections.Counter(row["ID"] for row in table.rows)
+    counts = collections.Counter(table["ID"])
     wrong = {
         "IDs in several rows": [key for key in counts if counts[key] > 1],
         "IDs that cannot be names of files": [
             repr(key) for key in counts if not _PLAIN_ID.fullmatch(key)
         ],
-        f"{column} is none of {', '.join(splits.SUBSETS)}": [
-            f"{row['ID']} {row[column]!r}"
-            for row in table.rows
-            if row[column] not in splits.SUBSETS
+        f"{column} is none of {', '.join(split_choices.SUBSETS)}": [
+            f"{key} {subset!r}"
+            for key, subset in zip(table["ID"], table[column])
+            if subset not in split_choices.SUBSETS
         ],
     }
     for fault, found in wrong.items():

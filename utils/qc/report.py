@@ -5,7 +5,7 @@ from pathlib import Path
 from utils import errors
 from utils.qc import alignment, anatomy, judging, measures, pages, plotting, sample_report
 from utils.running import runner
-from utils.storage import files, manifest, samples
+from utils.storage import files, manifest, samples, workbook
 
 INDEX = "index.html"
 _PAGES, _PLOTS = "samples", "plots"
@@ -73,10 +73,10 @@ def read_manifest(path: Path) -> dict[str, dict]:
     DatasetError
         It cannot be read, or lacks a column.
     """
-    sheets = manifest.sheet_names(path)
-    sheet = manifest.MAIN_SHEET if manifest.MAIN_SHEET in sheets else sheets[0]
-    table = manifest.read_sheet(path, sheet, required=("ID", *_METADATA.values()))
-    return {row["ID"]: row for row in table.rows}
+    book = workbook.Workbook(path)
+    sheet = manifest.MAIN_SHEET if manifest.MAIN_SHEET in book.names else book.names[0]
+    table = book.table(sheet, required=("ID", *_METADATA.values()))
+    return {row["ID"]: row for row in table.to_dict("records")}
 
 
 def make_folders(output_dir: Path) -> None:

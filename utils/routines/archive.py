@@ -13,7 +13,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import geometry
-from utils.storage import files, manifest, nifti
+from utils.storage import files, manifest, nifti, workbook
 
 VOLUME, MASK = "v3d", "m3d"
 DATASET_JSON = "dataset.json"
@@ -414,7 +414,7 @@ def write_manifest(path, columns, rows: list[dict], overwrite: bool) -> str:
     """
     if not rows:
         return "no manifest written"
-    table = manifest.Table(list(columns), rows)
+    table = workbook.frame(columns, rows)
     manifest.write(path, {manifest.MAIN_SHEET: table}, overwrite=overwrite)
     return f"{path}: {len(rows)} rows"
 
