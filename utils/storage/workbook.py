@@ -205,16 +205,21 @@ class Workbook:
 
     def holds(self, tables: dict[str, pd.DataFrame]) -> bool:
         """Tell whether the workbook holds these worksheets, with these cells, and no others."""
-        return self._cells == {name: _table_cells(name, table) for name, table in tables.items()}
+        same_names = self._cells.keys() == tables.keys()
+        return same_names and all(self.has_cells(name, table) for name, table in tables.items())
 
     def has_cells(self, name: str, table: pd.DataFrame) -> bool:
-        """Tell whether a worksheet holds these cells and no others."""
-        return self._cells.get(name) == _table_cells(name, table)
+        """Tell whether there is a worksheet with these cells and no others."""
+        return name in self._cells and self._cells[name] == _table_cells(name, table)
 
     @functools.cached_property
     def was_changed(self) -> bool:
         """Whether the cells differ from what we wrote; so does a workbook that is not ours."""
-        return self._digests != [_digest(self._cells)]
+        return self._digests != [_digest(self._dumps)]
+
+    @functools.cached_property
+    def _dumps(self):
+        return {name: _dump(name, cells) for name, cells in self._cells.items()}
 
     def with_sheet(self, name: str, table: pd.DataFrame, renew: bool, first: bool = False) -> bytes:
         """Return the file's bytes with one worksheet added or replaced.
@@ -231,6 +236,7 @@ class Workbook:
             A new sheet goes first.
         """
         cells = {**self._cells, name: _table_cells(name, table)}
+        digest = _digest({**self._dumps, name: _dump(name, cells[name])}) if renew else None
         with reading(self.path):
             reader, parts = _open(self.content)
             texts = _shared_texts(self.content, reader.package)
@@ -243,7 +249,7 @@ class Workbook:
             book.remove(book[name])
         rows[name] = _fill(book.create_sheet(name, position), table, cells[name])
         book.active = book.sheetnames.index(active)
-        return _to_bytes(book, cells, rows, renew)
+        return _to_bytes(book, cells, rows, digest)
 
     def _check_columns(self, sheet, columns, required):
         names = [text for text in columns.values() if text]
@@ -376,36 +382,37 @@ def _table_cells(name, table):
 
 def _stored(value, sheet, row, column):
     """Kind and value of one cell."""
-    where = f"worksheet {sheet}, row {row}, column {column!r}"
     if isinstance(value, str):
         text = value.replace("\r\n", "\n").replace("\r", "\n")  # as XML readers do
         forbidden = _NOT_IN_XML.search(text)
+        if not forbidden and _excel_length(text) <= MAX_CELL_TEXT:
+            return "s", text
+        fault = f"{_excel_length(text)} characters, Excel holds {MAX_CELL_TEXT}"
         if forbidden:
             fault = f"the character {forbidden.group()!a} cannot stand in a workbook"
-            raise errors.DatasetError(f"{where}: {fault}", code="cell")
-        if _excel_length(text) > MAX_CELL_TEXT:
-            fault = f"{_excel_length(text)} characters, Excel holds {MAX_CELL_TEXT}"
-            raise errors.DatasetError(f"{where}: {fault}", code="cell")
-        return "s", text
+        where = f"worksheet {sheet}, row {row}, column {column!r}"
+        raise errors.DatasetError(f"{where}: {fault}", code="cell")
     if isinstance(value, numbers.Integral):
         return "n", int(value)
     if isinstance(value, numbers.Real):
         number = _fifteen_digits(value)
         return ("n", number) if math.isfinite(number) else ("s", str(number))
-    raise TypeError(f"{where}: {type(value)} in a cell")
+    raise TypeError(f"worksheet {sheet}, row {row}, column {column!r}: {type(value)} in a cell")
 
 
-def _digest(sheets):
-    """SHA-256 of {name: cells}: places, kinds and values, not formats or the sheets' order."""
-    sha = hashlib.sha256()
-    for name in sorted(sheets):
-        # Spreadsheets do not tell 3 from 3.0.
-        cells = [
-            (place, kind, float(value) if kind == "n" else str(getattr(value, "__dict__", value)))
-            for place, (kind, value) in sheets[name].items()  # array formulas have a __dict__
-        ]
-        sha.update(json.dumps([name, cells]).encode("ascii"))
-    return sha.hexdigest()
+def _dump(name, cells):
+    """Places, kinds and values of a worksheet's cells, not their formats, to make the digest of."""
+    # Spreadsheets do not tell 3 from 3.0. Array formulas have a __dict__.
+    plain = [
+        (place, kind, float(value) if kind == "n" else str(getattr(value, "__dict__", value)))
+        for place, (kind, value) in cells.items()
+    ]
+    return json.dumps([name, plain]).encode("ascii")
+
+
+def _digest(dumps):
+    """SHA-256 of {worksheet: its dump}, whatever their order."""
+    return hashlib.sha256(b"".join(dumps[name] for name in sorted(dumps))).hexdigest()
 
 
 def to_bytes(tables: dict[str, pd.DataFrame]) -> bytes:
@@ -424,7 +431,8 @@ def to_bytes(tables: dict[str, pd.DataFrame]) -> bytes:
     rows = {
         name: _fill(book.create_sheet(name), table, cells[name]) for name, table in tables.items()
     }
-    return _to_bytes(book, cells, rows, renew=True)
+    digest = _digest({name: _dump(name, cells[name]) for name in cells})
+    return _to_bytes(book, cells, rows, digest)
 
 
 def _fill(sheet, table, cells):
@@ -516,14 +524,17 @@ def _shared_texts(content, manifest):
     return texts
 
 
-def _to_bytes(book, cells, rows, renew):
-    """Bytes of an openpyxl workbook without rows, with these rows, {worksheet: XML}, put in."""
+def _to_bytes(book, cells, rows, digest):
+    """Bytes of an openpyxl workbook without rows, with these rows, {worksheet: XML}, put in.
+
+    Its cells' digest is renewed unless it is None.
+    """
     from openpyxl.packaging.custom import StringProperty
 
-    if renew:
+    if digest is not None:
         properties = book.custom_doc_props
         properties.props = [entry for entry in properties.props if entry.name != _DIGEST_PROPERTY]
-        properties.append(StringProperty(name=_DIGEST_PROPERTY, value=_digest(cells)))
+        properties.append(StringProperty(name=_DIGEST_PROPERTY, value=digest))
     saved, packed = io.BytesIO(), io.BytesIO()
     try:
         book.save(saved)

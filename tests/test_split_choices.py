@@ -1,4 +1,4 @@
-"""Splits of a part of the samples, and splits across sites."""
+"""Choices of splits: a part of the samples, or all across sites; partial splits and their age."""
 
 import collections
 import itertools
