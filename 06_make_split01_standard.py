@@ -19,7 +19,7 @@ from utils.running import cli
 @cli.manifest_file_option
 @cli.new_split_option(default="split01_standard")
 def main(manifest_file, split_name):
-    """Add the worksheet and tell the size of each subset."""
+    """Add the worksheet and print the size of each subset."""
     counts = splits.make_sheet(manifest_file, split_name, split_choices.published)
     click.echo(splits.summary(manifest_file, split_name, counts))
 

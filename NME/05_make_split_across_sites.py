@@ -49,7 +49,7 @@ from utils.running import cli
     help="Whole number; another one gives another split.",
 )
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
-    """Add the worksheet and tell the size of each subset."""
+    """Add the worksheet and print the size of each subset."""
     choose = split_choices.across_sites(nme.INNER_SITE, test_ratio, val_ratio, random_seed)
     counts = splits.make_sheet(manifest_file, split_name, choose)
     click.echo(splits.summary(manifest_file, split_name, counts))

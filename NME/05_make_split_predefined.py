@@ -40,7 +40,7 @@ from utils.running import cli
     help="Collections of these sites, such as test-outer-02 test-outer-03.",
 )
 def main(manifest_file, split_name, site, collection):
-    """Add the worksheet and tell the size of each subset."""
+    """Add the worksheet and print the size of each subset."""
     choose = split_choices.selected(
         {"site": list(itertools.chain(*site)), "collection": list(itertools.chain(*collection))}
     )

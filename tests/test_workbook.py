@@ -172,6 +172,17 @@ def test_blank_rows_and_a_stray_far_cell(written):
     assert time.perf_counter() - begin < 2
 
 
+def test_of_merged_cells_the_first_one_counts(written):
+    def change(parts):
+        merged = b'</sheetData><mergeCells><mergeCell ref="C2:D2"/></mergeCells>'
+        parts[SHEET] = parts[SHEET].replace(b"</sheetData>", merged)
+
+    edit_parts(written, change)
+    assert rows(written)[0] == {"ID": "amos_0001", "szx": "512", "spx": "0.78125", "age": ""}
+    assert rows(written)[1]["age"] == "UND"
+    assert manifest.Target(written).was_changed
+
+
 # ---- formulas and errors
 
 

@@ -58,20 +58,8 @@ def describe(
 ) -> Entry:
     """Check one sample and collect its row.
 
-    Parameters
-    ----------
-    sample : samples.Sample
-    root_dir : Path
-        Paths in the row are relative to it.
-    info_keys : sequence of str
-        Keys of the info file that become columns.
-    tolerance_mm : float
-        Affine, spacing or origin may differ by this much.
-
-    Raises
-    ------
-    CasesError
-        Everything that does not fit together.
+    Paths are relative to `root_dir`; `info_keys` of the info file become columns; affine, spacing
+    and origin may differ by `tolerance_mm`. Everything that does not fit together is a CasesError.
     """
     cases: list[errors.DatasetError] = []
     info = _tried(cases, _read_info, sample, info_keys)
@@ -265,17 +253,8 @@ def write(
 ) -> str:
     """Write the manifest of all samples, unless one of them failed; return what was done.
 
-    Parameters
-    ----------
-    found : list of samples.Sample
-        All samples.
-    outcome : runner.Outcome
-        Of `describe`; what is wrong between samples, and split sheets that are out of date now,
-        are added.
-    target : manifest.Target
-        The workbook; its other worksheets are kept.
-    info_keys : sequence of str
-        Keys of the info file that become columns.
+    What is wrong between samples, and split sheets that are out of date now, are added to the
+    outcome of `describe`; other worksheets are kept.
     """
     check_together(found, outcome)
     if outcome.failures:

@@ -28,27 +28,14 @@ _FILE_KINDS = {"v3d": "volume", "m3d": "mask"}
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A volume of the archive, its mask if it has one, and where they go.
-
-    Attributes
-    ----------
-    sample : samples.Sample
-    info : dict of str to str
-        What goes into the info file.
-    volume, mask : Path or None
-        Files of the archive.
-    note : str
-        What the user should know about it, though it is no fault.
-    error : DatasetError or None
-        Why nothing can be done for it.
-    """
+    """A volume of the archive, its mask if it has one, and where they go."""
 
     sample: samples.Sample
-    info: dict[str, str]
+    info: dict[str, str]  # what goes into the info file
     volume: Path | None = None
     mask: Path | None = None
-    note: str = ""
-    error: errors.DatasetError | None = None
+    note: str = ""  # what the user should know about it, though it is no fault
+    error: errors.DatasetError | None = None  # why nothing can be done for it
 
     def __str__(self):
         return self.sample.stem
@@ -70,7 +57,7 @@ def plan(
     output_dir : path-like
         The grouped tree, or the sub-data set's folder in it.
     archive_manifest : path-like
-        Workbook of routine 01, perhaps corrected by hand.
+        Workbook of routine 01, perhaps corrected by hand; a DatasetError if it cannot be used.
     facts : module or object
         The data set's (see `amos22`).
     belongs : callable, optional
@@ -80,7 +67,7 @@ def plan(
     Returns
     -------
     list of Pair
-        By sample name; the faulty ones too. A manifest that cannot be used is a DatasetError.
+        By sample name; the faulty ones too.
     """
     rows = workbook.Workbook(archive_manifest).table(
         manifest.MAIN_SHEET, required=("file_path", "type", *facts.INFO_KEYS)
@@ -218,20 +205,8 @@ def prepare(
 ) -> str:
     """Estimate the disk space that is still needed, and make the tree's folders.
 
-    Parameters
-    ----------
-    pairs : list of Pair
-    output_dir : path-like
-    folders : iterable of str
-        Those that are there even without samples, relative to `output_dir`.
-    overwrite : bool
-        Finished samples are done again.
-
-    Returns
-    -------
-    str
-        A line on disk space for the user. Where there is less than needed, a DatasetError: nothing
-        was made.
+    The folders are there even without samples; `overwrite` does finished samples again. Returns a
+    line for the user; with too little space a DatasetError, and nothing is made.
     """
     todo = [
         pair
@@ -266,14 +241,8 @@ def size_bytes(pair: Pair) -> int:
 def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False) -> str | runner.Finished:
     """Write the files of one sample that are missing or out of date; return its subset.
 
-    Parameters
-    ----------
-    pair : Pair
-        A faulty one, or one with a faulty file, is a DatasetError.
-    overwrite : bool
-        Write all of them.
-    read_ahead : bool
-        Use a second core; same bytes.
+    `overwrite` writes all of them; `read_ahead` uses a second core for the same bytes. A faulty
+    pair, or one with a faulty file, is a DatasetError.
     """
     if pair.error is not None:
         raise pair.error

@@ -53,12 +53,11 @@ def selected(wanted: dict[str, Sequence[str]]) -> Choice:
     wanted : dict of str to sequence of str
         Column to the values to select: ``{"site": ["Tongji"], "collection": ["train-val"]}``.
 
-    Returns
-    -------
-    callable
-        For `splits.make_sheet`. Raises DatasetError for a value that no sample has, and where
-        nothing is selected; both say what there is. A value that selects nothing and a patient
-        (column pid) in several subsets are warned about.
+    Notes
+    -----
+    The choice raises DatasetError for a value that no sample has, and where nothing is selected;
+    both say what there is. A value that selects nothing and a patient (column pid) in several
+    subsets are warned about.
     """
 
     def choose(table):
@@ -120,18 +119,13 @@ def across_sites(kept_site: str, test_ratio: float, val_ratio: float, seed: int)
     seed : int
         Another seed gives another split.
 
-    Returns
-    -------
-    callable
-        For `splits.make_sheet`. Raises DatasetError for a sample without patient (column pid).
-
     Notes
     -----
     A subset of n samples with ratio r is to have floor(n r + 0.5). All samples of a patient go
     together, so that the size is the nearest one that sums of patients reach, the smaller of two
     equally near. Patients are taken in the order of the SHA-256 of ``<seed>:<pid>``, which no
     library and no order of the rows has a part in; a patient is left out where the size could not
-    be reached with him.
+    be reached with him. A sample without patient (column pid) is a DatasetError.
 
     A patient of the kept site keeps all samples on that side, and those elsewhere count for its
     size. Where the site itself divides a patient, the samples elsewhere go to the first of train,

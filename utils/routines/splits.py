@@ -27,25 +27,14 @@ def make_sheet(
 ) -> dict[str, int]:
     """Add the worksheet of a split to a dataset manifest, or renew it.
 
-    Parameters
-    ----------
-    manifest_path : path-like
-        Workbook with a worksheet ``Manifest``.
-    split_name : str
-        Name of the worksheet and of its last column.
-    choose : callable
-        See `split_choices`. Samples without an entry are not part of the split.
+    The split's name is that of the worksheet and of its last column. Samples that are not chosen
+    (see `split_choices`) are not part of it. A DatasetError where the name is taken by another
+    worksheet or column, or no choice can be made; nothing is written then.
 
     Returns
     -------
     dict of str to int
         Samples per subset, in the order train, val, test.
-
-    Raises
-    ------
-    DatasetError
-        The name is taken by another worksheet or column, or no choice can be made. Nothing is
-        written then.
     """
     book = workbook.Workbook(manifest_path)
     table = book.table(manifest.MAIN_SHEET, required=("ID",), typed=True)
@@ -53,7 +42,7 @@ def make_sheet(
     text = workbook.as_text(table)
     _check_ids(text, f"{manifest_path}, worksheet {manifest.MAIN_SHEET}")
     subsets = choose(text)
-    split = table[text["ID"].isin(subsets)].copy()
+    split = table[text["ID"].isin(list(subsets))].copy()
     split[split_name] = text["ID"].map(subsets)
     manifest.replace_sheet(book, split_name, split)
     counts = split[split_name].value_counts()
@@ -96,19 +85,10 @@ def _check_ids(table, where):
 
 
 def out_of_date(book: workbook.Workbook, table: pd.DataFrame) -> list[str]:
-    """Name the split sheets, whose last column bears their name, that do not repeat the manifest.
+    """Name the split sheets of a workbook that do not repeat the manifest, in their order.
 
-    Parameters
-    ----------
-    book : workbook.Workbook
-        With the split sheets.
-    table : DataFrame
-        The manifest as it is, or will be, in the workbook; text or typed.
-
-    Returns
-    -------
-    list of str
-        Names in the order of the sheets.
+    The manifest is as it is, or will be, in the workbook; text or typed. The last column of a
+    split sheet bears the sheet's name.
 
     Notes
     -----
@@ -144,15 +124,7 @@ def _groups(table):
 
 @dataclasses.dataclass(frozen=True)
 class Extraction:
-    """What `extract` did.
-
-    Attributes
-    ----------
-    counts : dict of Path to int
-        Rows of each index manifest, in the order asked for.
-    is_out_of_date : bool
-        The split sheet no longer repeats the worksheet ``Manifest``.
-    """
+    """Rows of each index manifest, in the order asked for; and whether the split is out of date."""
 
     counts: dict[Path, int]
     is_out_of_date: bool
@@ -171,11 +143,8 @@ def extract(
 ) -> Extraction:
     """Cut index manifests out of a split sheet, one for each group of subsets: all, or none.
 
-    Raises
-    ------
-    DatasetError
-        Unknown sheet or subset, a subset twice, two files of one name, a name that Excel does not
-        take. Nothing is written then.
+    A DatasetError at an unknown sheet or subset, a subset twice, two files of one name, a name that
+    Excel does not take. Nothing is written then.
     """
     book = workbook.Workbook(manifest_path)
     split = book.table(split_name, required=("ID", split_name), typed=True)

@@ -148,11 +148,13 @@ class Workbook:
         self.path = Path(path)
         if not os.path.isfile(self.path):
             nearest = files.nearest_existing(self.path)
-            message = f"{self.path}: no such file (nearest that exists: {nearest})"
-            raise errors.DatasetError(message, file=self.path, code="missing")
+            raise self._error(f": no such file (nearest that exists: {nearest})", "missing")
         with reading(self.path):
             self.content = self.path.read_bytes()
             self._cells, self._results, self._digests = _read(self.content)
+
+    def _error(self, text, code, **sides):
+        return errors.DatasetError(f"{self.path}{text}", file=self.path, code=code, **sides)
 
     @property
     def names(self) -> list[str]:
@@ -166,20 +168,16 @@ class Workbook:
     def table(self, name: str, required: Iterable[str] = (), typed: bool = False) -> pd.DataFrame:
         """Read a worksheet by its column names.
 
+        The header is the first row that is not blank; blank rows are left out. Dates read
+        ``YYYYMMDD``.
+
         Parameters
         ----------
         name : str
-            The worksheet.
         required : iterable of str
             Columns that must be there; others are kept, too.
         typed : bool
             Leave numbers as int and float, to copy them to another sheet as numbers.
-
-        Returns
-        -------
-        DataFrame
-            Dates read ``YYYYMMDD``. The header is the first row that is not blank; blank rows are
-            left out.
 
         Raises
         ------
@@ -189,9 +187,8 @@ class Workbook:
         """
         if name not in self._cells:
             there = ", ".join(self._cells)
-            message = f"{self.path}: no worksheet {name!r}; there are: {there}"
-            sides = {"expected": name, "found": there}
-            raise errors.DatasetError(message, file=self.path, code="sheet", **sides)
+            text = f": no worksheet {name!r}; there are: {there}"
+            raise self._error(text, "sheet", expected=name, found=there)
         cells = self._cells[name]
         top, columns = _header(cells)
         self._check_columns(name, columns, list(required))
@@ -224,16 +221,8 @@ class Workbook:
     def with_sheet(self, name: str, table: pd.DataFrame, renew: bool, first: bool = False) -> bytes:
         """Return the file's bytes with one worksheet added or replaced.
 
-        Parameters
-        ----------
-        name : str
-            A replaced sheet stays at its place; a new one goes last.
-        table : DataFrame
-            Its cells.
-        renew : bool
-            Store the digest of the new cells; else the stored one stays, fitting or not.
-        first : bool
-            A new sheet goes first.
+        A replaced sheet stays at its place; a new one goes last, or first. `renew` stores the
+        digest of the new cells; else the stored one stays, fitting or not.
         """
         cells = {**self._cells, name: _table_cells(name, table)}
         digest = _digest({**self._dumps, name: _dump(name, cells[name])}) if renew else None
@@ -255,20 +244,16 @@ class Workbook:
         names = [text for text in columns.values() if text]
         doubled = sorted({text for text in names if names.count(text) > 1})
         missing = [text for text in required if text not in names]
+        where = f", worksheet {sheet}: "
         for fault, found in (("columns of the same name", doubled), ("missing columns", missing)):
             if found:
                 there = ", ".join(names)
-                message = (
-                    f"{self.path}, worksheet {sheet}: {fault}: {', '.join(found)}; found: "
-                    f"{there or 'an empty sheet'}"
-                )
+                text = f"{fault}: {', '.join(found)}; found: {there or 'an empty sheet'}"
                 sides = {"expected": ", ".join(required), "found": there}
-                raise errors.DatasetError(message, file=self.path, code="columns", **sides)
+                raise self._error(where + text, "columns", **sides)
         if len(names) < len(columns):
-            errors.warn(
-                f"{self.path}, worksheet {sheet}: columns without a name in the header row are not "
-                "read"
-            )
+            text = "columns without a name in the header row are not read"
+            errors.warn(f"{self.path}{where}{text}")
 
     def _value(self, sheet, place, cell):
         kind, value = cell
@@ -278,13 +263,10 @@ class Workbook:
                 # An empty text is a result: openpyxl leaves its kind as the file gives it.
                 kind, value = ("s", "") if kind == "str" else ("f", None)
         if kind in "ef":
-            fault = (
-                f"holds the error {value}"
-                if kind == "e"
-                else "holds a formula without a result: save it once in a spreadsheet program"
-            )
-            message = f"{self.path}, worksheet {sheet}: cell {_letters(place)} {fault}"
-            raise errors.DatasetError(message, file=self.path, code="cell")
+            fault = f"holds the error {value}"
+            if kind == "f":
+                fault = "holds a formula without a result: save it once in a spreadsheet program"
+            raise self._error(f", worksheet {sheet}: cell {_letters(place)} {fault}", "cell")
         if kind == "b":
             return "TRUE" if value else "FALSE"
         return _date_text(value) if kind == "d" else value
@@ -302,7 +284,8 @@ def _open(content):
     whole = ExcelReader(io.BytesIO(content))
     whole.read_manifest()
     whole.read_workbook()
-    sheets = [part.target for _, part in whole.parser.find_sheets() if "chart" not in part.Type]
+    found = whole.parser.find_sheets()
+    sheets = [part.target for _, part in found if "chartsheet" not in part.Type]
     with zipfile.ZipFile(slim, "w") as package:
         for name in whole.valid_files:
             part = whole.archive.read(name)
@@ -318,15 +301,23 @@ def _open(content):
 
 def _read(content):
     """Cells of all worksheets, results of their formulas, and the digests stored beside them."""
+    from openpyxl.cell import MergedCell
+
     reader, parts = _open(content)
     book = reader.wb
     formats = book.epoch, book._date_formats, book._timedelta_formats
     cells, results = {}, {}
-    for title, xml in parts.items():
-        found = sorted(dict(_parsed(xml, reader.shared_strings, False, *formats)).items())
-        cells[title] = {place: cell for place, cell in found if cell[1] not in (None, "")}
-        if any(kind == "f" for kind, _ in cells[title].values()):
-            results[title] = dict(_parsed(xml, reader.shared_strings, True, *formats))
+    for sheet in book.worksheets:
+        source = parts[sheet.title], reader.shared_strings
+        # Of merged cells the first one counts, nobody sees what the others hold.
+        hidden = {place for place, cell in sheet._cells.items() if isinstance(cell, MergedCell)}
+        cells[sheet.title] = {
+            place: cell
+            for place, cell in sorted(dict(_parsed(*source, False, *formats)).items())
+            if cell[1] not in (None, "") and place not in hidden
+        }
+        if any(kind == "f" for kind, _ in cells[sheet.title].values()):
+            results[sheet.title] = dict(_parsed(*source, True, *formats))
     properties = book.custom_doc_props.props
     return cells, results, [entry.value for entry in properties if entry.name == _DIGEST_PROPERTY]
 
@@ -366,10 +357,8 @@ def _date_text(value):
 def _table_cells(name, table):
     """The cells that a table is written as, as `_read` gives them."""
     if len(table) >= MAX_ROWS:
-        message = (
-            f"worksheet {name}: {len(table)} rows, Excel holds {MAX_ROWS - 1} below the header"
-        )
-        raise errors.DatasetError(message, code="cell")
+        text = f"{len(table)} rows, Excel holds {MAX_ROWS - 1} below the header"
+        raise errors.DatasetError(f"worksheet {name}: {text}", code="cell")
     columns = list(table.columns)
     values = zip(*(table.iloc[:, index].tolist() for index in range(len(columns))))
     return {
