@@ -50,6 +50,7 @@ _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _MODIFIED = re.compile(rb"(<dcterms:modified[^>]*>)[^<]*")
 _DIMENSION = re.compile(rb'<dimension ref="[^"]*" ?/>')
 _ROWS = re.compile(rb"<((?:\w+:)?)sheetData\b(?:[^>]*/>|.*</\1sheetData\s*>)", re.S)
+_PLAIN_TEXT = re.compile(rb' t="inlineStr"><is><t(?: xml:space="preserve")?>([^<]*)</t></is></c>')
 # Other names than those of worksheets, and what refers to other parts of the file.
 _NOT_ALONE = (b"xmlns:", b' t="s"', b" t='s'", b" cm=", b" vm=")
 # What openpyxl lets through on broken or foreign files (ParseError is a SyntaxError).
@@ -326,6 +327,8 @@ def _parsed(xml, strings, only_values, *formats):
     """Place, kind and value of all cells that openpyxl's parser finds in a worksheet."""
     from openpyxl.worksheet._reader import WorkSheetParser
 
+    # Makes the text of a cell what openpyxl reads in half the time: that of a formula's result.
+    xml = _PLAIN_TEXT.sub(rb' t="str"><v>\1</v></c>', xml)
     # The area that the file gives for a sheet is not used: many tools store a wrong one.
     for _, row in WorkSheetParser(io.BytesIO(xml), strings, only_values, *formats).parse():
         for cell in row:
