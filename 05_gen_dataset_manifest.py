@@ -22,15 +22,13 @@ from utils.storage import files, manifest, samples
 @shared_options.output_manifest_file
 @shared_options.tolerance_mm
 def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
-    manifest.refuse_if_changed(output_manifest_file, overwrite)
+    target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     files.sweep(root_dir)
     found = samples.find(root_dir)
     outcome = cli.for_each_mask(
         dataset.describe, found, root_dir, amos22.DATASET_KEYS, tolerance_mm
     )
-    cli.finish(
-        outcome, dataset.write(found, outcome, output_manifest_file, amos22.DATASET_KEYS, overwrite)
-    )
+    cli.finish(outcome, dataset.write(found, outcome, target, amos22.DATASET_KEYS))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ worksheets stay. Run it again after the manifest was made anew or corrected.
 
 import click
 
-from utils.routines import splits
+from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
 
 
@@ -19,8 +19,8 @@ from utils.running import cli, shared_options
 @shared_options.manifest_file
 @shared_options.new_split(default="split01_standard")
 def main(manifest_file, split_name):
-    """Add the worksheet and tell the size of each subset."""
-    counts = splits.make_sheet(manifest_file, split_name, splits.published)
+    """Add the worksheet and print the size of each subset."""
+    counts = splits.make_sheet(manifest_file, split_name, split_choices.published)
     click.echo(splits.summary(manifest_file, split_name, counts))
 
 

@@ -21,7 +21,7 @@ from utils.running import cli, shared_options
 @shared_options.manifest_file
 @shared_options.index
 def main(manifest_file, split_name, output_index_manifest_dir, subsets):
-    """Write the index manifests and tell how many samples each has."""
+    """Write the index manifests and print how many samples each has."""
     done = splits.extract(manifest_file, split_name, subsets, output_index_manifest_dir)
     if done.is_out_of_date:
         cli.print_warning(split_name, splits.OUT_OF_DATE)

@@ -20,7 +20,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import nme
-from utils.routines import splits
+from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
 
 
@@ -33,8 +33,8 @@ from utils.running import cli, shared_options
     "--random_seed", click.INT, 0, "Whole number; another one gives another split.", metavar="N"
 )
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
-    """Add the worksheet and tell the size of each subset."""
-    choose = splits.across_sites(nme.INNER_SITE, test_ratio, val_ratio, random_seed)
+    """Add the worksheet and print the size of each subset."""
+    choose = split_choices.across_sites(nme.INNER_SITE, test_ratio, val_ratio, random_seed)
     counts = splits.make_sheet(manifest_file, split_name, choose)
     click.echo(splits.summary(manifest_file, split_name, counts))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.routines import splits
+from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
 
 
@@ -30,8 +30,8 @@ from utils.running import cli, shared_options
     "--collection", "COLLECTION", "Collections of these sites, such as test-outer-02 test-outer-03."
 )
 def main(manifest_file, split_name, site, collection):
-    """Add the worksheet and tell the size of each subset."""
-    choose = splits.selected(
+    """Add the worksheet and print the size of each subset."""
+    choose = split_choices.selected(
         {"site": list(itertools.chain(*site)), "collection": list(itertools.chain(*collection))}
     )
     counts = splits.make_sheet(manifest_file, split_name, choose)

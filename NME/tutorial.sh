@@ -95,11 +95,10 @@ step_06() {
 subsets_of() {
     [[ ! -e $1 ]] || python -c '
 import sys
-from utils.storage import manifest
+from utils.storage import workbook
 path, name = sys.argv[1:]
-book = manifest.Workbook(path)
-rows = book.table(name).rows if name in book.names else []
-print(*sorted({row[name] for row in rows}))' "$1" "$2"
+book = workbook.Workbook(path)
+print(*sorted(set(book.table(name)[name])) if name in book.names else [])' "$1" "$2"
 }
 
 has_manifest() {

@@ -162,7 +162,7 @@ def measure_excel(root):
     path = root / "excel/dataset_manifest.xlsx"
     start = time.perf_counter()
     table = dataset.table(made_up_outcome(), amos22.DATASET_KEYS)
-    manifest.replace_sheet(path, "Manifest", table, True)
+    manifest.Target(path, overwrite=True).write_sheet(manifest.MAIN_SHEET, table)
     result = {"05": time.perf_counter() - start}
     name = ["--manifest_file", str(path), "--split_name", "split01_standard"]
     result["06"] = timed([sys.executable, str(REPOSITORY / trees.MAKE_SPLIT), *name]).wall

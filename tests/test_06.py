@@ -9,7 +9,7 @@ import click.testing
 import openpyxl
 import pytest
 
-from utils.storage import manifest
+from utils.storage import manifest, workbook
 
 SCRIPT = Path(__file__).parents[1] / "06_make_split01_standard.py"
 MAIN = runpy.run_path(str(SCRIPT))["main"]
@@ -22,7 +22,7 @@ def manifest_file(tmp_path):
         {"ID": f"amos_{number:04d}", "subset": subset, "spx": 0.7 + number}
         for number, subset in enumerate(["train", "train", "test", "val"])
     ]
-    manifest.write(path, {"Manifest": manifest.Table(["ID", "subset", "spx"], rows)})
+    manifest.write(path, {"Manifest": workbook.frame(["ID", "subset", "spx"], rows)})
     return path
 
 
@@ -34,14 +34,14 @@ def test_adds_the_sheet_and_counts(manifest_file):
     result = run("--manifest_file", manifest_file, "--split_name", "split01_standard")
     assert result.exit_code == 0, result.output
     assert "split01_standard: 4 samples (2 train, 1 val, 1 test)" in result.stdout
-    assert manifest.sheet_names(manifest_file) == ["Manifest", "split01_standard"]
-    split = manifest.read_sheet(manifest_file, "split01_standard")
-    assert [row["split01_standard"] for row in split.rows] == ["train", "train", "test", "val"]
+    assert workbook.Workbook(manifest_file).names == ["Manifest", "split01_standard"]
+    split = workbook.Workbook(manifest_file).table("split01_standard")
+    assert split["split01_standard"].tolist() == ["train", "train", "test", "val"]
 
 
 def test_name_has_a_default(manifest_file):
     assert run("--manifest_file", manifest_file).exit_code == 0
-    assert manifest.sheet_names(manifest_file)[1] == "split01_standard"
+    assert workbook.Workbook(manifest_file).names[1] == "split01_standard"
 
 
 def test_wrong_path_names_the_nearest(manifest_file):
@@ -61,7 +61,7 @@ def test_no_workbook(tmp_path, content):
 
 def test_no_sheet_manifest(tmp_path):
     path = tmp_path / "m.xlsx"
-    manifest.write(path, {"Other": manifest.Table(["ID"], [])})
+    manifest.write(path, {"Other": workbook.frame(["ID"], [])})
     result = run("--manifest_file", path)
     assert result.exit_code == 2
     assert "no worksheet 'Manifest'; there are: Other" in result.stderr
@@ -91,7 +91,7 @@ def test_from_another_directory_without_image_libraries(manifest_file):
     code = (
         "import runpy, sys; sys.argv = sys.argv[1:]\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'pandas', 'tqdm'} "
+        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'tqdm'} "
         "& set(sys.modules)))"
     )
     result = subprocess.run(

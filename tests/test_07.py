@@ -9,8 +9,8 @@ import click.testing
 import openpyxl
 import pytest
 
-from utils.routines import splits
-from utils.storage import manifest
+from utils.routines import split_choices, splits
+from utils.storage import manifest, workbook
 
 SCRIPT = Path(__file__).parents[1] / "07_extract_split_index_manifest.py"
 MAIN = runpy.run_path(str(SCRIPT))["main"]
@@ -24,8 +24,8 @@ def manifest_file(tmp_path):
         {"ID": f"amos_{number:04d}", "subset": subset}
         for number, subset in enumerate(["train", "val", "train", "test"])
     ]
-    manifest.write(path, {"Manifest": manifest.Table(["ID", "subset"], rows)})
-    splits.make_sheet(path, SPLIT, splits.published)
+    manifest.write(path, {"Manifest": workbook.frame(["ID", "subset"], rows)})
+    splits.make_sheet(path, SPLIT, split_choices.published)
     return path
 
 
@@ -54,9 +54,9 @@ def test_files_of_the_tutorial(manifest_file):
         for name, count in zip(names, [3, 2, 1, 1])
     ]
     assert {path.name for path in folder.iterdir()} == {f"{SPLIT}_{name}.xlsx" for name in names}
-    both = manifest.read_sheet(folder / f"{SPLIT}_train_val.xlsx", f"{SPLIT}_train_val")
-    assert both.columns == ["ID", "subset", SPLIT]
-    assert [row["ID"] for row in both.rows] == ["amos_0000", "amos_0001", "amos_0002"]
+    both = workbook.Workbook(folder / f"{SPLIT}_train_val.xlsx").table(f"{SPLIT}_train_val")
+    assert list(both) == ["ID", "subset", SPLIT]
+    assert both["ID"].tolist() == ["amos_0000", "amos_0001", "amos_0002"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_missing_sheet(manifest_file):
 
 
 def test_long_names_write_nothing(manifest_file):
-    splits.make_sheet(manifest_file, "s" * 26, splits.published)
+    splits.make_sheet(manifest_file, "s" * 26, split_choices.published)
     result = run(manifest_file, ["val"], ["train"], split_name="s" * 26)
     assert result.exit_code == 2
     assert "32 characters" in result.stderr
@@ -111,7 +111,7 @@ def test_from_another_directory_without_image_libraries(manifest_file):
     code = (
         "import runpy, sys; sys.argv = sys.argv[1:]\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'pandas', 'tqdm'} "
+        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'tqdm'} "
         "& set(sys.modules)))"
     )
     result = subprocess.run(

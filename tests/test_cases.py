@@ -7,7 +7,7 @@ import pytest
 from utils import errors
 from utils.exports import cases
 from utils.facts import amos22
-from utils.storage import manifest
+from utils.storage import manifest, workbook
 
 COLUMNS = [
     "ID",
@@ -31,7 +31,7 @@ def write(path, sheet="Manifest", columns=(), **cells):
         "mask": "only_here_m.nii.gz",
         **cells,
     }
-    manifest.write(path, {sheet: manifest.Table([*COLUMNS, *columns], [row])})
+    manifest.write(path, {sheet: workbook.frame([*COLUMNS, *columns], [row])})
     return path
 
 

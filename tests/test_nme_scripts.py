@@ -13,7 +13,7 @@ import pytest
 import trees
 
 from utils.facts import nme
-from utils.storage import manifest
+from utils.storage import workbook
 
 DETECT = "utils/small_connected_region_detect.py"
 DENOISE = "utils/morphological_open_close_on_slice_small_region.py"
@@ -45,7 +45,7 @@ def indexed_root(tmp_path):
 
 
 def rows(path, sheet="Manifest"):
-    return manifest.read_sheet(path, sheet).rows
+    return workbook.Workbook(path).table(sheet).to_dict("records")
 
 
 def sample_dir(root, seq):

@@ -6,6 +6,7 @@ import shutil
 import finished
 import nibabel as nib
 import numpy as np
+import openpyxl
 import pytest
 import trees
 
@@ -43,6 +44,26 @@ def test_ids(data):
     assert data.ids == IDS
     assert len(data) == 8
     assert repr(data).endswith("dataset_manifest.xlsx'): 8 samples")
+
+
+def test_table_is_the_manifest_as_text(data, root):
+    table = data.table
+    assert tuple(table["ID"]) == IDS
+    cells = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")["Manifest"]
+    assert list(table) == [cell.value for cell in cells[1]]
+    assert {type(value) for row in table.to_numpy().tolist() for value in row} == {str}
+    row = table.set_index("ID").loc["amos_0201"]
+    assert row.to_dict() == {
+        key: value for key, value in data.metadata("amos_0201").items() if key != "ID"
+    }
+    assert row["mask"] == "" and row["szx"].isdigit()
+    table["ID"] = "x"
+    assert tuple(data.table["ID"]) == IDS
+
+
+def test_table_of_a_split_has_its_column(root):
+    table = AMOS22(root / "grouped", finished.SPLIT).table
+    assert table[finished.SPLIT].tolist() == table["subset"].tolist()
 
 
 def test_sub_data_set_and_manifest_as_path(root):

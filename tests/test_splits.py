@@ -4,8 +4,8 @@ import openpyxl
 import pytest
 
 from utils import errors
-from utils.routines import splits
-from utils.storage import files, manifest
+from utils.routines import split_choices, splits
+from utils.storage import files, manifest, workbook
 
 SPLIT = "split01_standard"
 COLUMNS = ["ID", "seq", "subset", "szx", "spx"]
@@ -29,13 +29,13 @@ def rows(subsets=SUBSETS):
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "dataset_manifest.xlsx"
-    manifest.write(path, {"Manifest": manifest.Table(COLUMNS, rows())})
+    manifest.write(path, {"Manifest": workbook.frame(COLUMNS, rows())})
     return path
 
 
 @pytest.fixture
 def split_path(path):
-    splits.make_sheet(path, SPLIT, splits.published)
+    splits.make_sheet(path, SPLIT, split_choices.published)
     return path
 
 
@@ -45,41 +45,58 @@ def edit(path, sheet, cell, value):
     book.save(path)
 
 
+def read(path, sheet="Manifest", **options):
+    return workbook.Workbook(path).table(sheet, **options)
+
+
 def ids(path, sheet):
-    return [row["ID"] for row in manifest.read_sheet(path, sheet).rows]
+    return read(path, sheet)["ID"].tolist()
+
+
+def out_of_date(path, table=None):
+    book = workbook.Workbook(path)
+    return splits.out_of_date(book, book.table("Manifest") if table is None else table)
+
+
+def add_notes(path, text):
+    book = workbook.Workbook(path)
+    manifest.replace_sheet(book, "Notes", workbook.frame(["note"], [{"note": text}]))
 
 
 # ---- split sheets
 
 
 def test_sheet_is_the_manifest_and_one_column(path):
-    counts = splits.make_sheet(path, SPLIT, splits.published)
+    counts = splits.make_sheet(path, SPLIT, split_choices.published)
     assert list(counts.items()) == [("train", 2), ("val", 1), ("test", 1)]
-    main, split = (manifest.read_sheet(path, name, typed=True) for name in ("Manifest", SPLIT))
-    assert split.columns == [*COLUMNS, SPLIT]
-    assert split.rows == [{**row, SPLIT: subset} for row, subset in zip(main.rows, SUBSETS)]
-    assert not manifest.was_changed(path)
+    main, split = (read(path, name, typed=True) for name in ("Manifest", SPLIT))
+    assert list(split) == [*COLUMNS, SPLIT]
+    assert split[SPLIT].tolist() == SUBSETS
+    copied = split[COLUMNS].to_numpy().tolist()
+    assert copied == main.to_numpy().tolist()
+    assert [type(value) for value in copied[1]] == [str, str, str, int, float]
+    assert not manifest.Target(path).was_changed
 
 
 def test_second_run_leaves_the_file_untouched(split_path):
     before = split_path.stat()
-    splits.make_sheet(split_path, SPLIT, splits.published)
+    splits.make_sheet(split_path, SPLIT, split_choices.published)
     assert split_path.stat().st_mtime_ns == before.st_mtime_ns
     assert split_path.stat().st_ino == before.st_ino
 
 
 def test_renewed_after_the_manifest_changed_by_hand(split_path):
     edit(split_path, "Manifest", "C2", "val")
-    assert splits.out_of_date(split_path, manifest.read_sheet(split_path)) == [SPLIT]
-    counts = splits.make_sheet(split_path, SPLIT, splits.published)
+    assert out_of_date(split_path) == [SPLIT]
+    counts = splits.make_sheet(split_path, SPLIT, split_choices.published)
     assert counts == {"train": 1, "val": 2, "test": 1}
-    assert splits.out_of_date(split_path, manifest.read_sheet(split_path)) == []
-    assert manifest.was_changed(split_path)  # the correction must still be seen by 05
+    assert out_of_date(split_path) == []
+    assert manifest.Target(split_path).was_changed  # the correction must still be seen by 05
 
 
 def test_number_cells_of_a_spreadsheet_are_understood(path):
     edit(path, "Manifest", "A2", 4)
-    assert splits.make_sheet(path, SPLIT, splits.published)["train"] == 2
+    assert splits.make_sheet(path, SPLIT, split_choices.published)["train"] == 2
     assert ids(path, SPLIT)[0] == "4"
 
 
@@ -87,7 +104,7 @@ def test_samples_without_choice_are_not_in_the_split(path):
     splits.make_sheet(
         path,
         "split05_External",
-        lambda table: {row["ID"]: "test" for row in table.rows if row["seq"] in ("0002", "0004")},
+        lambda table: dict.fromkeys(table.loc[table["seq"].isin(["0002", "0004"]), "ID"], "test"),
     )
     assert ids(path, "split05_External") == ["amos_0002", "amos_0004"]
 
@@ -97,29 +114,29 @@ def test_unknown_subset_names_the_sample(path, subset):
     edit(path, "Manifest", "C3", subset)
     before = path.read_bytes()
     with pytest.raises(errors.DatasetError, match=f"amos_0002 '{subset}'"):
-        splits.make_sheet(path, SPLIT, splits.published)
+        splits.make_sheet(path, SPLIT, split_choices.published)
     assert path.read_bytes() == before
 
 
 def test_many_unknown_subsets_are_counted(tmp_path):
     path = tmp_path / "m.xlsx"
-    manifest.write(path, {"Manifest": manifest.Table(COLUMNS, rows([""] * 8))})
+    manifest.write(path, {"Manifest": workbook.frame(COLUMNS, rows([""] * 8))})
     with pytest.raises(errors.DatasetError, match="amos_0005 '' and 3 more"):
-        splits.make_sheet(path, SPLIT, splits.published)
+        splits.make_sheet(path, SPLIT, split_choices.published)
 
 
 @pytest.mark.parametrize("column", ["ID", "subset"])
 def test_missing_column(path, column):
     edit(path, "Manifest", {"ID": "A1", "subset": "C1"}[column], "other")
     with pytest.raises(errors.DatasetError, match=column):
-        splits.make_sheet(path, SPLIT, splits.published)
+        splits.make_sheet(path, SPLIT, split_choices.published)
 
 
 @pytest.mark.parametrize("value", ["amos_0001", ""])
 def test_doubled_or_empty_id(path, value):
     edit(path, "Manifest", "A3", value)
     with pytest.raises(errors.DatasetError, match=value or r"\(empty\)"):
-        splits.make_sheet(path, SPLIT, splits.published)
+        splits.make_sheet(path, SPLIT, split_choices.published)
 
 
 @pytest.mark.parametrize(
@@ -135,24 +152,24 @@ def test_doubled_or_empty_id(path, value):
     ],
 )
 def test_names_that_are_taken_or_impossible(split_path, name, message):
-    manifest.replace_sheet(split_path, "Notes", manifest.Table(["note"], [{"note": "x"}]))
+    add_notes(split_path, "x")
     before = split_path.read_bytes()
     with pytest.raises(errors.DatasetError, match=message):
-        splits.make_sheet(split_path, name, splits.published)
+        splits.make_sheet(split_path, name, split_choices.published)
     assert split_path.read_bytes() == before
 
 
 def test_name_of_31_characters(path):
-    splits.make_sheet(path, "x" * 31, splits.published)
-    assert manifest.sheet_names(path) == ["Manifest", "x" * 31]
+    splits.make_sheet(path, "x" * 31, split_choices.published)
+    assert workbook.Workbook(path).names == ["Manifest", "x" * 31]
 
 
 def test_other_sheets_stay(split_path):
-    manifest.replace_sheet(split_path, "Notes", manifest.Table(["note"], [{"note": "=1+1"}]))
+    add_notes(split_path, "=1+1")
     edit(split_path, "Manifest", "C2", "val")
-    splits.make_sheet(split_path, SPLIT, splits.published)
-    assert manifest.sheet_names(split_path) == ["Manifest", SPLIT, "Notes"]
-    assert manifest.read_sheet(split_path, "Notes").rows == [{"note": "=1+1"}]
+    splits.make_sheet(split_path, SPLIT, split_choices.published)
+    assert workbook.Workbook(split_path).names == ["Manifest", SPLIT, "Notes"]
+    assert read(split_path, "Notes")["note"].tolist() == ["=1+1"]
 
 
 # ---- out of date
@@ -161,19 +178,18 @@ def test_other_sheets_stay(split_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda table: table.rows.pop(),
-        lambda table: table.rows.reverse(),
-        lambda table: table.rows.append(dict(table.rows[0], ID="amos_0600")),
-        lambda table: table.rows[0].update(szx=513),
-        lambda table: table.columns.append("new"),
-        lambda table: table.columns.remove("spx"),
+        lambda table: table[:-1],
+        lambda table: table[::-1],
+        lambda table: workbook.frame(COLUMNS, [*rows(), {**rows()[0], "ID": "amos_0600"}]),
+        lambda table: workbook.frame(COLUMNS, [{**rows()[0], "szx": 513}, *rows()[1:]]),
+        lambda table: table.assign(new=""),
+        lambda table: table.drop(columns="spx"),
     ],
 )
 def test_out_of_date_after_any_change_of_the_manifest(split_path, change):
-    table = manifest.Table(list(COLUMNS), rows())
-    assert splits.out_of_date(split_path, table) == []
-    change(table)
-    assert splits.out_of_date(split_path, table) == [SPLIT]
+    table = workbook.frame(COLUMNS, rows())
+    assert out_of_date(split_path, table) == []
+    assert out_of_date(split_path, change(table)) == [SPLIT]
 
 
 # ---- index manifests
@@ -189,14 +205,13 @@ def test_rows_of_each_group_in_sheet_order(split_path, tmp_path):
     }
     assert not done.is_out_of_date
     for path in done.counts:
-        assert manifest.sheet_names(path) == [path.stem]
-        assert not manifest.was_changed(path)
+        assert workbook.Workbook(path).names == [path.stem]
+        assert not manifest.Target(path).was_changed
     both, _, test = done.counts
     assert ids(both, both.stem) == ["amos_0001", "amos_0003", "amos_0004"]
-    whole = manifest.read_sheet(split_path, SPLIT, typed=True)
-    assert manifest.read_sheet(test, test.stem, typed=True) == manifest.Table(
-        whole.columns, [whole.rows[1]]
-    )
+    whole, of_test = read(split_path, SPLIT, typed=True), read(test, test.stem, typed=True)
+    assert list(of_test) == list(whole)
+    assert of_test.to_numpy().tolist() == whole[1:2].to_numpy().tolist()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +231,7 @@ def test_one_wrong_group_and_nothing_is_written(split_path, tmp_path, groups, me
 
 def test_name_over_31_characters_and_nothing_is_written(path, tmp_path):
     name = "s" * 25
-    splits.make_sheet(path, name, splits.published)
+    splits.make_sheet(path, name, split_choices.published)
     splits.extract(path, name, (("train",),), tmp_path / "fits")  # 25 + 1 + 5
     with pytest.raises(errors.DatasetError, match="35 characters, Excel allows 31"):
         splits.extract(path, name, (("val",), ("train", "val")), tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Iterable
 
 # How many names a message lists before it only counts.
 LISTED = 5
@@ -77,15 +78,15 @@ def warn(message: str) -> None:
     warnings.warn(message, DataWarning, stacklevel=2)
 
 
-def listed(names) -> str:
+def listed(names: Iterable[object]) -> str:
     """Join names for a message; of more than `LISTED` the first ones and how many follow.
 
     >>> listed("abcdefgh")
     'a, b, c, d, e and 3 more'
     """
-    names = [str(name) for name in names]
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
+    return ", ".join(texts[:LISTED]) + more
 
 
 def printable(text: object) -> str:
@@ -97,7 +98,7 @@ def printable(text: object) -> str:
     return _ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode("ascii"), str(text))
 
 
-def one_line(error) -> str:
+def one_line(error: object) -> str:
     """Put a library's message, or any text, on one line; an empty one becomes its type's name.
 
     >>> one_line("mapping values\\n  are not allowed here")

@@ -4,6 +4,7 @@ Nothing but a manifest is read before voxels are asked for.
 """
 
 import re
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from utils import errors
 from utils.arrays import geometry
 from utils.exports import cases
 from utils.facts import amos22
-from utils.storage import files, nifti
+from utils.storage import files, nifti, workbook
+
+if typing.TYPE_CHECKING:
+    import pandas as pd
 
 _MANIFESTS = "dataset_manifest*.xlsx"
 _BACKUP = re.compile(r".*\.bak[0-9]*\.xlsx")
@@ -51,6 +55,7 @@ class AMOS22:
         self.manifest_path = _manifest_in(Path(path))
         selection = cases.read(self.manifest_path, split_name)
         self.label_names = selection.label_names
+        self._columns = selection.columns
         self._cases = {case.id: case for case in selection.cases}
 
     def __repr__(self):
@@ -63,6 +68,14 @@ class AMOS22:
     def ids(self) -> tuple[str, ...]:
         """IDs of all samples, such as ``amos_0004``, in the order of the manifest."""
         return tuple(self._cases)
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """All cells of all samples in the manifest, a pandas DataFrame of text in its order.
+
+        An empty cell is ``""``. It is made when asked for: changing it changes nothing here.
+        """
+        return workbook.frame(self._columns, (case.row for case in self._cases.values()))
 
     def split(self, subset: str) -> tuple[str, ...]:
         """IDs of the samples of a subset: train, val or test; a DatasetError for another word."""

@@ -33,7 +33,7 @@ def main(root_dir, region_volume_thresh, output_manifest, overwrite):
     outcome = cli.for_each_mask(region_manifest.describe, annotated, root_dir, region_volume_thresh)
     tables = region_manifest.tables(outcome)
     manifest.write(output_manifest, tables, overwrite)
-    n_regions = len(tables["Manifest"].rows)
+    n_regions = len(tables["Manifest"])
     cli.finish(
         outcome,
         f"{output_manifest}: {n_regions:,} regions below {region_volume_thresh:g} "

@@ -5,12 +5,12 @@ import dataclasses
 import os
 import re
 from pathlib import Path
-from types import ModuleType
 
 from utils import errors
-from utils.routines import splits
+from utils.facts import DataSet
+from utils.routines import split_choices, splits
 from utils.running import calls, runner
-from utils.storage import files, manifest
+from utils.storage import files, manifest, workbook
 
 COLUMNS = ("ID", "subset", "volume", "mask")
 # What an ID, or a data set's name, must look like to become the name of a file.
@@ -59,12 +59,14 @@ class Selection:
     """The samples that were read, in the order of the sheet.
 
     ``label_names`` are those in file names (``right_kidney``), by label, as the manifest's columns
-    have them; ``is_out_of_date`` says that a split no longer repeats the worksheet Manifest.
+    have them; ``columns`` are those of the sheet; ``is_out_of_date`` says that a split no longer
+    repeats the worksheet Manifest.
     """
 
     cases: list[Case]
     label_names: dict[int, str]
-    is_out_of_date: bool = False
+    columns: tuple[str, ...]
+    is_out_of_date: bool
 
 
 def read(
@@ -90,40 +92,42 @@ def read(
         No such file, sheet or column; an ID that is empty, doubled or cannot be a file's name; a
         subset other than train, val and test; no column of a binary mask.
     """
-    workbook = manifest.Workbook(manifest_path)
-    sheet, column = _sheet(workbook, split_name)
-    table = workbook.table(sheet, required=dict.fromkeys((*COLUMNS, column)))
+    book = workbook.Workbook(manifest_path)
+    sheet, column = _sheet(book, split_name)
+    table = book.table(sheet, required=dict.fromkeys((*COLUMNS, column)))
     where = f"{manifest_path}, worksheet {sheet}"
-    _check_rows(table.rows, column, where)
-    found = [Case(row["ID"], row[column], row, manifest_path, root_dir) for row in table.rows]
+    _check_rows(table, column, where)
+    rows = table.to_dict("records")
+    found = [Case(row["ID"], row[column], row, manifest_path, root_dir) for row in rows]
     is_old = False
-    if split_name and manifest.MAIN_SHEET in workbook.names:
-        is_old = split_name in splits.out_of_date(workbook, workbook.table())
-    return Selection(found, _label_names(table.columns, where), is_old)
+    if split_name and manifest.MAIN_SHEET in book.names:
+        is_old = split_name in splits.out_of_date(book, book.table(manifest.MAIN_SHEET))
+    label_names = _label_names(table.columns, where)
+    return Selection(found, label_names, tuple(table.columns), is_old)
 
 
-def _sheet(workbook, split_name):
+def _sheet(book, split_name):
     """Worksheet to read, and its column with the subset."""
     if split_name:
         return split_name, split_name
-    if manifest.MAIN_SHEET in workbook.names or len(workbook.names) > 1:
+    if manifest.MAIN_SHEET in book.names or len(book.names) > 1:
         return manifest.MAIN_SHEET, "subset"
     # An index manifest: split01_standard_train_val has the column split01_standard.
-    (sheet,) = workbook.names
-    columns = reversed(workbook.header(sheet))
+    (sheet,) = book.names
+    columns = reversed(book.header(sheet))
     return sheet, next((name for name in columns if sheet.startswith(f"{name}_")), "subset")
 
 
-def _check_rows(rows, column, where):
-    counts = collections.Counter(row["ID"] for row in rows)
-    odd = [row for row in rows if row[column] not in splits.SUBSETS]
+def _check_rows(table, column, where):
+    counts = collections.Counter(table["ID"])
+    odd = table[~table[column].isin(split_choices.SUBSETS)]
     wrong = {
         "IDs in several rows": [key for key in counts if counts[key] > 1],
         "IDs that cannot be names of files": [
             repr(key) for key in counts if not PLAIN_NAME.fullmatch(key)
         ],
-        f"{column} is none of {', '.join(splits.SUBSETS)}": [
-            f"{row['ID']} {row[column]!r}" for row in odd
+        f"{column} is none of {', '.join(split_choices.SUBSETS)}": [
+            f"{key} {subset!r}" for key, subset in zip(odd["ID"], odd[column])
         ],
     }
     for fault, found in wrong.items():
@@ -165,7 +169,9 @@ def _is_usable(case):
 def by_subset(chosen: list[Case]) -> dict[str, list[Case]]:
     """Sort samples by ID into train, val and test; a DatasetError where train is empty."""
     ordered = sorted(chosen, key=str)
-    found = {name: [case for case in ordered if case.subset == name] for name in splits.SUBSETS}
+    found = {
+        name: [case for case in ordered if case.subset == name] for name in split_choices.SUBSETS
+    }
     if not found["train"]:
         raise errors.DatasetError("the split has no training sample with a mask", code="empty")
     return found
@@ -183,7 +189,7 @@ def relative(path: files.PathLike, folder: files.PathLike) -> str:
     return Path(path).as_posix()
 
 
-def heading(facts: ModuleType) -> dict[str, str]:
+def heading(facts: DataSet) -> dict[str, str]:
     """What dataset.json and a data list say of the data set first, from its facts."""
     return {
         "name": facts.NAME,
@@ -193,7 +199,7 @@ def heading(facts: ModuleType) -> dict[str, str]:
     }
 
 
-def modality(cases: list[Case], facts: ModuleType) -> str:
+def modality(cases: list[Case], facts: DataSet) -> str:
     """Name what the images show as nnU-Net and MONAI expect it: ``CT`` or ``MRI``.
 
     A mixed set is ``CT_or_MRI``: its intensities must not be taken for Hounsfield units.
@@ -206,4 +212,4 @@ def modality(cases: list[Case], facts: ModuleType) -> str:
         advice = "correct manufacturer_model_name and run routines 02, 05 and 06"
         all_names = ", ".join(unknown)
         raise errors.DatasetError(f"{reason}; {advice}", code="modality", found=all_names)
-    return "_or_".join(sorted(set(found.values())))
+    return "_or_".join(sorted({name for name in found.values() if name}))

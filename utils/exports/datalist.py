@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from types import ModuleType
 
 from utils.exports import cases, json_files
+from utils.facts import DataSet
 from utils.storage import files
 
 # Subset -> name of its list.
@@ -16,7 +16,7 @@ def build(
     label_names: dict[int, str],
     output_path: files.PathLike,
     n_folds: int,
-    facts: ModuleType,
+    facts: DataSet,
 ) -> dict:
     """Make the content of a data list.
 

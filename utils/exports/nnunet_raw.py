@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from utils import errors
 from utils.arrays import labels
 from utils.exports import cases, json_files
+from utils.facts import DataSet
 from utils.running import calls
 from utils.storage import files, nifti, nifti_writing
 
@@ -196,7 +196,7 @@ class Contents:
     texts: dict[str, bytes]
 
 
-def describe(chosen: list[cases.Case], settings: Settings, facts: ModuleType) -> Contents:
+def describe(chosen: list[cases.Case], settings: Settings, facts: DataSet) -> Contents:
     """Make dataset.json and splits_final.json of samples that have masks in train and val.
 
     DatasetError where there is nothing to train on, a modality is unknown, or nnU-Net cannot take

@@ -5,7 +5,7 @@ from pathlib import Path
 from utils import errors
 from utils.qc import alignment, anatomy, judging, measures, pages, plotting, sample_report
 from utils.running import calls
-from utils.storage import files, manifest, samples
+from utils.storage import files, manifest, samples, workbook
 
 INDEX = "index.html"
 _PAGES, _PLOTS = "samples", "plots"
@@ -42,10 +42,10 @@ def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples
 
 def read_manifest(path: Path) -> dict[str, dict]:
     """Read a dataset manifest or an index manifest: ID to row, all values text."""
-    sheets = manifest.sheet_names(path)
-    sheet = manifest.MAIN_SHEET if manifest.MAIN_SHEET in sheets else sheets[0]
-    table = manifest.read_sheet(path, sheet, required=("ID", *_METADATA.values()))
-    return {row["ID"]: row for row in table.rows}
+    book = workbook.Workbook(path)
+    sheet = manifest.MAIN_SHEET if manifest.MAIN_SHEET in book.names else book.names[0]
+    table = book.table(sheet, required=("ID", *_METADATA.values()))
+    return {row["ID"]: row for row in table.to_dict("records")}
 
 
 def make_folders(output_dir: Path) -> None:

@@ -12,7 +12,7 @@ from utils.arrays import geometry
 from utils.facts import DataSet
 from utils.routines import archive
 from utils.running import calls
-from utils.storage import files, manifest, nifti
+from utils.storage import files, manifest, nifti, workbook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ def write(path: files.PathLike, columns: Sequence[str], rows: list[dict], overwr
     """
     if not rows:
         return "no manifest written"
-    table = manifest.Table(list(columns), rows)
+    table = workbook.frame(columns, rows)
     manifest.write(path, {manifest.MAIN_SHEET: table}, overwrite=overwrite)
     return f"{path}: {len(rows)} rows"
 

@@ -1,8 +1,12 @@
 """Routine 05: check the files of every sample against each other and index them."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
-import warnings
+import typing
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,21 +14,19 @@ from utils import errors
 from utils.arrays import geometry, labels
 from utils.routines import binary_masks, splits
 from utils.running import calls
-from utils.storage import manifest, nifti, samples
+from utils.storage import manifest, nifti, samples, workbook
 
+if typing.TYPE_CHECKING:
+    import pandas as pd
+
+_PATH_COLUMNS = ["valid_labels", "info", "volume", "mask"]
+_SHAPE_COLUMNS, _SPACING_COLUMNS = ["szx", "szy", "szz"], ["spx", "spy", "spz"]
 GEOMETRY_COLUMNS = [
-    "szx",
-    "szy",
-    "szz",
-    "spx",
-    "spy",
-    "spz",
-    "orientation_from",
-    "orientation_to",
-    "vol_dtype",
-    "mask_dtype",
-    "transform",
+    *(*_SHAPE_COLUMNS, *_SPACING_COLUMNS),
+    *("orientation_from", "orientation_to", "vol_dtype", "mask_dtype", "transform"),
 ]
+# How many files of a data type a message names.
+_NAMED_FILES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Entry:
     """
 
     row: dict
-    binary_masks: dict
-    present: frozenset
+    binary_masks: dict[tuple[int, str], str]
+    present: frozenset[int]
 
     @property
     def has_mask(self) -> bool:
@@ -51,29 +53,15 @@ class Entry:
         return bool(self.row["mask"])
 
 
-def describe(sample: samples.Sample, root_dir, info_keys, tolerance_mm: float) -> Entry:
+def describe(
+    sample: samples.Sample, root_dir: Path, info_keys: Sequence[str], tolerance_mm: float
+) -> Entry:
     """Check one sample and collect its row.
 
-    Parameters
-    ----------
-    sample : samples.Sample
-    root_dir : Path
-        Paths in the row are relative to it.
-    info_keys : sequence of str
-        Keys of the info file that become columns.
-    tolerance_mm : float
-        Affine, spacing or origin may differ by this much.
-
-    Returns
-    -------
-    Entry
-
-    Raises
-    ------
-    CasesError
-        Everything that does not fit together.
+    Paths are relative to `root_dir`; `info_keys` of the info file become columns; affine, spacing
+    and origin may differ by `tolerance_mm`. Everything that does not fit together is a CasesError.
     """
-    cases = []
+    cases: list[errors.DatasetError] = []
     info = _tried(cases, _read_info, sample, info_keys)
     volume = _tried(cases, _read_volume, sample)
     paths = sample.binary_mask_paths()
@@ -83,21 +71,16 @@ def describe(sample: samples.Sample, root_dir, info_keys, tolerance_mm: float) -
     for header in headers if volume else ():
         cases += _misfits(header, volume, tolerance_mm)
     cases += _mixed_types(headers)
-    present = frozenset()
+    present: frozenset[int] = frozenset()
     if own:
         readable = {header.path for header in headers}
         mask = _tried(cases, nifti.read_mask, sample.mask_path) if own[0] in readable else None
         if mask:
             present = frozenset(np.flatnonzero(labels.counts(mask.data)).tolist())
-            cases += _label_cases(sample, mask, paths, readable, present)
+            cases += _label_cases(sample, mask, readable, present)
     elif paths:
-        cases.append(
-            errors.DatasetError(
-                f"{sample.directory}: {len(paths)} binary masks without their multi-label mask",
-                file=sample.directory,
-                code="no_mask",
-            )
-        )
+        text = f"{len(paths)} binary masks without their multi-label mask"
+        cases.append(_case(sample.directory, text, "no_mask"))
     _warn_of_oddities(sample, volume)
     if cases:
         raise errors.CasesError(cases)
@@ -113,6 +96,10 @@ def _tried(cases, function, *args):
         return None
 
 
+def _case(file, text, code, **sides):
+    return errors.DatasetError(f"{file}: {text}", file=file, code=code, **sides)
+
+
 def _read_info(sample, keys):
     info = samples.read_info(sample.info_path)
     missing = [samples.no_key(sample.info_path, key) for key in keys if key not in info]
@@ -123,98 +110,64 @@ def _read_info(sample, keys):
 
 def _read_volume(sample):
     if not sample.volume_path.exists():
-        raise errors.DatasetError(
-            f"{sample.volume_path}: the volume is missing",
-            file=sample.volume_path,
-            code="no_volume",
-        )
+        raise _case(sample.volume_path, "the volume is missing", "no_volume")
     return nifti.read_header(sample.volume_path)
 
 
 def _warn_of_oddities(sample, volume):
-    messages = volume.complaints() if volume else []
-    foreign = sample.foreign_files()
+    for message in volume.complaints() if volume else ():
+        errors.warn(message)
+    foreign = ", ".join(sample.foreign_files())
     if foreign:
-        messages.append(
-            f"{sample.directory}: NIfTI files that are none of this sample's are "
-            f"ignored: {', '.join(foreign)}"
-        )
-    for message in messages:
-        warnings.warn(message, errors.DataWarning, stacklevel=2)
+        ignored = "NIfTI files that are none of this sample's are ignored"
+        errors.warn(f"{sample.directory}: {ignored}: {foreign}")
 
 
 def _misfits(header, volume, tolerance_mm):
     """Cases of one mask's header against its volume's."""
     if header.shape != volume.shape:
-        yield errors.DatasetError(
-            f"{header.path}: shape {header.shape} differs from its volume's {volume.shape}",
-            file=header.path,
-            code="shape",
-            expected=volume.shape,
-            found=header.shape,
-        )
+        text = f"shape {header.shape} differs from its volume's {volume.shape}"
+        yield _case(header.path, text, "shape", expected=volume.shape, found=header.shape)
         return
+    spacings = header.spacing - volume.spacing, header.zooms - volume.zooms
     apart = {
         "affine": geometry.corner_displacement_mm(header.affine, volume.affine, volume.shape),
-        "spacing": max(
-            np.abs(header.spacing - volume.spacing).max(), np.abs(header.zooms - volume.zooms).max()
-        ),
+        "spacing": np.abs(spacings).max(),
         "origin": np.linalg.norm(header.affine[:3, 3] - volume.affine[:3, 3]),
     }
     for what, distance_mm in apart.items():
         if not distance_mm <= tolerance_mm:
-            yield errors.DatasetError(
-                f"{header.path}: {what} differs from its volume's by {distance_mm:.3g} mm, "
-                f"expected at most {tolerance_mm:g} mm",
-                file=header.path,
-                code=what,
-                expected=tolerance_mm,
-                found=f"{distance_mm:.3g}",
-            )
+            found = f"{distance_mm:.3g}"
+            text = f"{what} differs from its volume's by {found} mm, expected at most "
+            sides = {"expected": tolerance_mm, "found": found}
+            yield _case(header.path, f"{text}{tolerance_mm:g} mm", what, **sides)
 
 
 def _mixed_types(headers):
-    found = collections.defaultdict(list)
+    names = collections.defaultdict(list)
     for header in headers:
-        found[header.dtype_name].append(header.path)
-    if len(found) > 1:
-        told = " and ".join(
-            f"{name} ({', '.join(path.name for path in paths[:3])}"
-            f"{' ...' if len(paths) > 3 else ''})"
-            for name, paths in sorted(found.items())
+        names[header.dtype_name].append(header.path.name)
+    if len(names) > 1:
+        found = " and ".join(
+            f"{dtype} ({', '.join(of[:_NAMED_FILES])}{' ...' if len(of) > _NAMED_FILES else ''})"
+            for dtype, of in sorted(names.items())
         )
         folder = headers[0].path.parent
-        yield errors.DatasetError(
-            f"{folder}: masks of different data types: {told}",
-            file=folder,
-            code="dtype",
-            found=told,
-        )
+        yield _case(folder, f"masks of different data types: {found}", "dtype", found=found)
 
 
-def _label_cases(sample, mask, paths, readable, present):
+def _label_cases(sample, mask, readable, present):
     cases = []
+    paths = sample.binary_mask_paths()
     for key, path in paths.items():
         if path in readable and _tried(cases, binary_masks.stale, mask, {key: path}):
-            cases.append(
-                errors.DatasetError(
-                    f"{path}: its voxels are not its label's in {sample.mask_path.name} (stale); "
-                    f"run {binary_masks.ROUTINE} again",
-                    file=path,
-                    code="stale",
-                )
-            )
+            text = f"its voxels are not its label's in {sample.mask_path.name} (stale); run "
+            cases.append(_case(path, f"{text}{binary_masks.ROUTINE} again", "stale"))
     missing = sorted(present - {value for value, _ in paths})
     if missing:
-        cases.append(
-            errors.DatasetError(
-                f"{sample.mask_path}: no binary mask for its labels "
-                f"{', '.join(map(str, missing))}; run {binary_masks.ROUTINE}",
-                file=sample.mask_path,
-                code="no_binary_masks",
-                found=missing,
-            )
-        )
+        text = f"no binary mask for its labels {', '.join(map(str, missing))}; run "
+        text += binary_masks.ROUTINE
+        cases.append(_case(sample.mask_path, text, "no_binary_masks", found=missing))
     return cases
 
 
@@ -231,8 +184,8 @@ def _entry(sample, root_dir, info, volume, headers, present):
         "info": relative(sample.info_path),
         "volume": relative(sample.volume_path),
         "mask": relative(sample.mask_path) if has_mask else "",
-        **dict(zip(("szx", "szy", "szz"), volume.shape)),
-        **dict(zip(("spx", "spy", "spz"), volume.spacing.tolist())),
+        **dict(zip(_SHAPE_COLUMNS, volume.shape)),
+        **dict(zip(_SPACING_COLUMNS, volume.spacing.tolist())),
         "orientation_from": start,
         "orientation_to": end,
         "vol_dtype": volume.dtype_name,
@@ -244,16 +197,8 @@ def _entry(sample, root_dir, info, volume, headers, present):
 
 
 def check_together(found: list[samples.Sample], outcome: calls.Outcome) -> None:
-    """Add to an outcome of `describe` what is wrong between samples.
+    """Add to an outcome of `describe` what is wrong between samples, failed ones included.
 
-    Parameters
-    ----------
-    found : list of samples.Sample
-        All samples, those that failed included.
-    outcome : calls.Outcome
-
-    Notes
-    -----
     One sample in two folders; a sample with a mask but without the binary mask of a label that
     another sample has.
     """
@@ -262,32 +207,18 @@ def check_together(found: list[samples.Sample], outcome: calls.Outcome) -> None:
         folders[sample.stem].append(str(sample.directory))
     for stem, places in folders.items():
         if len(places) > 1:
-            outcome.fail(
-                stem,
-                errors.DatasetError(
-                    f"lies in {len(places)} folders: {', '.join(places)}",
-                    file=places[0],
-                    code="double",
-                    expected=1,
-                    found=len(places),
-                ),
-            )
+            text = f"lies in {len(places)} folders: {', '.join(places)}"
+            sides = {"expected": 1, "found": len(places)}
+            outcome.fail(stem, errors.DatasetError(text, file=places[0], code="double", **sides))
     keys = label_keys(outcome)
     for sample, entry in outcome.results:
-        missing = [
-            f"{value:02d}_{name}" for value, name in keys if (value, name) not in entry.binary_masks
-        ]
-        if entry.has_mask and missing:
-            outcome.fail(
-                sample.stem,
-                errors.DatasetError(
-                    f"{sample.directory}: no binary masks {', '.join(missing)}, which other "
-                    f"samples have; run {binary_masks.ROUTINE}",
-                    file=sample.directory,
-                    code="no_binary_masks",
-                    found=missing,
-                ),
-            )
+        lacking = [key for key in keys if key not in entry.binary_masks]
+        if entry.has_mask and lacking:
+            missing = [f"{value:02d}_{name}" for value, name in lacking]
+            text = f"no binary masks {', '.join(missing)}, which other samples have; run "
+            text += binary_masks.ROUTINE
+            case = _case(sample.directory, text, "no_binary_masks", found=missing)
+            outcome.fail(sample.stem, case)
 
 
 def label_keys(outcome: calls.Outcome) -> list[tuple[int, str]]:
@@ -295,75 +226,44 @@ def label_keys(outcome: calls.Outcome) -> list[tuple[int, str]]:
     return sorted({key for _, entry in outcome.results for key in entry.binary_masks})
 
 
-def table(outcome: calls.Outcome, info_keys) -> manifest.Table:
-    """Make the manifest of all samples.
+def table(outcome: calls.Outcome, info_keys: Sequence[str]) -> pd.DataFrame:
+    """Make the manifest, a row per sample, of an outcome of `describe` without failures.
 
-    Parameters
-    ----------
-    outcome : calls.Outcome
-        Of `describe`, without failures.
-    info_keys : sequence of str
-        Keys of the info file that become columns.
-
-    Returns
-    -------
-    manifest.Table
-        Rows by sample; without a mask all its mask cells are empty.
+    Without a mask all mask cells of a sample are empty.
     """
     keys = label_keys(outcome)
     names = [f"mask_{value:02d}_{name}" for value, name in keys]
-    columns = [
-        "ID",
-        *info_keys,
-        "valid_labels",
-        "info",
-        "volume",
-        "mask",
-        *names,
-        *(f"{name}_existence" for name in names),
-        *GEOMETRY_COLUMNS,
-    ]
+    existence = [f"{name}_existence" for name in names]
     rows = []
     for _, entry in outcome.results:
         row = dict(entry.row)
-        for (value, _), key, name in zip(keys, keys, names):
-            row[name] = entry.binary_masks.get(key, "")
-            row[f"{name}_existence"] = int(value in entry.present) if entry.has_mask else ""
+        row.update(zip(names, (entry.binary_masks.get(key, "") for key in keys)))
+        if entry.has_mask:
+            row.update(zip(existence, (int(value in entry.present) for value, _ in keys)))
         rows.append(row)
-    return manifest.Table(columns, rows)
+    columns = ["ID", *info_keys, *_PATH_COLUMNS, *names, *existence, *GEOMETRY_COLUMNS]
+    return workbook.frame(columns, rows)
 
 
 def write(
-    found: list[samples.Sample], outcome: calls.Outcome, path, info_keys, overwrite: bool
+    found: list[samples.Sample],
+    outcome: calls.Outcome,
+    target: manifest.Target,
+    info_keys: Sequence[str],
 ) -> str:
-    """Write the manifest of all samples, unless one of them failed.
+    """Write the manifest of all samples, unless one of them failed; return what was done.
 
-    Parameters
-    ----------
-    found : list of samples.Sample
-        All samples.
-    outcome : calls.Outcome
-        Of `describe`; what is wrong between samples, and split sheets that are out of date now,
-        are added.
-    path : path-like
-        Workbook; its other worksheets are kept.
-    info_keys : sequence of str
-        Keys of the info file that become columns.
-    overwrite : bool
-        See `manifest.replace_sheet`.
-
-    Returns
-    -------
-    str
-        A line that tells what was done.
+    What is wrong between samples, and split sheets that are out of date now, are added to the
+    outcome of `describe`; other worksheets are kept.
     """
     check_together(found, outcome)
     if outcome.failures:
-        return f"No manifest written; {path} is as it was"
+        return f"No manifest written; {target.path} is as it was"
     made = table(outcome, info_keys)
-    manifest.replace_sheet(path, manifest.MAIN_SHEET, made, overwrite)
+    before = target.present
+    target.write_sheet(manifest.MAIN_SHEET, made)
     outcome.warnings += [
         (name, "this worksheet repeats an older manifest; make the split again")
-        for name in splits.out_of_date(path, made)
+        for name in (splits.out_of_date(before, made) if before else ())
     ]
-    return f"{path}: {len(made.rows)} rows"
+    return f"{target.path}: {len(made)} rows"

@@ -1,32 +1,29 @@
 """The workbook of small connected regions: rows of one sample, and the sheets of all."""
 
-import collections
+from __future__ import annotations
+
+import typing
+from pathlib import Path
 
 from utils import errors
 from utils.arrays import regions
 from utils.routines import binary_masks
 from utils.running import calls
-from utils.storage import manifest, nifti, samples
+from utils.storage import manifest, nifti, samples, workbook
+
+if typing.TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = [
-    "ID",
-    "subset",
-    "label_index",
-    "label_name",
-    "centroid_x",
-    "centroid_y",
-    "centroid_z",
-    "centroid_r",
-    "centroid_a",
-    "centroid_s",
-    "voxels",
-    "volume_mm3",
-    "file_path",
+    *("ID", "subset", "label_index", "label_name", "centroid_x", "centroid_y", "centroid_z"),
+    *("centroid_r", "centroid_a", "centroid_s", "voxels", "volume_mm3", "file_path"),
 ]
 SUMMARY_COLUMNS = ["label_index", "label_name", "regions"]
 
 
-def describe(sample: samples.Sample, root_dir, region_volume_thresh: float):
+def describe(
+    sample: samples.Sample, root_dir: Path, region_volume_thresh: float
+) -> tuple[dict[int, str], list[dict]]:
     """Find the small regions of one sample.
 
     Parameters
@@ -54,71 +51,38 @@ def describe(sample: samples.Sample, root_dir, region_volume_thresh: float):
     mask = nifti.read_mask(sample.mask_path)
     paths = sample.binary_mask_paths()
     if not paths:
-        raise errors.DatasetError(
-            f"{sample.directory}: no binary masks; run {binary_masks.ROUTINE} first",
-            file=sample.directory,
-            code="no_binary_masks",
-        )
+        message = f"{sample.directory}: no binary masks; run {binary_masks.ROUTINE} first"
+        raise errors.DatasetError(message, file=sample.directory, code="no_binary_masks")
     binary_masks.check_consistent(sample, mask)
     found = regions.find_small_regions(mask.data, mask.header.zooms, region_volume_thresh)
     affine = mask.header.affine
     world = found.centroid @ affine[:3, :3].T + affine[:3, 3]
-    named = {
-        value: (name, path.relative_to(root_dir).as_posix())
-        for (value, name), path in paths.items()
-    }
-    rows = []
-    for label, voxels, centroid, ras, volume_mm3 in zip(
-        found.label.tolist(),
-        found.voxels.tolist(),
-        found.centroid.tolist(),
-        world.tolist(),
-        found.volume_mm3.tolist(),
-    ):
-        name, file_path = named[label]
-        values = (
-            sample.stem,
-            info.get("subset", "UND"),
-            label,
-            name,
-            *centroid,
-            *ras,
-            voxels,
-            volume_mm3,
-            file_path,
-        )
-        rows.append(dict(zip(COLUMNS, values)))
-    return dict(paths.keys()), rows
+    below = {value: path.relative_to(root_dir) for (value, _), path in paths.items()}
+    names = dict(paths.keys())
+    whole = sample.stem, info.get("subset", "UND")
+    measured = found.label, found.centroid, world, found.voxels, found.volume_mm3
+    rows = [
+        (*whole, label, names[label], *centroid, *ras, voxels, volume_mm3, below[label].as_posix())
+        for label, centroid, ras, voxels, volume_mm3 in zip(*(one.tolist() for one in measured))
+    ]
+    return names, [dict(zip(COLUMNS, row)) for row in rows]
 
 
-def tables(outcome: calls.Outcome) -> dict[str, manifest.Table]:
-    """Make the worksheets of all samples.
+def tables(outcome: calls.Outcome) -> dict[str, pd.DataFrame]:
+    """Make the worksheets Manifest and Summary of all samples, from an outcome of `describe`.
 
-    Parameters
-    ----------
-    outcome : calls.Outcome
-        Of `describe`. Samples that failed are named in the summary: unknown is not none.
-
-    Returns
-    -------
-    dict of str to manifest.Table
-        ``Manifest`` and ``Summary``.
+    Samples that failed are named in the summary: unknown is not none.
     """
-    rows = [row for _, (_, of_sample) in outcome.results for row in of_sample]
-    names = {
-        value: name for _, (of_sample, _) in outcome.results for value, name in of_sample.items()
-    }
-    n_regions = collections.Counter(row["label_index"] for row in rows)
-    summary = [
-        dict(zip(SUMMARY_COLUMNS, (value, names[value], n_regions[value])))
-        for value in sorted(names)
+    found = workbook.frame(COLUMNS, (row for _, (_, rows) in outcome.results for row in rows))
+    names: dict[int, str] = {}
+    for _, (of_sample, _) in outcome.results:
+        names.update(of_sample)
+    n_regions = found.groupby("label_index").size()
+    failed = dict.fromkeys(name for name, _ in outcome.failures)
+    rows = [
+        *((value, names[value], int(n_regions.get(value, 0))) for value in sorted(names)),
+        ("", "total", len(found)),
+        *(("", f"not measured: {name}", "") for name in failed),
     ]
-    summary.append({"label_name": "total", "regions": len(rows)})
-    summary += [
-        {"label_name": f"not measured: {name}"}
-        for name in dict.fromkeys(name for name, _ in outcome.failures)
-    ]
-    return {
-        "Manifest": manifest.Table(COLUMNS, rows),
-        "Summary": manifest.Table(SUMMARY_COLUMNS, summary),
-    }
+    summary = workbook.frame(SUMMARY_COLUMNS, (dict(zip(SUMMARY_COLUMNS, row)) for row in rows))
+    return {manifest.MAIN_SHEET: found, "Summary": summary}

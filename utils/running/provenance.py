@@ -24,6 +24,7 @@ LIBRARIES = (
     "nibabel",
     "numpy",
     "openpyxl",
+    "pandas",
     "PyYAML",
     "scipy",
 )

@@ -1,4 +1,4 @@
-"""Splits of a part of the samples, and splits across sites."""
+"""Choices of splits: a part of the samples, or all across sites; partial splits and their age."""
 
 import collections
 import itertools
@@ -9,8 +9,8 @@ import warnings
 import pytest
 
 from utils import errors
-from utils.routines import splits
-from utils.storage import manifest
+from utils.routines import split_choices, splits
+from utils.storage import manifest, workbook
 
 COLUMNS = ["ID", "site", "collection", "subset", "pid"]
 OUTER = {"Yunnan": "test-outer-02", "Zhongnan": "test-outer-03", "HKU-SZH": "test-outer-04"}
@@ -37,7 +37,7 @@ def small():
 
 
 def table(rows):
-    return manifest.Table(list(COLUMNS), rows)
+    return workbook.frame(COLUMNS, rows)
 
 
 def chosen(choose, rows):
@@ -52,11 +52,11 @@ def chosen(choose, rows):
 
 
 def select(rows, sites, collections_):
-    return chosen(splits.selected({"site": sites, "collection": collections_}), rows)
+    return chosen(split_choices.selected({"site": sites, "collection": collections_}), rows)
 
 
 def across(rows, test_ratio=0.3, val_ratio=0.2, seed=0):
-    return chosen(splits.across_sites("Tongji", test_ratio, val_ratio, seed), rows)
+    return chosen(split_choices.across_sites("Tongji", test_ratio, val_ratio, seed), rows)
 
 
 def pool(*sizes, site="Yunnan"):
@@ -71,7 +71,7 @@ def pool(*sizes, site="Yunnan"):
 
 def counts(subsets):
     found = collections.Counter(subsets.values())
-    return tuple(found[subset] for subset in splits.SUBSETS)
+    return tuple(found[subset] for subset in split_choices.SUBSETS)
 
 
 # ---- a part, as published
@@ -136,11 +136,11 @@ def test_an_unknown_subset_counts_only_where_it_is_selected():
 
 
 def test_missing_columns_are_named():
-    bare = manifest.Table(["ID", "subset", "site"], [])
+    bare = workbook.frame(["ID", "subset", "site"], [])
     with pytest.raises(errors.DatasetError, match="no column 'collection'"):
-        splits.selected({"site": ["a"], "collection": ["b"]})(bare)
+        split_choices.selected({"site": ["a"], "collection": ["b"]})(bare)
     with pytest.raises(errors.DatasetError, match="no column 'pid'"):
-        splits.across_sites("Tongji", 0.3, 0.2, 0)(bare)
+        split_choices.across_sites("Tongji", 0.3, 0.2, 0)(bare)
 
 
 # ---- across sites
@@ -219,7 +219,7 @@ def test_every_patient_can_come_to_every_side():
     for seed in range(60):
         for name, side in across(pool(*[1] * 10), seed=seed)[0].items():
             seen[name].add(side)
-    assert all(sides == {*splits.SUBSETS} for sides in seen.values())
+    assert all(sides == {*split_choices.SUBSETS} for sides in seen.values())
 
 
 def test_a_patient_of_the_kept_site_stays_on_its_side():
@@ -264,11 +264,15 @@ def manifest_path(tmp_path):
     return path
 
 
+def out_of_date(path, table):
+    return splits.out_of_date(workbook.Workbook(path), table)
+
+
 def add_partial(path):
     splits.make_sheet(
         path,
         "part",
-        splits.selected(
+        split_choices.selected(
             {"site": ["Yunnan", "Tongji"], "collection": ["test-outer-02", "train-val"]}
         ),
     )
@@ -295,18 +299,20 @@ def test_a_partial_split_is_current_until_its_part_changes(path, change, is_curr
     add_partial(path)
     rows = small()
     change(rows)
-    assert splits.out_of_date(path, table(rows)) == ([] if is_current else ["part"])
+    assert out_of_date(path, table(rows)) == ([] if is_current else ["part"])
 
 
 def test_a_new_column_makes_a_partial_split_out_of_date(path):
     add_partial(path)
-    assert splits.out_of_date(path, manifest.Table([*COLUMNS, "new"], small())) == ["part"]
+    assert splits.out_of_date(
+        workbook.Workbook(path), workbook.frame([*COLUMNS, "new"], small())
+    ) == ["part"]
 
 
 def test_a_split_across_sites_must_hold_every_sample(path):
-    splits.make_sheet(path, "mix", splits.across_sites("Tongji", 0.3, 0.2, 0))
-    assert splits.out_of_date(path, table(small())) == []
-    assert splits.out_of_date(path, table([*small(), row(9, "HKU-SZH")])) == ["mix"]
+    splits.make_sheet(path, "mix", split_choices.across_sites("Tongji", 0.3, 0.2, 0))
+    assert out_of_date(path, table(small())) == []
+    assert out_of_date(path, table([*small(), row(9, "HKU-SZH")])) == ["mix"]
 
 
 def test_extracting_from_a_partial_split_tells_nothing(path, tmp_path):

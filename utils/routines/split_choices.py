@@ -1,0 +1,187 @@
+"""Choices of a split: which samples take part, and which of train, val and test each goes to."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import math
+import typing
+from collections.abc import Callable, Sequence
+
+from utils import errors
+from utils.storage import manifest
+
+if typing.TYPE_CHECKING:
+    import pandas as pd
+
+    # From the worksheet Manifest, all text, to {ID: subset}.
+    Choice = Callable[[pd.DataFrame], dict[str, str]]
+
+SUBSETS = ("train", "val", "test")
+
+
+def published(table: pd.DataFrame) -> dict[str, str]:
+    """Assign each sample, {ID: subset}, to the subset it was published in (column subset).
+
+    A DatasetError where that is none of train, val and test.
+    """
+    _require(table, "subset")
+    odd = table[~table["subset"].isin(SUBSETS)]
+    if len(odd):
+        found = errors.listed(f"{key} {subset!r}" for key, subset in zip(odd["ID"], odd["subset"]))
+        expected = ", ".join(SUBSETS)
+        message = f"subset is none of {expected}: {found}"
+        raise errors.DatasetError(message, code="subset", expected=expected, found=found)
+    return dict(zip(table["ID"], table["subset"]))
+
+
+def _require(table, *columns):
+    missing = [name for name in columns if name not in table]
+    if missing:
+        message = (
+            f"worksheet {manifest.MAIN_SHEET}: no column {', '.join(map(repr, missing))}; found: "
+            f"{', '.join(table)}"
+        )
+        raise errors.DatasetError(message, code="columns", expected=", ".join(columns))
+
+
+def selected(wanted: dict[str, Sequence[str]]) -> Choice:
+    """Choose a part of the samples, each in the subset it was published in.
+
+    Parameters
+    ----------
+    wanted : dict of str to sequence of str
+        Column to the values to select: ``{"site": ["Tongji"], "collection": ["train-val"]}``.
+
+    Notes
+    -----
+    The choice raises DatasetError for a value that no sample has, and where nothing is selected;
+    both say what there is. A value that selects nothing and a patient (column pid) in several
+    subsets are warned about.
+    """
+
+    def choose(table):
+        _require(table, *wanted)
+        for column, values in wanted.items():
+            _check_known(table, column, values)
+        part = table[table[list(wanted)].isin(wanted).all(axis=1)]
+        if part.empty:
+            existing = table[list(wanted)].agg(" ".join, axis=1).value_counts().sort_index()
+            found = ", ".join(f"{names} ({count})" for names, count in existing.items())
+            message = f"no sample has such {' and '.join(wanted)} together; there are: {found}"
+            raise errors.DatasetError(message, code="selection", found=found)
+        for column, values in wanted.items():
+            idle = [value for value in values if value not in set(part[column])]
+            if idle:
+                errors.warn(f"{column} {', '.join(idle)}: none of its samples is selected")
+        subsets = published(part)
+        _warn_of_divided(part, subsets)
+        return subsets
+
+    return choose
+
+
+def _check_known(table, column, values):
+    existing = sorted(set(table[column]))
+    unknown = [value for value in values if value not in existing]
+    if unknown:
+        there = ", ".join(existing)
+        message = f"no sample has {column} {', '.join(map(repr, unknown))}; there are: {there}"
+        sides = {"expected": there, "found": ", ".join(unknown)}
+        raise errors.DatasetError(message, code="selection", **sides)
+
+
+def _warn_of_divided(table, subsets):
+    """Warn about patients in several subsets."""
+    if "pid" not in table:
+        return
+    sides = table["ID"].map(subsets).groupby(table["pid"]).agg(set)
+    divided = [
+        f"{pid} ({', '.join(side for side in SUBSETS if side in found)})"
+        for pid, found in sides.items()
+        if pid and len(found) > 1
+    ]
+    if divided:
+        errors.warn(f"patients in several subsets: {errors.listed(divided)}")
+
+
+def across_sites(kept_site: str, test_ratio: float, val_ratio: float, seed: int) -> Choice:
+    """Mix the samples of all sites but one, which keeps its published subsets.
+
+    Parameters
+    ----------
+    kept_site : str
+        Value of the column site of the samples that stay as published.
+    test_ratio : float
+        Share of the other samples, pooled over their sites, for test; 0 to 1.
+    val_ratio : float
+        Share of the samples left then for val; 0 to 1.
+    seed : int
+        Another seed gives another split.
+
+    Notes
+    -----
+    A subset of n samples with ratio r is to have floor(n r + 0.5). All samples of a patient go
+    together, so that the size is the nearest one that sums of patients reach, the smaller of two
+    equally near. Patients are taken in the order of the SHA-256 of ``<seed>:<pid>``, which no
+    library and no order of the rows has a part in; a patient is left out where the size could not
+    be reached with him. A sample without patient (column pid) is a DatasetError.
+
+    A patient of the kept site keeps all samples on that side, and those elsewhere count for its
+    size. Where the site itself divides a patient, the samples elsewhere go to the first of train,
+    val, test that has one: the leak is the site's, and no more of val or test is touched by it.
+    """
+
+    def choose(table):
+        _require(table, "site", "pid")
+        is_kept = table["site"] == kept_site
+        kept, pool = table[is_kept], table[~is_kept]
+        nameless = pool.loc[pool["pid"] == "", "ID"]
+        if len(nameless):
+            found = errors.listed(nameless)
+            message = f"no patient (column pid) of {found}"
+            raise errors.DatasetError(message, code="pid", found=found)
+        subsets = published(kept)
+        sides = {}
+        for side in reversed(SUBSETS):  # the first of train, val, test counts
+            sides.update(dict.fromkeys(kept.loc[kept["subset"] == side, "pid"], side))
+        _deal(collections.Counter(pool["pid"]), sides, test_ratio, val_ratio, seed)
+        subsets.update(zip(pool["ID"], pool["pid"].map(sides)))
+        _warn_of_divided(table, subsets)
+        return subsets
+
+    return choose
+
+
+def _deal(sizes, sides, test_ratio, val_ratio, seed):
+    """Give every patient of a pool, {pid: samples}, a side; those that have one keep it."""
+    free = sorted(
+        (pid for pid in sizes if pid not in sides),
+        key=lambda pid: hashlib.sha256(f"{seed}:{pid}".encode()).digest(),
+    )
+    left = sizes.total()
+    for side, ratio in (("test", test_ratio), ("val", val_ratio)):
+        n_fixed = sum(size for pid, size in sizes.items() if sides.get(pid) == side)
+        taken = _take([sizes[pid] for pid in free], math.floor(left * ratio + 0.5) - n_fixed)
+        sides.update((free[index], side) for index in taken)
+        left -= n_fixed + sum(sizes[free[index]] for index in taken)
+        free = [pid for pid in free if pid not in sides]
+    sides.update(dict.fromkeys(free, "train"))
+
+
+def _take(sizes, target):
+    """Indexes of the sizes that sum up nearest to the target; the first ones that do."""
+    # Bit n of sums[k]: sizes k, k + 1, ... have a part that sums up to n.
+    sums = [1]
+    for size in reversed(sizes):
+        sums.insert(0, sums[0] | sums[0] << size)
+    nearest = min(
+        (total for total in range(sum(sizes) + 1) if sums[0] >> total & 1),
+        key=lambda total: (abs(total - target), total),
+    )
+    taken = []
+    for index, size in enumerate(sizes):
+        if size <= nearest and sums[index + 1] >> (nearest - size) & 1:
+            taken.append(index)
+            nearest -= size
+    return taken
