@@ -8,4 +8,4 @@ source ./setup_venv.sh
 setup_venv requirements.txt requirements-test.txt requirements-cluster.txt
 .venv/bin/python -m ruff check --quiet .
 .venv/bin/python -m ruff format --check --quiet .
-exec .venv/bin/python -m pytest -n logical "$@"
+exec .venv/bin/python -m pytest -n logical --dist loadgroup "$@"
