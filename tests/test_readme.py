@@ -120,6 +120,7 @@ def check_table(kind, where, table, root):
     assert list(first_cells(table)) == found, where
 
 
+@pytest.mark.slow("all commands of the README")
 def test_commands_trees_and_tables(tmp_path):
     root = tmp_path / "a root"
     counts = dict.fromkeys(("sh", "text", "columns", "keys"), 0)
