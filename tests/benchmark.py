@@ -276,11 +276,7 @@ def run(root, shape, n_samples, chosen, repeats, workers):
     return found | {"load": [*load, os.getloadavg()[0]]}
 
 
-@click.command(
-    cls=cli._Command,
-    help=__doc__,
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-)
+@cli.routine(__doc__, images=False)
 @click.option(
     "--shape",
     type=click.IntRange(min=2),

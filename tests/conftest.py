@@ -69,3 +69,8 @@ def run_python():
         )
 
     return run
+
+
+def pytest_make_parametrize_id(val):
+    """Name bytes by their length: gzip writes the time, and workers have to agree on names."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None

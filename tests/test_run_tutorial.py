@@ -42,7 +42,7 @@ exec '{python}' "$@"
 
 # What is left out of the fast lane, and why.
 whole_tutorial = pytest.mark.slow("a whole tutorial, one process after the other")
-tests_in_tests = pytest.mark.slow("starts pytest")
+starts_pytest = pytest.mark.slow("starts further pytest runs")
 pytestmark = pytest.mark.xdist_group("tutorial")  # the whole run is made once
 
 
@@ -386,7 +386,7 @@ def test_missing_or_old_python_is_named(tmp_path):
     assert not (clone.path / ".venv").exists()
 
 
-@tests_in_tests
+@starts_pytest
 def test_ci_run_fails_when_no_test_ran(clone):
     (clone.path / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci/run", clone.path / ".ci/run")
