@@ -25,13 +25,17 @@ class Routine(NamedTuple):
 
     script: str
     state: str
-    data: object = trees  # or nme_trees
+    damaged: str = ""  # pattern of a file of one sample
     more: str = ""
-    sample: str = ""
-    damaged: str = ""  # pattern of the file of this sample
     table: str = ""  # workbook with rows of all samples that are sound
     all_or_nothing: str = ""  # file that one faulty sample keeps from being written
     renewed: tuple = ()  # beginnings of names that are written again, with the same bytes
+    data: object = trees  # or nme_trees
+
+    @property
+    def sample(self):
+        """The sample that is damaged, as it is called in names of files."""
+        return re.search(r"amos_\d{4}|02A004", self.damaged)[0]
 
     def start(self, folder):
         """Put the data below a new folder."""
@@ -58,71 +62,54 @@ class Routine(NamedTuple):
         return name in {option.name for option in trees.main(self.script).params}
 
 
+def nme(*words, **more):
+    """A row on the scans of NME."""
+    return Routine(*words, **more, data=nme_trees)
+
+
 SCANNED, INDEXED = "descriptor/archive_manifest.xlsx", "grouped/dataset_manifest.xlsx"
-CT, MRI, WOMAN = "amos_0004", "amos_0507", "amos_0008"
-MASK, VOLUME = "grouped/**/*_mask.nii.gz", "grouped/**/*_volume.nii.gz"
-YUNNAN = "02A004"
+NNUNET_JSON = "nnUNet_raw/Dataset218_AMOS22/dataset.json"
+IMAGE = "archive/amos22/imagesTr/amos_0004.nii.gz"
+LABELS = "archive/amos22/labelsTr/amos_0004.nii.gz"
+MRI_IMAGE = "archive/amos22/imagesTr/amos_0507.nii.gz"
+MASK = "grouped/**/amos_0004_mask.nii.gz"
+WOMANS = "grouped/**/amos_0008_mask.nii.gz"  # with label 15
+KIDNEY = "grouped/**/amos_0004_mask_03_left_kidney.nii.gz"
+VOLUME = "grouped/**/amos_0004_volume.nii.gz"
+NME_IMAGE, NME_LABELS = (f"archive/**/{kind}Ts/NME-Seg_02A004.*" for kind in ("images", "labels"))
+NME_MASK = "grouped/**/02A004_*_mask.nii.gz"
+PAGES = ("qc/index.html", "qc/plots/", "qc/samples/")
+TONGJI = "--split_name a --site Tongji --collection train-val"
 ROUTINES = [
-    Routine(trees.SCAN, "built", sample=CT, damaged="archive/**/imagesTr/*.nii.gz", table=SCANNED),
-    Routine(trees.PAIR_CT, "scanned", sample=CT, damaged="archive/**/labelsTr/*.nii.gz"),
-    Routine(trees.PAIR_MRI, "scanned", sample=MRI, damaged="archive/**/imagesTr/*.nii.gz"),
-    Routine(trees.SPLIT_LABEL, "paired", sample=WOMAN, damaged=MASK),
-    Routine(trees.EXTRACT, "relabelled", sample=CT, damaged=MASK),
-    Routine(trees.DENOISE, "extracted", more="--region_area_thresh 3000", sample=CT, damaged=MASK),
+    Routine(trees.SCAN, "built", IMAGE, table=SCANNED),
+    Routine(trees.PAIR_CT, "scanned", LABELS),
+    Routine(trees.PAIR_MRI, "scanned", MRI_IMAGE),
+    Routine(trees.SPLIT_LABEL, "paired", WOMANS),
+    Routine(trees.EXTRACT, "relabelled", MASK),
+    Routine(trees.DENOISE, "extracted", MASK, "--region_area_thresh 3000"),
     Routine(
         trees.DETECT,
         "extracted",
-        more="--region_volume_thresh 130000",
-        sample=CT,
-        damaged="grouped/**/*_mask_03_left_kidney.nii.gz",
+        KIDNEY,
+        "--region_volume_thresh 130000",
         table="descriptor/regions.xlsx",
     ),
-    Routine(trees.INDEX, "extracted", sample=CT, damaged=MASK, all_or_nothing=INDEXED),
+    Routine(trees.INDEX, "extracted", MASK, all_or_nothing=INDEXED),
     Routine(trees.MAKE_SPLIT, "indexed"),
     Routine(trees.CUT, "split"),
-    Routine(
-        trees.NNUNET,
-        "split",
-        more="--ignore_labels 14",
-        sample=CT,
-        damaged=MASK,
-        all_or_nothing="nnUNet_raw/Dataset218_AMOS22/dataset.json",
-    ),
+    Routine(trees.NNUNET, "split", MASK, "--ignore_labels 14", all_or_nothing=NNUNET_JSON),
     Routine(trees.DATALIST, "split"),
-    Routine(
-        trees.REPORT,
-        "extracted",
-        sample=CT,
-        damaged=VOLUME,
-        renewed=("qc/index.html", "qc/plots/", "qc/samples/"),
-    ),
+    Routine(trees.REPORT, "extracted", VOLUME, renewed=PAGES),
     Routine(trees.GENERATE, "empty"),
-    Routine(
-        nme_trees.SCAN,
-        "built",
-        nme_trees,
-        more="--check_content",
-        sample=YUNNAN,
-        damaged="archive/**/labelsTs/*.nii.gz",
-        table=SCANNED,
-    ),
-    Routine(
-        nme_trees.PAIR, "scanned", nme_trees, sample=YUNNAN, damaged="archive/**/imagesTs/*.nii.gz"
-    ),
-    Routine(nme_trees.EXTRACT, "paired", nme_trees, sample=YUNNAN, damaged=MASK),
-    Routine(trees.DENOISE, "extracted", nme_trees, sample=YUNNAN, damaged=MASK),
-    Routine(
-        nme_trees.INDEX, "extracted", nme_trees, sample=YUNNAN, damaged=MASK, all_or_nothing=INDEXED
-    ),
-    Routine(
-        nme_trees.PREDEFINED,
-        "indexed",
-        nme_trees,
-        more="--split_name a --site Tongji --collection train-val",
-    ),
-    Routine(nme_trees.ACROSS, "indexed", nme_trees),
-    Routine(nme_trees.CUT, "split", nme_trees),
-    Routine(nme_trees.GENERATE, "empty", nme_trees),
+    nme(nme_trees.SCAN, "built", NME_LABELS, "--check_content", table=SCANNED),
+    nme(nme_trees.PAIR, "scanned", NME_IMAGE),
+    nme(nme_trees.EXTRACT, "paired", NME_MASK),
+    nme(trees.DENOISE, "extracted", NME_MASK),
+    nme(nme_trees.INDEX, "extracted", NME_MASK, all_or_nothing=INDEXED),
+    nme(nme_trees.PREDEFINED, "indexed", more=TONGJI),
+    nme(nme_trees.ACROSS, "indexed"),
+    nme(nme_trees.CUT, "split"),
+    nme(nme_trees.GENERATE, "empty"),
 ]
 
 
@@ -249,14 +236,10 @@ def rows_without(sample, path):
     return [row for row in rows if sample not in str(row)]
 
 
-@each(lambda routine: routine.sample)
+@each(lambda routine: routine.damaged)
 def test_a_damaged_file_fails_its_sample_alone(routine, tmp_path):
     root = routine.start(tmp_path)
-    (path,) = (
-        found
-        for found in root.glob(routine.damaged)
-        if routine.sample in found.name and found.name[0] != "."
-    )
+    (path,) = root.glob(routine.damaged)
     path.write_bytes(path.read_bytes()[:-20])
     before = images_of(root, routine.sample)
     result = routine.run(root)
