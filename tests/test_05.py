@@ -88,11 +88,10 @@ def test_columns_and_one_row_per_sample(root):
         "amos_0540,0540,F,train,Achieva,Philips Medical Systems,19590217,UND,20200217,center"
     )
     folder = "AMOS-MRI/train/Achieva/amos_0540_F/amos_0540"
-    assert [row["info"], row["volume"], row["mask"]] == [
-        f"{folder}_info.yaml",
-        f"{folder}_volume.nii.gz",
-        f"{folder}_mask.nii.gz",
-    ]
+    kinds = {"info": "info.yaml", "volume": "volume.nii.gz", "mask": "mask.nii.gz"}
+    assert {kind: row[kind] for kind in kinds} == {
+        kind: f"{folder}_{name}" for kind, name in kinds.items()
+    }
     present = np.unique(trees.voxels(trees.mask_path(root, "amos_0540"))).tolist()
     assert row["valid_labels"] == ",".join(map(str, present))
     for value, name in enumerate(MASK_COLUMNS):
@@ -121,13 +120,8 @@ def test_geometry_columns_are_those_of_the_files(indexed):
 def test_a_sample_without_masks_has_empty_mask_cells(indexed):
     row = rows_of(workbook(indexed))["amos_0201"]
     empty = {name for name, value in row.items() if value is None}
-    assert empty == {
-        "valid_labels",
-        "mask",
-        "mask_dtype",
-        *MASK_COLUMNS,
-        *(f"{name}_existence" for name in MASK_COLUMNS),
-    }
+    existence = {f"{name}_existence" for name in MASK_COLUMNS}
+    assert empty == {"valid_labels", "mask", "mask_dtype", *MASK_COLUMNS} | existence
 
 
 def test_a_sub_data_set_has_paths_relative_to_its_own_root(root):
