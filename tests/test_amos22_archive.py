@@ -45,7 +45,6 @@ PLAUSIBLE_ML = {
     14: (70, 250),
     15: (15, 90),
 }
-pytestmark = pytest.mark.xdist_group("made-up archive")  # scans of full size are made once
 
 
 def contents(root_dir):

@@ -118,9 +118,7 @@ def each(condition=None, slow=()):
     names = [f"{'nme-' * (one.data is nme_trees)}{Path(one.script).stem}" for one in ROUTINES]
     rows = []
     for one, name in zip(ROUTINES, names):
-        marks = [pytest.mark.xdist_group(name)]  # a worker keeps what it made of the data
-        if one.script in slow:
-            marks.append(pytest.mark.slow("draws reports"))
+        marks = [pytest.mark.slow("draws reports")] if one.script in slow else []
         if condition is None or condition(one):
             rows.append(pytest.param(one, id=name, marks=marks))
     return pytest.mark.parametrize("routine", rows)

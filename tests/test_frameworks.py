@@ -33,7 +33,7 @@ NORMALIZATION = {
     303: "ZScoreNormalization",
     304: "ZScoreNormalization",
 }
-pytestmark = [pytest.mark.slow("real packages"), pytest.mark.xdist_group("frameworks")]
+pytestmark = pytest.mark.slow("real packages")
 
 
 def needs(package):

@@ -24,7 +24,6 @@ OUTER = (
 )
 SUBSETS = ("train", "val", "test")
 all_commands = pytest.mark.slow("all commands of the README")
-pytestmark = pytest.mark.xdist_group("readme of nme")  # they are run once
 
 
 def read():

@@ -13,7 +13,6 @@ import test_run_tutorial
 import trees
 
 WORDS = ("--dataset", "nme")
-pytestmark = pytest.mark.xdist_group("tutorial of nme")  # the whole run is made once
 
 
 @pytest.fixture(name="clone")

@@ -16,7 +16,6 @@ REASON = "no ../shared/data/real_archive with real scans"
 pytestmark = [
     pytest.mark.skipif(not (ARCHIVE.is_dir() and TABLE.is_file()), reason=REASON),
     pytest.mark.slow("real scans"),
-    pytest.mark.xdist_group("real archive"),  # all tests look at one tree
 ]
 
 SAMPLES = {

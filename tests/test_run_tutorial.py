@@ -43,7 +43,6 @@ exec '{python}' "$@"
 # What is left out of the fast lane, and why.
 whole_tutorial = pytest.mark.slow("a whole tutorial, one process after the other")
 starts_pytest = pytest.mark.slow("starts further pytest runs")
-pytestmark = pytest.mark.xdist_group("tutorial")  # the whole run is made once
 
 
 class Clone:
@@ -342,7 +341,7 @@ def test_first_run_makes_the_environment_and_the_second_installs_nothing(tmp_pat
     assert clone.calls()[-3:] == [
         "-m ruff check --quiet .",
         "-m ruff format --check --quiet .",
-        "-m pytest -n logical --dist loadgroup --version",
+        "-m pytest -n logical --dist loadfile --version",
     ]
     clone.run("--version", script="run_tests.sh")
     assert len(clone.calls("-m pip")) == len(clone.calls("-m venv")) == 1
