@@ -29,11 +29,9 @@ sys.path.insert(0, str(REPOSITORY))
 
 from utils.facts import amos22
 from utils.routines import dataset
-from utils.running import calls, shared_options
+from utils.running import calls, cli, shared_options
 from utils.storage import manifest, samples
 
-GENERATOR = "utils/generate_sample_archive.py"
-SPLIT = "07_extract_split_index_manifest.py"
 # In the order of the tutorial, and the state that the next one starts from.
 STAGES = {
     "01": trees.SCAN,
@@ -48,6 +46,7 @@ STAGES = {
 N_SCANS, N_MASKS = 600, 360
 WHOLE_SET = {"01": N_SCANS + N_MASKS, "02": N_SCANS, "05": N_SCANS}
 EXCEL_SAMPLES = 600
+N_LABELS = baselines.N_LABELS
 
 # A process starts with the peak memory of the one that starts it: a small one does that.
 LAUNCHER = """
@@ -159,56 +158,31 @@ def count(stage, root):
 
 def measure_excel(root):
     """Seconds of the Excel work of 05 to 07 on a whole data set's manifest."""
-    path = root / "excel/dataset_manifest.xlsx"
+    path = root / "excel/grouped/dataset_manifest.xlsx"
     start = time.perf_counter()
     table = dataset.table(made_up_outcome(), amos22.DATASET_KEYS)
     manifest.Target(path, overwrite=True).write_sheet(manifest.MAIN_SHEET, table)
     result = {"05": time.perf_counter() - start}
-    name = ["--manifest_file", str(path), "--split_name", "split01_standard"]
-    result["06"] = timed([sys.executable, str(REPOSITORY / trees.MAKE_SPLIT), *name]).wall
-    result["07"] = timed(
-        [
-            sys.executable,
-            str(REPOSITORY / SPLIT),
-            *name,
-            "--output_index_manifest_dir",
-            str(root / "excel/splits"),
-            "--subsets",
-            "train",
-            "val",
-            "--subsets",
-            "train",
-            "--subsets",
-            "val",
-            "--subsets",
-            "test",
-        ]
-    ).wall
+    for number, script in {"06": trees.MAKE_SPLIT, "07": trees.CUT}.items():
+        words = trees.words(script, root / "excel")
+        result[number] = timed([sys.executable, str(REPOSITORY / script), *words]).wall
     return result
 
 
 def made_up_outcome():
     """What routine 05 finds out about 600 samples with 17 masks each."""
-    names = {
-        (value, f"name_of_label_{value}"): f"mask_{value}" for value in range(baselines.N_LABELS)
-    }
+    names = {(value, f"name_of_label_{value}"): f"mask_{value}" for value in range(N_LABELS)}
+    common = dict.fromkeys(dataset.GEOMETRY_COLUMNS, 0.7654321)
+    common |= dict.fromkeys(amos22.DATASET_KEYS, "text")
     results = []
     for number in range(EXCEL_SAMPLES):
         stem = f"amos_{number:04d}"
         folder = f"AMOS-CT/train/Aquilion ONE/{stem}_F"
-        row = (
-            dict.fromkeys(dataset.GEOMETRY_COLUMNS, 0.7654321)
-            | dict.fromkeys(amos22.DATASET_KEYS, "text")
-            | {
-                "ID": stem,
-                "subset": ("train", "val", "test")[number % 3],
-                "mask": f"{folder}/{stem}_mask.nii.gz",
-            }
-        )
+        subset = ("train", "val", "test")[number % 3]
+        row = common | {"ID": stem, "subset": subset, "mask": f"{folder}/{stem}_mask.nii.gz"}
         paths = {key: f"{folder}/{stem}_{name}.nii.gz" for key, name in names.items()}
-        results.append(
-            (samples.Sample(stem, Path(folder)), dataset.Entry(row, paths, frozenset(range(15))))
-        )
+        entry = dataset.Entry(row, paths, frozenset(range(15)))
+        results.append((samples.Sample(stem, Path(folder)), entry))
     return calls.Outcome(results=results)
 
 
@@ -216,7 +190,7 @@ def measure_start(repeats):
     """Seconds of ``--help`` of each script, and of Python alone."""
     commands = {"python": ["-c", "pass"]} | {
         name: [str(REPOSITORY / name), "--help"]
-        for name in (*STAGES.values(), trees.MAKE_SPLIT, SPLIT)
+        for name in (*STAGES.values(), trees.MAKE_SPLIT, trees.CUT)
     }
     return {
         name: min(timed([sys.executable, *words]).wall for _ in range(repeats))
@@ -263,7 +237,7 @@ def report(found):
     yield from stage_lines(found["stages"])
     excel = found["excel"]
     yield (
-        f"Excel, {EXCEL_SAMPLES} samples x {baselines.N_LABELS} masks: "
+        f"Excel, {EXCEL_SAMPLES} samples x {N_LABELS} masks: "
         + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excel.items())
         + f", together {sum(excel.values()):.1f} s"
     )
@@ -273,31 +247,21 @@ def report(found):
     yield f"load of the machine: {found['load'][0]:.1f} before, {found['load'][1]:.1f} after"
 
 
-def prepare(root, shape, n_samples, chosen):
-    """Build the archive and run the chain once, up to what the chosen stages need."""
-    timed(
-        [
-            sys.executable,
-            str(REPOSITORY / GENERATOR),
-            "--root_dir",
-            str(root),
-            "--samples",
-            str(n_samples),
-            "0",
-            "--shape",
-            *map(str, shape),
-        ]
-    )
+def prepare(root, shape, n_samples):
+    """Build the archive."""
+    words = ["--root_dir", root, "--samples", n_samples, 0, "--shape", *shape]
+    timed([sys.executable, str(REPOSITORY / trees.GENERATE), *map(str, words)])
     (root / "descriptor").mkdir(exist_ok=True)
     shutil.copy(trees.LABEL_MAP, root / "descriptor")
 
 
 def run(root, shape, n_samples, chosen, repeats, workers):
-    """Measure the chosen stages; the others run once, as later ones need them."""
-    prepare(root, shape, n_samples, chosen)
+    """Measure the chosen stages; those before run once, as later ones need them."""
+    prepare(root, shape, n_samples)
     load = [os.getloadavg()[0]]
     measured = []
-    for stage in STAGES:
+    last = max(list(STAGES).index(stage) for stage in chosen)
+    for stage in list(STAGES)[: last + 1]:
         click.echo(f"stage {stage} ...", err=True)
         if stage in chosen:
             measured.append(measure(stage, root, repeats, workers))
@@ -307,16 +271,12 @@ def run(root, shape, n_samples, chosen, repeats, workers):
         "shape": shape,
         "stages": measured,
         "excel": measure_excel(root),
-        "start": measure_start(max(repeats, 3)),
+        "start": measure_start(repeats),
     }
     return found | {"load": [*load, os.getloadavg()[0]]}
 
 
-@click.command(
-    cls=shared_options.GroupCommand,
-    help=__doc__,
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-)
+@cli.routine(__doc__, images=False)
 @click.option(
     "--shape",
     type=click.IntRange(min=2),

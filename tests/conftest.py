@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+# A job in the background inherits Ctrl-C as ignored, and so would every child that a test stops.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache
@@ -66,3 +69,8 @@ def run_python():
         )
 
     return run
+
+
+def pytest_make_parametrize_id(val):
+    """Name bytes by their length: gzip writes the time, and workers have to agree on names."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None

@@ -2,15 +2,15 @@
 
 import functools
 import os
-import runpy
 import shutil
+from pathlib import Path
 
-import click.testing
 import trees
+from trees import DATALIST as DATALIST
+from trees import NNUNET as NNUNET
+from trees import run
 
 SPLIT = "split01_standard"
-NNUNET = "utils/export_nnunet.py"
-DATALIST = "utils/export_datalist.py"
 # Of the whole set, CT and MRI.
 MANIFESTS = {
     "whole": "dataset_manifest.xlsx",
@@ -21,7 +21,12 @@ MANIFESTS = {
 
 def make(root):
     """Put the finished data set below a new folder, all three manifests with their split."""
-    return index(trees.copy("indexed", root))
+    return shutil.copytree(_made(), root)
+
+
+@functools.cache
+def _made():
+    return index(trees.copy("indexed", Path(trees.scratch("finished"), "finished")))
 
 
 def index(root):
@@ -50,19 +55,6 @@ def call(script, *words):
     return result
 
 
-def run(script, *words):
-    """Run a script in this process; gives click's result."""
-    result = click.testing.CliRunner().invoke(_main(script), [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def source(root, which="whole"):
     """Options that name a manifest and its split."""
     return "--manifest_file", root / "grouped" / MANIFESTS[which], "--split_name", SPLIT
-
-
-@functools.cache
-def _main(script):
-    return runpy.run_path(str(trees.REPOSITORY / script), run_name="script")["main"]

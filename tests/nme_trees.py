@@ -1,33 +1,42 @@
 """NME data as each routine leaves it: made once a test run from a tiny archive, then copied."""
 
-import functools
-import shutil
-from pathlib import Path
-
 import trees
 
 from utils.sample_data import nme_archive
 
 LABEL_MAP = trees.REPOSITORY / "descriptor_templates/NME/label_map.yaml"
 SHAPE = (7, 8, 9)
-SCAN, PAIR, EXTRACT, INDEX, PREDEFINED, ACROSS, CUT = (
-    f"NME/{name}.py"
-    for name in (
-        "01_gen_archive_manifest",
-        "02_confirm_pairs",
-        "03_extract_binary_masks",
-        "04_gen_dataset_manifest",
-        "05_make_split_predefined",
-        "05_make_split_across_sites",
-        "06_extract_split_index_manifest",
-    )
-)
-# Name of a state -> the one it is made from and the script in between.
+SCAN = "NME/01_gen_archive_manifest.py"
+PAIR = "NME/02_confirm_pairs.py"
+EXTRACT = "NME/03_extract_binary_masks.py"
+INDEX = "NME/04_gen_dataset_manifest.py"
+PREDEFINED = "NME/05_make_split_predefined.py"
+ACROSS = "NME/05_make_split_across_sites.py"
+CUT = "NME/06_extract_split_index_manifest.py"
+GENERATE = "NME/generate_sample_archive.py"
+
+_PAIRED = "--root_dir ROOT/grouped"
+_INDEXED = "--manifest_file ROOT/grouped/dataset_manifest.xlsx"
+_COMMANDS = {
+    SCAN: "--root_dir ROOT/archive --output_manifest_file ROOT/descriptor/archive_manifest.xlsx",
+    PAIR: "--root_dir ROOT/archive --archive_manifest ROOT/descriptor/archive_manifest.xlsx"
+    " --output_dir ROOT/grouped",
+    EXTRACT: f"{_PAIRED} --label_explanation ROOT/descriptor/label_map.yaml",
+    trees.DENOISE: f"{_PAIRED} --output_dir ROOT/grouped",
+    trees.DETECT: f"{_PAIRED} --output_manifest ROOT/descriptor/regions.xlsx",
+    INDEX: f"{_PAIRED} --output_manifest_file ROOT/grouped/dataset_manifest.xlsx",
+    PREDEFINED: _INDEXED,
+    ACROSS: f"{_INDEXED} --split_name split07_Mix",
+    CUT: f"{_INDEXED} --split_name split07_Mix --output_index_manifest_dir ROOT/splits"
+    " --subsets train val --subsets test",
+    GENERATE: "--root_dir ROOT --samples 2 --shape 7 8 9",
+}
 _STATES = {
     "scanned": ("built", SCAN),
     "paired": ("scanned", PAIR),
     "extracted": ("paired", EXTRACT),
     "indexed": ("extracted", INDEX),
+    "split": ("indexed", ACROSS),
 }
 
 
@@ -38,51 +47,16 @@ def build_archive(root_dir, shape=SHAPE):
         nme_archive.write_sample(sample, root_dir, settings)
 
 
+_NME = trees.Chain(build_archive, LABEL_MAP, _COMMANDS, _STATES)
+words, invoke, copy = _NME.words, _NME.invoke, _NME.copy
+
+
 def archive_manifest(root):
     return root / "descriptor/archive_manifest.xlsx"
 
 
 def dataset_manifest(root):
     return root / "grouped/dataset_manifest.xlsx"
-
-
-def invoke(script, root, *more):
-    """Run a script in this process as the README has it; gives click's result."""
-    archive, grouped = root / "archive", root / "grouped"
-    words = {
-        SCAN: ("--root_dir", archive, "--output_manifest_file", archive_manifest(root)),
-        PAIR: (
-            "--root_dir",
-            archive,
-            "--output_dir",
-            grouped,
-            "--archive_manifest",
-            archive_manifest(root),
-        ),
-        EXTRACT: ("--root_dir", grouped, "--label_explanation", LABEL_MAP),
-        INDEX: ("--root_dir", grouped, "--output_manifest_file", dataset_manifest(root)),
-    }.get(script, ("--manifest_file", dataset_manifest(root)))
-    workers = ("--workers", 1) if script in (SCAN, PAIR, EXTRACT, INDEX) else ()
-    return trees.run(script, *words, *workers, *more)
-
-
-def copy(state, root_dir):
-    """Put a copy of the data in a state below a new folder, time stamps included."""
-    shutil.copytree(_made(state), root_dir)
-    return root_dir
-
-
-@functools.cache
-def _made(state):
-    root = Path(trees.scratch(), f"nme-{state}")
-    if state == "built":
-        build_archive(root)
-        return root
-    before, script = _STATES[state]
-    shutil.copytree(_made(before), root)
-    result = invoke(script, root)
-    assert result.exit_code == 0, result.output
-    return root
 
 
 def archive_file(root, sample, kind="images"):

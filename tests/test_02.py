@@ -4,8 +4,6 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 import types
 
 import nibabel as nib
@@ -17,6 +15,8 @@ import yaml
 
 from utils.facts import amos22
 from utils.storage import nifti
+
+OTHERS = {"amos_0001_F", "amos_0008_F", "amos_0201_M"}  # CT samples but for amos_0004
 
 
 @pytest.fixture(name="root")
@@ -43,6 +43,10 @@ def failed_names(result):
     return {line.split()[1].rstrip(":") for line in trees.complaints(result)}
 
 
+def read_info(root, name):
+    return yaml.safe_load((trees.sample_dir(root, name) / f"{name}_info.yaml").read_text("utf-8"))
+
+
 def put_image(path, data, affine=None, header=None):
     """Replace a file of the archive."""
     nib.save(
@@ -53,21 +57,10 @@ def put_image(path, data, affine=None, header=None):
 def geometry_bytes(path):
     """pixdim, units and both forms of a header: what must not differ within a sample."""
     header = nib.load(path).header
-    fields = [
-        "pixdim",
-        "xyzt_units",
-        "qform_code",
-        "sform_code",
-        "quatern_b",
-        "quatern_c",
-        "quatern_d",
-        "qoffset_x",
-        "qoffset_y",
-        "qoffset_z",
-        "srow_x",
-        "srow_y",
-        "srow_z",
-    ]
+    fields = (
+        "pixdim xyzt_units qform_code sform_code quatern_b quatern_c quatern_d"
+        " qoffset_x qoffset_y qoffset_z srow_x srow_y srow_z"
+    ).split()
     return b"".join(header[field].tobytes() for field in fields)
 
 
@@ -149,41 +142,7 @@ def test_mask_is_the_archives_in_its_volumes_geometry(paired, name):
     assert written.header["descrip"].item().decode() == f"src={crc}"
 
 
-def test_two_workers_write_the_same_bytes(root, tmp_path):
-    other = trees.copy("paired", tmp_path / "other")
-    assert pair_ct(root, "--workers", 2).exit_code == 0
-    tree = "grouped/AMOS-CT"
-    assert trees.contents(root / tree) == trees.contents(other / tree)
-
-
-def test_runs_from_another_directory_with_relative_paths(root, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    relative = os.path.relpath(root, tmp_path / "elsewhere")
-    words = [word.replace(str(root), relative) for word in trees.words(trees.PAIR_MRI, root)]
-    done = subprocess.run(
-        [sys.executable, trees.REPOSITORY / trees.PAIR_MRI, *words],
-        cwd=tmp_path / "elsewhere",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert len(list(root.glob("grouped/AMOS-MRI/*/*/amos_*_?"))) == 4
-
-
 # --- what is finished ---------------------------------------------------------------------------
-
-
-def test_a_second_run_writes_nothing(paired):
-    before = trees.identities(paired)
-    result = pair_ct(paired)
-    assert trees.identities(paired) == before
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[-2:] == [
-        "Samples: train 2, val 1, test 1",
-        "samples: 0 done, 4 skipped as finished, 0 failed",
-    ]
 
 
 def test_overwrite_writes_everything_again_with_the_same_bytes(paired):
@@ -339,24 +298,13 @@ def test_a_missing_mask_or_info_file_comes_back(paired):
 
 
 def test_numbers_as_spreadsheets_make_them_are_understood(root):
-    trees.edit_cells(
-        manifest_path(root),
-        {
-            ("seq", "amos_0004"): 4,
-            ("birth_date", "amos_0004"): "19510122.0",
-            ("acquisition_date", "amos_0004"): 20200131.0,
-            ("site", "amos_0001"): None,
-        },
-    )
+    typed = {"seq": 4, "birth_date": "19510122.0", "acquisition_date": 20200131.0}
+    changes = {(column, "amos_0004"): value for column, value in typed.items()}
+    trees.edit_cells(manifest_path(root), {**changes, ("site", "amos_0001"): None})
     assert pair_ct(root).exit_code == 0
-    info = yaml.safe_load((trees.sample_dir(root, "amos_0004") / "amos_0004_info.yaml").read_text())
-    assert (info["seq"], info["birth_date"], info["acquisition_date"]) == (
-        "0004",
-        "19510122",
-        "20200131",
-    )
-    info = yaml.safe_load((trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml").read_text())
-    assert info["site"] == "UND"
+    meant = {"seq": "0004", "birth_date": "19510122", "acquisition_date": "20200131"}
+    assert meant.items() <= read_info(root, "amos_0004").items()
+    assert read_info(root, "amos_0001")["site"] == "UND"
 
 
 def test_text_that_looks_like_a_formula_or_like_yaml_stays_text(root):
@@ -411,7 +359,7 @@ def test_a_hostile_cell_fails_its_sample_and_goes_into_no_path(root, tmp_path, c
     assert len(failed_names(result)) in (1, 2)  # the two rows of a file, or the sample
     assert value in result.stderr
     written = {path.parent.name for path in tmp_path.rglob("*_volume.nii.gz")}
-    assert written == {"amos_0001_F", "amos_0008_F", "amos_0201_M"}
+    assert written == OTHERS
 
 
 def test_an_absolute_path_to_a_real_file_is_refused_too(root):
@@ -424,14 +372,13 @@ def test_an_absolute_path_to_a_real_file_is_refused_too(root):
 @pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
 def test_a_row_whose_file_is_missing_fails(root, folder):
     trees.archive_file(root, folder, "amos_0004").unlink()
-    result = pair_ct(root)
+    result = pair_ct(root, "--failures_file", root / "logs/failures.jsonl")
     assert result.exit_code == 1 and failed_names(result) == {"amos_0004"}
     assert f"{folder}/amos_0004.nii.gz does not exist" in result.stderr
-    assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == {
-        "amos_0001_F",
-        "amos_0008_F",
-        "amos_0201_M",
-    }
+    assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == OTHERS
+    (entry,) = map(json.loads, (root / "logs/failures.jsonl").read_text("utf-8").splitlines())
+    assert (entry["sample"], entry["code"]) == ("amos_0004", "missing")
+    assert entry["file"] == str(trees.archive_file(root, folder, "amos_0004"))
 
 
 def test_a_mask_without_a_volume_fails(root):
@@ -492,24 +439,7 @@ def test_a_scanner_in_neither_set_fails_by_name_in_both_scripts(root, script):
     assert result.stdout.splitlines()[-1].endswith("0 skipped as finished, 1 failed")
 
 
-def test_failures_file_repeats_the_failures(root, tmp_path):
-    trees.archive_file(root, "imagesTr", "amos_0004").unlink()
-    result = pair_ct(root, "--failures_file", tmp_path / "logs/failures.jsonl", "--quiet")
-    assert result.exit_code == 1 and result.stdout == ""
-    (entry,) = map(json.loads, (tmp_path / "logs/failures.jsonl").read_text("utf-8").splitlines())
-    assert (entry["sample"], entry["code"]) == ("amos_0004", "missing")
-    assert entry["file"] == str(trees.archive_file(root, "imagesTr", "amos_0004"))
-
-
 # --- wrong usage --------------------------------------------------------------------------------
-
-
-def test_a_wrong_manifest_path_names_the_nearest_file(root):
-    result = pair_ct(root, "--archive_manifest", root / "descriptor/archive_manifets.xlsx")
-    assert result.exit_code == 2
-    assert "archive_manifets.xlsx" in result.stderr
-    assert str(root / "descriptor/archive_manifest.xlsx") in result.stderr
-    assert not (root / "grouped").exists()
 
 
 def test_a_manifest_without_a_needed_column_is_refused(root):

@@ -1,35 +1,10 @@
 """Routine 04 as a person runs it: one binary mask for each label."""
 
-import os
-import subprocess
-import sys
-
 import nibabel as nib
 import numpy as np
 import pytest
 import trees
 import yaml
-
-NAMES = [
-    "background",
-    "spleen",
-    "right_kidney",
-    "left_kidney",
-    "gall_bladder",
-    "esophagus",
-    "liver",
-    "stomach",
-    "aorta",
-    "postcava",
-    "pancreas",
-    "right_adrenal_gland",
-    "left_adrenal_gland",
-    "duodenum",
-    "bladder",
-    "prostate",
-    "uterus",
-]
-ANNOTATED = ("amos_0001", "amos_0004", "amos_0008", "amos_0507", "amos_0540", "amos_0554")
 
 
 @pytest.fixture(name="root")
@@ -56,11 +31,11 @@ def write_label_map(root, names):
 def test_every_label_gets_a_file_present_or_not(root):
     result = extract(root)
     assert result.exit_code == 0, result.output
-    for name in ANNOTATED:
+    for name in trees.ANNOTATED:
         mask = trees.voxels(trees.mask_path(root, name))
         paths = trees.binary_masks(root, name)
         assert [path.name for path in paths] == [
-            f"{name}_mask_{value:02d}_{text}.nii.gz" for value, text in enumerate(NAMES)
+            f"{name}_mask_{value:02d}_{text}.nii.gz" for value, text in enumerate(trees.LABEL_NAMES)
         ]
         for value, path in enumerate(paths):
             np.testing.assert_array_equal(trees.voxels(path), mask == value)
@@ -77,14 +52,6 @@ def test_headers_are_the_masks_own_without_marks(extracted):
     whole["descrip"] = b""
     for path in trees.binary_masks(extracted, "amos_0507"):
         assert nib.load(path).header.binaryblock == whole.binaryblock
-
-
-def test_a_second_run_writes_nothing(extracted):
-    before = trees.identities(extracted)
-    result = extract(extracted)
-    assert result.exit_code == 0
-    assert trees.identities(extracted) == before
-    assert "0 done, 6 skipped as finished" in result.stdout
 
 
 def test_only_stale_binary_masks_are_written_again(extracted):
@@ -137,11 +104,13 @@ def test_a_label_outside_the_map_is_named_with_its_voxel_count(root):
     assert line.startswith("FAILED amos_0004:")
     assert str(path) in line and "label 77 (2 voxels)" in line
     assert not trees.binary_masks(root, "amos_0004")
-    assert all(len(trees.binary_masks(root, name)) == 17 for name in ANNOTATED if "04" not in name)
+    assert all(
+        len(trees.binary_masks(root, name)) == 17 for name in trees.ANNOTATED if "04" not in name
+    )
 
 
 def test_files_of_another_label_map_are_named_and_removed_only_on_request(extracted):
-    names = dict(enumerate(name.replace("_", " ") for name in NAMES))
+    names = dict(enumerate(name.replace("_", " ") for name in trees.LABEL_NAMES))
     names[8] = "arota"
     write_label_map(extracted, names)
     before = trees.identities(extracted)
@@ -180,7 +149,7 @@ def test_a_bad_label_map_is_wrong_usage(root, content, told):
 def test_the_map_of_another_data_set_works_too(root):
     """Labels 0 and 1 only, as for NME; what else is in the mask fails the sample."""
     write_label_map(root, {0: "background", 1: "non mass enhancement"})
-    for name in ANNOTATED[1:]:
+    for name in trees.ANNOTATED[1:]:
         trees.edit(trees.mask_path(root, name), lambda data: np.minimum(data, 1, out=data))
     result = extract(root)
     assert result.exit_code == 1 and len(trees.complaints(result)) == 1
@@ -188,46 +157,6 @@ def test_the_map_of_another_data_set_works_too(root):
         "amos_0004_mask_00_background.nii.gz",
         "amos_0004_mask_01_non_mass_enhancement.nii.gz",
     ]
-
-
-def test_a_damaged_mask_is_named_and_the_others_go_through(root):
-    path = trees.mask_path(root, "amos_0004")
-    path.write_bytes(path.read_bytes()[:-8])
-    result = extract(root)
-    assert result.exit_code == 1
-    (line,) = trees.complaints(result)
-    assert line.startswith("FAILED amos_0004:") and str(path) in line and "damaged" in line
-    assert not trees.binary_masks(root, "amos_0004") and "5 done" in result.stdout
-
-
-def test_two_workers_write_the_same_bytes(root, extracted_twin):
-    assert extract(root, "--workers", 2).exit_code == 0
-    assert trees.contents(root / "grouped") == trees.contents(extracted_twin / "grouped")
-
-
-@pytest.fixture(name="extracted_twin")
-def extracted_twin_root(tmp_path):
-    """The same after routine 04, beside ``root``."""
-    return trees.copy("extracted", tmp_path / "twin")
-
-
-def test_runs_from_another_directory(root, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            trees.REPOSITORY / trees.EXTRACT,
-            "--root_dir",
-            os.path.relpath(root / "grouped", tmp_path),
-            "--label_explanation",
-            trees.LABEL_MAP,
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(trees.binary_masks(root, "amos_0001")) == 17
 
 
 def test_a_mask_that_another_tool_saved_as_int16_becomes_uint8_with_its_labels(extracted):
@@ -248,7 +177,7 @@ def test_a_mask_that_another_tool_saved_as_int16_becomes_uint8_with_its_labels(e
 
 
 def test_label_name_that_makes_too_long_a_file_name(root):
-    write_label_map(root, dict(enumerate(["x" * 240, *NAMES[1:]])))
+    write_label_map(root, dict(enumerate(["x" * 240, *trees.LABEL_NAMES[1:]])))
     result = extract(root)
     assert result.exit_code == 1
     assert all("File name too long" in line for line in trees.complaints(result))

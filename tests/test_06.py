@@ -1,18 +1,10 @@
 """Routine 06 as a person runs it."""
 
-import runpy
-import subprocess
-import sys
-from pathlib import Path
-
-import click.testing
 import openpyxl
 import pytest
+import trees
 
 from utils.storage import manifest, workbook
-
-SCRIPT = Path(__file__).parents[1] / "06_make_split01_standard.py"
-MAIN = runpy.run_path(str(SCRIPT))["main"]
 
 
 @pytest.fixture
@@ -27,7 +19,7 @@ def manifest_file(tmp_path):
 
 
 def run(*arguments):
-    return click.testing.CliRunner().invoke(MAIN, [str(word) for word in arguments])
+    return trees.run(trees.MAKE_SPLIT, *arguments)
 
 
 def test_adds_the_sheet_and_counts(manifest_file):
@@ -42,21 +34,6 @@ def test_adds_the_sheet_and_counts(manifest_file):
 def test_name_has_a_default(manifest_file):
     assert run("--manifest_file", manifest_file).exit_code == 0
     assert workbook.Workbook(manifest_file).names[1] == "split01_standard"
-
-
-def test_wrong_path_names_the_nearest(manifest_file):
-    result = run("--manifest_file", manifest_file.with_name("dataset_manifes.xlsx"))
-    assert result.exit_code == 2
-    assert str(manifest_file) in result.stderr
-
-
-@pytest.mark.parametrize("content", [b"", b"no workbook"])
-def test_no_workbook(tmp_path, content):
-    path = tmp_path / "m.xlsx"
-    path.write_bytes(content)
-    result = run("--manifest_file", path)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert len(result.stderr.splitlines()) == 1 and "m.xlsx" in result.stderr
 
 
 def test_no_sheet_manifest(tmp_path):
@@ -85,34 +62,3 @@ def test_unknown_subset(manifest_file):
     assert result.exit_code == 2
     assert "amos_0001 'tarin'" in result.stderr
     assert manifest_file.read_bytes() == before
-
-
-def test_from_another_directory_without_image_libraries(manifest_file):
-    code = (
-        "import runpy, sys; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print(sorted({'nibabel', 'scipy', 'cc3d', 'tqdm'} "
-        "& set(sys.modules)))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, SCRIPT, "--manifest_file", manifest_file.name],
-        cwd=manifest_file.parent,
-        env={"PYTHONPATH": str(SCRIPT.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.endswith("\n[]\n")
-
-
-def test_help_needs_no_openpyxl():
-    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print('openpyxl' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code, SCRIPT],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(SCRIPT.parent)},
-        check=True,
-    )
-    assert result.stdout == "False\n"

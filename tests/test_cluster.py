@@ -27,6 +27,7 @@ needs_distributed = pytest.mark.skipif(
     reason="distributed is not installed (requirements-cluster.txt)",
 )
 NAMES = ["a", "b", "c", "d", "e", "f"]
+pytestmark = pytest.mark.slow("a cluster on this machine")
 
 
 def wait_for(condition):

@@ -191,6 +191,7 @@ def test_labels_that_are_absent_do_not_matter():
         assert_equals_literal(mask, zooms, n_labels=n_labels + 4, **parameters)
 
 
+@pytest.mark.slow("real scans")
 @pytest.mark.parametrize("name", REAL_MASKS)
 @pytest.mark.parametrize(
     "every, kernel_size, halfedge, threshold",

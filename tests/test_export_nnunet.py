@@ -430,6 +430,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow("kills")
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 9, 12, 14, 16])
 def test_killed_at_any_rename(root, run_python, limit):
     export(root, "--mode", "link")

@@ -33,6 +33,7 @@ NORMALIZATION = {
     303: "ZScoreNormalization",
     304: "ZScoreNormalization",
 }
+pytestmark = pytest.mark.slow("real packages")
 
 
 def needs(package):

@@ -1,8 +1,6 @@
 """The denoising script as a person runs it."""
 
 import os
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +10,6 @@ import trees
 
 # One or two pixels of the phantoms (42 x 31 mm) are below it, three are not.
 AREA = ("--region_area_thresh", "3000")
-ANNOTATED = ("amos_0001", "amos_0004", "amos_0008", "amos_0507", "amos_0540", "amos_0554")
 
 
 @pytest.fixture(name="root")
@@ -33,7 +30,8 @@ def literal(mask, **parameters):
 
 def test_all_masks_are_those_of_the_formula(root):
     expected = {
-        name: literal(trees.mask_path(root, name), region_area_thresh=3000) for name in ANNOTATED
+        name: literal(trees.mask_path(root, name), region_area_thresh=3000)
+        for name in trees.ANNOTATED
     }
     n_changed = sum(
         np.count_nonzero(trees.voxels(trees.mask_path(root, name)) != mask)
@@ -69,22 +67,17 @@ def test_all_masks_are_those_of_the_formula(root):
 )
 def test_parameters_reach_the_formula(root, options):
     options = {"region_area_thresh": 3000.0, **options}
-    expected = {name: literal(trees.mask_path(root, name), **options) for name in ANNOTATED}
-    words = [
-        "--kernel_size",
-        *options["kernel_size"],
-        "--filter_halfedge",
-        options["filter_halfedge"],
-        "--region_area_thresh",
-        options["region_area_thresh"],
-    ]
+    expected = {name: literal(trees.mask_path(root, name), **options) for name in trees.ANNOTATED}
+    words = ["--kernel_size", *options["kernel_size"]]
+    for name in ("filter_halfedge", "region_area_thresh"):
+        words += [f"--{name}", options[name]]
     assert denoise(root, *words).exit_code == 0
     for name, mask in expected.items():
         np.testing.assert_array_equal(trees.voxels(trees.mask_path(root, name)), mask)
 
 
 def test_threshold_zero_changes_no_voxel(root):
-    before = {name: trees.voxels(trees.mask_path(root, name)).copy() for name in ANNOTATED}
+    before = {name: trees.voxels(trees.mask_path(root, name)).copy() for name in trees.ANNOTATED}
     result = denoise(root, "--region_area_thresh", 0)
     assert result.exit_code == 0 and result.stdout.startswith("0 voxels got another label")
     for name, mask in before.items():
@@ -167,18 +160,6 @@ def test_routines_02_and_04_find_nothing_to_do_afterwards(root):
     assert trees.invoke(trees.INDEX, root).exit_code == 0
 
 
-def test_a_damaged_mask_fails_its_sample_alone(root):
-    path = trees.mask_path(root, "amos_0004")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-    result = denoise(root, *AREA)
-    assert result.exit_code == 1
-    (line,) = trees.complaints(result)
-    assert line.startswith("FAILED amos_0004:") and str(path) in line
-    assert path.read_bytes() == content and "5 done" in result.stdout
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -199,29 +180,10 @@ def test_wrong_usage_changes_nothing(root, words, told):
     assert trees.identities(root) == before
 
 
-def test_two_workers_write_the_same_bytes(root, tmp_path):
-    other = trees.copy("extracted", tmp_path / "other")
-    assert denoise(root, *AREA).exit_code == 0
-    assert denoise(other, *AREA, "--workers", 2).exit_code == 0
-    assert trees.contents(root / "grouped") == trees.contents(other / "grouped")
-
-
 def test_runs_from_another_directory_with_the_same_folder_named_twice(root, tmp_path):
     """In place is told from elsewhere by what the paths mean, not by how they are spelt."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            trees.REPOSITORY / trees.DENOISE,
-            *AREA,
-            "--root_dir",
-            os.path.relpath(root / "grouped", tmp_path),
-            "--output_dir",
-            str(root / "descriptor/../grouped"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = [*AREA, "--root_dir", os.path.relpath(root / "grouped", tmp_path)]
+    twice = root / "descriptor/../grouped"
+    done = trees.run_process(trees.DENOISE, *words, "--output_dir", twice, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert b"openclose=" in nib.load(trees.mask_path(root, "amos_0001")).header["descrip"].item()

@@ -23,6 +23,7 @@ OUTER = (
     "04A003",
 )
 SUBSETS = ("train", "val", "test")
+all_commands = pytest.mark.slow("all commands of the README")
 
 
 def read():
@@ -54,6 +55,7 @@ def sizes(rows, name):
     return tuple(counts[subset] for subset in SUBSETS)
 
 
+@all_commands
 def test_archive_manifest(root):
     rows = sheet(root / "descriptor/archive_manifest.xlsx", "Manifest")
     assert len(rows) == 36
@@ -82,6 +84,7 @@ def test_archive_manifest(root):
     assert (yunnan["site"], yunnan["pid"]) == ("Yunnan", "0071100412")
 
 
+@all_commands
 def test_voxels_and_types_of_the_samples(root):
     name = "01A002_60012875311"
     folder = root / "grouped/Tongji/train-val/train" / name
@@ -101,6 +104,7 @@ def test_voxels_and_types_of_the_samples(root):
     )
 
 
+@all_commands
 def test_dataset_manifest(root):
     rows = split(root, "Manifest")
     assert [row["ID"] for row in rows] == sorted(row["ID"] for row in rows)
@@ -127,6 +131,7 @@ def test_dataset_manifest(root):
     )
 
 
+@all_commands
 @pytest.mark.parametrize(
     "name, expected",
     [
@@ -146,12 +151,14 @@ def test_sizes_of_the_splits(root, name, expected):
     assert list(rows[0])[:-1] == list(split(root, "Manifest")[0])
 
 
+@all_commands
 def test_published_splits_follow_the_subset(root):
     for name in ("split01_Tongji", "split05_External", "split06_Whole"):
         assert all(row[name] == row["subset"] for row in split(root, name))
     assert {row["ID"][:6] for row in split(root, "split05_External")} == {*OUTER}
 
 
+@all_commands
 def test_split_across_sites_keeps_tongji_and_patients(root):
     rows = split(root, "split07_Mix")
     assert all(row["split07_Mix"] == row["subset"] for row in rows if row["site"] == "Tongji")
@@ -176,6 +183,7 @@ def test_split_across_sites_keeps_tongji_and_patients(root):
     } == {*test}
 
 
+@all_commands
 def test_index_manifests(root):
     found = {
         path.name: len(sheet(path, path.stem)) for path in (root / "grouped/splits").rglob("*.xlsx")

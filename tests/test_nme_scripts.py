@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
 import nibabel as nib
 import nme_trees
@@ -15,33 +13,17 @@ import trees
 from utils.facts import nme
 from utils.storage import workbook
 
-DETECT = "utils/small_connected_region_detect.py"
-DENOISE = "utils/morphological_open_close_on_slice_small_region.py"
+
+def at(state):
+    """Make the fixture of the data in a state."""
+    return pytest.fixture(name=state)(
+        lambda tmp_path: nme_trees.copy(state, tmp_path / "root dir ä")
+    )
 
 
-@pytest.fixture(name="built")
-def built_root(tmp_path):
-    return nme_trees.copy("built", tmp_path / "root dir ä")
-
-
-@pytest.fixture(name="scanned")
-def scanned_root(tmp_path):
-    return nme_trees.copy("scanned", tmp_path / "root dir ä")
-
-
-@pytest.fixture(name="paired")
-def paired_root(tmp_path):
-    return nme_trees.copy("paired", tmp_path / "root dir ä")
-
-
-@pytest.fixture(name="extracted")
-def extracted_root(tmp_path):
-    return nme_trees.copy("extracted", tmp_path / "root dir ä")
-
-
-@pytest.fixture(name="indexed")
-def indexed_root(tmp_path):
-    return nme_trees.copy("indexed", tmp_path / "root dir ä")
+built, scanned, paired, extracted, indexed = map(
+    at, ("built", "scanned", "paired", "extracted", "indexed")
+)
 
 
 def rows(path, sheet="Manifest"):
@@ -123,16 +105,6 @@ def test_files_of_another_grammar_are_named_and_ignored(built):
     assert "1 NIfTI files ignored" in line and "imagesTs/NME-Seg_02A001.nii.gz" in line
 
 
-def test_a_damaged_file_is_named_and_the_others_listed(built):
-    path = nme_trees.archive_file(built, "04A002", "labels")
-    path.write_bytes(path.read_bytes()[:-9])
-    result = nme_trees.invoke(nme_trees.SCAN, built, "--check_content")
-    assert result.exit_code == 1
-    (line,) = trees.complaints(result)
-    assert path.name in line
-    assert len(rows(nme_trees.archive_manifest(built))) == 35
-
-
 def test_a_corrected_archive_manifest_is_not_replaced(scanned):
     trees.edit_cells(nme_trees.archive_manifest(scanned), {("pid", "02A001"): "9"})
     result = nme_trees.invoke(nme_trees.SCAN, scanned)
@@ -151,36 +123,21 @@ def test_the_folders_of_all_sites_are_made(scanned):
     assert not list((scanned / "grouped/Zhongnan").rglob("*_volume.nii.gz"))
 
 
-def test_02_a_second_time_writes_nothing_and_two_workers_the_same(scanned, tmp_path):
-    other = nme_trees.copy("paired", tmp_path / "other")
-    result = nme_trees.invoke(nme_trees.PAIR, scanned, "--workers", 2)
-    assert result.exit_code == 0
+def test_02_counts_the_samples(scanned):
+    result = nme_trees.invoke(nme_trees.PAIR, scanned)
     assert "Samples: train 4, val 2, test 12" in result.stdout
-    assert trees.contents(scanned / "grouped") == trees.contents(other / "grouped")
-    before = trees.identities(scanned / "grouped")
     result = nme_trees.invoke(nme_trees.PAIR, scanned)
     assert "0 done, 18 skipped as finished, 0 failed" in result.stdout
-    assert trees.identities(scanned / "grouped") == before
 
 
 def test_what_a_spreadsheet_makes_of_seq_and_pid_does_no_harm(scanned):
     path = nme_trees.archive_manifest(scanned)
-    trees.edit_cells(
-        path,
-        {
-            ("pid", "02A001"): 71100345,
-            ("pid", "01A002"): 60012875311.0,
-            ("seq", "02E003"): 2000,
-            ("pid", "02E003"): 71100412,
-        },
-    )
+    pids = {"02A001": 71100345, "01A002": 60012875311.0, "02E003": 71100412}
+    changes = {("pid", seq): pid for seq, pid in pids.items()}
+    trees.edit_cells(path, {**changes, ("seq", "02E003"): 2000})
     assert nme_trees.invoke(nme_trees.PAIR, scanned).exit_code == 0
-    assert {path.name for path in (scanned / "grouped/Yunnan/test-outer-02/test").iterdir()} == {
-        "02A001_0071100345",
-        "02A002_0071100345",
-        "02E003_0071100412",
-        "02A004_0071100587",
-    }
+    names = "02A001_0071100345 02A002_0071100345 02A004_0071100587 02E003_0071100412".split()
+    assert sorted(os.listdir(scanned / "grouped/Yunnan/test-outer-02/test")) == names
     assert sample_dir(scanned, "01A002").name == "01A002_60012875311"
 
 
@@ -225,10 +182,8 @@ def test_contradictory_rows_fail_their_sample(scanned, changes, reason):
 
 def test_a_corrected_collection_fails_until_the_old_folder_is_removed(paired):
     path = nme_trees.archive_manifest(paired)
-    trees.edit_cells(
-        path,
-        {("collection", "NME-Seg_02A004"): "test-outer-03", ("site", "NME-Seg_02A004"): "Zhongnan"},
-    )
+    moved = {"collection": "test-outer-03", "site": "Zhongnan"}
+    trees.edit_cells(path, {(name, "NME-Seg_02A004"): value for name, value in moved.items()})
     result = nme_trees.invoke(nme_trees.PAIR, paired)
     assert result.exit_code == 1
     (line,) = trees.complaints(result)
@@ -301,19 +256,12 @@ def put_cube(root, seq):
 
 def test_small_regions_are_listed_with_subset_and_short_name(extracted):
     put_cube(extracted, "01A005")
-    output = extracted / "regions.xlsx"
-    result = trees.run(
-        DETECT, "--root_dir", extracted / "grouped", "--output_manifest", output, "--workers", 1
-    )
+    output = extracted / "descriptor/regions.xlsx"
+    result = nme_trees.invoke(trees.DETECT, extracted)
     assert result.exit_code == 0, result.stderr
     (found,) = (row for row in rows(output) if row["ID"].startswith("01A005"))
-    assert (found["subset"], found["label_index"], found["label_name"], found["voxels"]) == (
-        "val",
-        "1",
-        "NME",
-        "1",
-    )
-    assert (found["centroid_x"], found["centroid_r"]) == ("17", "-17")
+    names = "subset label_index label_name voxels centroid_x centroid_r".split()
+    assert [found[name] for name in names] == ["val", "1", "NME", "1", "17", "-17"]
     assert found["file_path"].startswith("Tongji/train-val/val/01A005_1004093307/01A005_")
     assert found["file_path"].endswith("_mask_01_NME.nii.gz")
     assert [row["label_name"] for row in rows(output, "Summary")] == ["Bg", "NME", "total"]
@@ -321,8 +269,7 @@ def test_small_regions_are_listed_with_subset_and_short_name(extracted):
 
 def test_denoising_works_on_the_tree(extracted):
     folder = put_cube(extracted, "01A005")
-    grouped = extracted / "grouped"
-    result = trees.run(DENOISE, "--root_dir", grouped, "--output_dir", grouped, "--workers", 1)
+    result = nme_trees.invoke(trees.DENOISE, extracted)
     assert result.exit_code == 0, result.stderr
     mask = trees.voxels(folder / f"{folder.name}_mask.nii.gz")
     assert mask.sum() == 9 * 9 * 5 and not mask[17, 17, 4]
@@ -330,19 +277,15 @@ def test_denoising_works_on_the_tree(extracted):
     np.testing.assert_array_equal(binary, mask)
     assert nme_trees.invoke(nme_trees.EXTRACT, extracted).stdout.startswith("0 binary masks")
     assert nme_trees.invoke(nme_trees.INDEX, extracted).exit_code == 0
-    again = trees.run(DENOISE, "--root_dir", grouped, "--output_dir", grouped, "--workers", 1)
+    again = nme_trees.invoke(trees.DENOISE, extracted)
     assert "0 done, 18 skipped as finished" in again.stdout
 
 
 def test_stale_masks_name_the_routine_of_nme(extracted):
     folder = sample_dir(extracted, "01A005")
     trees.put_voxel(folder / f"{folder.name}_mask_01_NME.nii.gz", (0, 0, 0), 1)
-    grouped = extracted / "grouped"
-    for words in (
-        (DENOISE, "--output_dir", grouped),
-        (DETECT, "--output_manifest", extracted / "regions.xlsx"),
-    ):
-        result = trees.run(*words, "--root_dir", grouped, "--workers", 1)
+    for script in (trees.DENOISE, trees.DETECT):
+        result = nme_trees.invoke(script, extracted)
         assert result.exit_code == 1
         (line,) = trees.complaints(result)
         assert "01A005" in line and "NME: 03" in line
@@ -365,29 +308,35 @@ def predefined(root, name, *words):
     return nme_trees.invoke(nme_trees.PREDEFINED, root, "--split_name", name, *words)
 
 
+def cut(root, name, *subsets):
+    """Cut index manifests into the folder out."""
+    words = [word for subset in subsets for word in ("--subsets", subset)]
+    return trees.run(
+        nme_trees.CUT,
+        "--manifest_file",
+        nme_trees.dataset_manifest(root),
+        "--split_name",
+        name,
+        "--output_index_manifest_dir",
+        root / "out",
+        *words,
+    )
+
+
 def across(root, *words):
-    return nme_trees.invoke(nme_trees.ACROSS, root, "--split_name", "split07_Mix", *words)
+    return nme_trees.invoke(nme_trees.ACROSS, root, *words)
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("--site", "Yunnan", "HKU-SZH", "--collection", "test-outer-02", "test-outer-04"),
-        (
-            "--site",
-            "Yunnan",
-            "--site",
-            "HKU-SZH",
-            "--collection",
-            "test-outer-02",
-            "--collection",
-            "test-outer-04",
-        ),
-        ("--site=Yunnan", "HKU-SZH", "--collection=test-outer-04", "test-outer-02"),
+        "--site Yunnan HKU-SZH --collection test-outer-02 test-outer-04",
+        "--site Yunnan --site HKU-SZH --collection test-outer-02 --collection test-outer-04",
+        "--site=Yunnan HKU-SZH --collection=test-outer-04 test-outer-02",
     ],
 )
 def test_sites_may_be_given_together_or_one_by_one(indexed, words):
-    result = predefined(indexed, "outer", *words)
+    result = predefined(indexed, "outer", *words.split())
     assert result.exit_code == 0, result.stderr
     assert result.stdout.endswith("worksheet outer: 7 samples (0 train, 0 val, 7 test)\n")
     found = rows(nme_trees.dataset_manifest(indexed), "outer")
@@ -399,21 +348,21 @@ def test_sites_may_be_given_together_or_one_by_one(indexed, words):
     "words, reason",
     [
         (
-            ("--site", "HKU", "--collection", "test-outer-04"),
+            "--site HKU --collection test-outer-04",
             "no sample has site 'HKU'; there are: HKU-SZH, Tongji, Yunnan, Zhongnan",
         ),
         (
-            ("--site", "Tongji", "--collection", "test-outer-09"),
+            "--site Tongji --collection test-outer-09",
             "there are: test-inner-01, test-outer-02, test-outer-03, test-outer-04, train-val",
         ),
-        (("--site", "Tongji", "--collection", "test-outer-02"), "Yunnan test-outer-02 (4)"),
-        (("--site", "Tongji"), "Missing option '--collection'"),
-        (("--site", "--collection", "train-val"), "Option '--site' requires an argument"),
+        ("--site Tongji --collection test-outer-02", "Yunnan test-outer-02 (4)"),
+        ("--site Tongji", "Missing option '--collection'"),
+        ("--site --collection train-val", "Option '--site' requires an argument"),
     ],
 )
 def test_a_wrong_selection_ends_with_2_and_writes_nothing(indexed, words, reason):
     before = nme_trees.dataset_manifest(indexed).read_bytes()
-    result = predefined(indexed, "wrong", *words)
+    result = predefined(indexed, "wrong", *words.split())
     assert (result.exit_code, result.stdout) == (2, "")
     assert reason in result.stderr
     assert nme_trees.dataset_manifest(indexed).read_bytes() == before
@@ -471,62 +420,13 @@ def test_04_names_the_splits_that_are_out_of_date(indexed):
         "WARNING split02_Yunnan",
         "WARNING split07_Mix",
     ]
-    cut = nme_trees.invoke(
-        nme_trees.CUT,
-        indexed,
-        "--split_name",
-        "split02_Yunnan",
-        "--output_index_manifest_dir",
-        indexed / "out",
-        "--subsets",
-        "test",
-    )
-    assert cut.exit_code == 0
-    assert "WARNING split02_Yunnan: the worksheet differs" in cut.stderr
+    told = cut(indexed, "split02_Yunnan", "test")
+    assert told.exit_code == 0
+    assert "WARNING split02_Yunnan: the worksheet differs" in told.stderr
 
 
 def test_an_absent_subset_writes_nothing(indexed):
     predefined(indexed, "split04_HKU-SZH", "--site", "HKU-SZH", "--collection", "test-outer-04")
-    result = nme_trees.invoke(
-        nme_trees.CUT,
-        indexed,
-        "--split_name",
-        "split04_HKU-SZH",
-        "--output_index_manifest_dir",
-        indexed / "out",
-        "--subsets",
-        "test",
-        "--subsets",
-        "val",
-    )
+    result = cut(indexed, "split04_HKU-SZH", "test", "val")
     assert result.exit_code == 2 and "no samples in val; its subsets: test" in result.stderr
     assert not (indexed / "out").exists()
-
-
-def test_scripts_run_from_another_directory_with_relative_paths(indexed, tmp_path):
-    where = tmp_path / "elsewhere"
-    where.mkdir()
-    path = os.path.relpath(nme_trees.dataset_manifest(indexed), where)
-    for script, words in (
-        (nme_trees.ACROSS, ("--split_name", "split07_Mix")),
-        (
-            nme_trees.CUT,
-            (
-                "--split_name",
-                "split07_Mix",
-                "--subsets",
-                "test",
-                "--output_index_manifest_dir",
-                "out",
-            ),
-        ),
-    ):
-        done = subprocess.run(
-            [sys.executable, trees.REPOSITORY / script, "--manifest_file", path, *words],
-            cwd=where,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-    assert len(rows(where / "out/split07_Mix_test.xlsx", "split07_Mix_test")) == 5

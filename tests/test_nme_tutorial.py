@@ -39,6 +39,7 @@ def documented():
     return [shlex.split(line) for line in blocks.splitlines() if line.startswith("python NME/0")]
 
 
+@test_run_tutorial.whole_tutorial
 def test_whole_run_is_the_readme(whole):
     _, root, result = whole
     assert result.returncode == 0, result.stderr
@@ -49,25 +50,19 @@ def test_whole_run_is_the_readme(whole):
     assert typed == documented()
 
 
+@test_run_tutorial.whole_tutorial
 def test_whole_run_ends_with_the_data_set(whole):
     _, root, result = whole
     book = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")
-    assert book.sheetnames == [
-        "Manifest",
-        "split01_Tongji",
-        "split02_Yunnan",
-        "split03_Zhongnan",
-        "split04_HKU-SZH",
-        "split05_External",
-        "split06_Whole",
-        "split07_Mix",
-    ]
+    names = "01_Tongji 02_Yunnan 03_Zhongnan 04_HKU-SZH 05_External 06_Whole 07_Mix".split()
+    assert book.sheetnames == ["Manifest", *(f"split{name}" for name in names)]
     assert (root / "descriptor/label_map.yaml").read_bytes() == nme_trees.LABEL_MAP.read_bytes()
     listed = result.stdout.partition("== What lies where ==")[2].splitlines()[1::2]
     assert len(listed) == 4
     assert not trees.leftovers(root)
 
 
+@test_run_tutorial.whole_tutorial
 def test_second_run_changes_no_byte(whole):
     clone, root, _ = whole
     before = trees.identities(root)
@@ -76,6 +71,7 @@ def test_second_run_changes_no_byte(whole):
     assert {name for name in changed if not name.endswith(".jsonl")} == set()
 
 
+@test_run_tutorial.whole_tutorial
 def test_sites_that_are_not_there_are_left_out(whole, tmp_path):
     clone, whole_root, _ = whole
     root = tmp_path / "part"
@@ -91,10 +87,10 @@ def test_sites_that_are_not_there_are_left_out(whole, tmp_path):
     assert names == ["split04_HKU-SZH", "split07_Mix"]
 
 
+@test_run_tutorial.whole_tutorial
 def test_a_damaged_file_ends_with_1_and_its_routines_named(whole, tmp_path):
     clone, whole_root, _ = whole
-    root = tmp_path / "root"
-    shutil.copytree(whole_root / "archive", root / "archive")
+    root = shutil.copytree(whole_root, tmp_path / "root")
     path = nme_trees.archive_file(root, "02A004")
     path.write_bytes(path.read_bytes()[:-20])
     result = clone.run(*WORDS, root)
@@ -121,12 +117,8 @@ def test_stop_tells_how_to_continue(clone, tmp_path):
 
 def test_without_root_the_sample_archive_is_made(clone):
     result = clone.run(*WORDS, STUBS="02_confirm", STATUS="2")
-    assert test_run_tutorial.commands(result)[0] == [
-        "python",
-        "NME/generate_sample_archive.py",
-        "--root_dir",
-        "sample_data_nme",
-    ]
+    made = "python NME/generate_sample_archive.py --root_dir sample_data_nme"
+    assert test_run_tutorial.commands(result)[0] == made.split()
     assert (clone.path / "sample_data_nme/descriptor/label_map.yaml").is_file()
     assert "/sample_data_nme/" in (trees.REPOSITORY / ".gitignore").read_text().split()
 
@@ -134,21 +126,15 @@ def test_without_root_the_sample_archive_is_made(clone):
 @pytest.mark.parametrize(
     "words, reason",
     [
-        (["--dataset"], "--dataset needs a name"),
-        (["--dataset", "NME2"], "no such data set: NME2"),
-        (
-            ["--dataset", "nme", "--from", "07"],
-            "no such step: 07; expected one of 01 02 03 04 05 06",
-        ),
-        (["--dataset", "nme", "--from", "denoise"], "no such step: denoise"),
-        (
-            ["--dataset", "nme", "nowhere"],
-            "expected one with archive/ in it (NME-Seg-2025.8.25-train",
-        ),
+        ("--dataset", "--dataset needs a name"),
+        ("--dataset NME2", "no such data set: NME2"),
+        ("--dataset nme --from 07", "no such step: 07; expected one of 01 02 03 04 05 06"),
+        ("--dataset nme --from denoise", "no such step: denoise"),
+        ("--dataset nme nowhere", "expected one with archive/ in it (NME-Seg-2025.8.25-train"),
     ],
 )
 def test_wrong_usage_ends_with_2(clone, tmp_path, words, reason):
-    result = clone.run(*words, cwd=tmp_path)
+    result = clone.run(*words.split(), cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert reason in result.stderr and result.stderr.count("\n") == 1
 

@@ -248,6 +248,7 @@ def dataset_header(root):
     return [*header_of(path, "Manifest"), "split01_standard"] if path.exists() else []
 
 
+@pytest.mark.slow("all commands of the README")
 def test_commands_trees_and_tables(tmp_path):
     counts = run_pages(amos22_pages(), tmp_path / "a root")
     assert counts["command"] >= 26 and counts["text"] >= 11

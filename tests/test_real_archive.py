@@ -1,10 +1,6 @@
 """The whole chain on real scans, where they lie beside the project; skipped by name elsewhere."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,11 +9,14 @@ import oracles
 import pytest
 import trees
 
-SHARED = Path(__file__).resolve().parents[2] / "shared/data"
+SHARED = trees.REPOSITORY.parent / "shared/data"
 ARCHIVE = SHARED / "real_archive"
 TABLE = SHARED / "labeled_data_meta_0000_0599.csv"
 REASON = "no ../shared/data/real_archive with real scans"
-pytestmark = pytest.mark.skipif(not (ARCHIVE.is_dir() and TABLE.is_file()), reason=REASON)
+pytestmark = [
+    pytest.mark.skipif(not (ARCHIVE.is_dir() and TABLE.is_file()), reason=REASON),
+    pytest.mark.slow("real scans"),
+]
 
 SAMPLES = {
     "amos_0004": ("F", "Tr"),
@@ -27,16 +26,8 @@ SAMPLES = {
     "amos_0507": ("M", "Tr"),
 }
 LABELLED = [name for name in SAMPLES if name != "amos_0201"]
-CHAIN = (
-    trees.SCAN,
-    trees.PAIR_CT,
-    trees.PAIR_MRI,
-    trees.SPLIT_LABEL,
-    trees.EXTRACT,
-    trees.DENOISE,
-    trees.INDEX,
-    trees.MAKE_SPLIT,
-)
+CHAIN = (trees.SCAN, trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT)
+CHAIN += (trees.DENOISE, trees.INDEX, trees.MAKE_SPLIT)
 
 
 @pytest.fixture(name="root", scope="module")
@@ -48,9 +39,8 @@ def finished_root(tmp_path_factory):
     (root / "descriptor").mkdir()
     shutil.copy(trees.LABEL_MAP, root / "descriptor")
     for script in CHAIN:
-        result = trees.invoke(
-            script, root, *(("--labeled_data_meta", TABLE) if script == trees.SCAN else ())
-        )
+        table = ("--labeled_data_meta", TABLE) if script == trees.SCAN else ()
+        result = trees.invoke(script, root, *table)
         assert result.exit_code == 0, result.output
         assert trees.complaints(result, "note") == [], "a library warns of healthy data"
     return root
@@ -158,7 +148,7 @@ def test_a_run_with_two_workers_ends_in_the_same_bytes(root, tmp_path):
     assert trees.contents(tmp_path / "grouped") == images
 
 
-def test_simpleitk_reads_every_image_without_a_warning_and_agrees(root):
+def test_simpleitk_reads_every_image_without_a_warning_and_agrees(root, run_python):
     """In a process of its own: ITK's warnings come from C++ and go to the real stderr."""
     sitk = pytest.importorskip("SimpleITK")
     paths = sorted((root / "grouped").rglob("*.nii.gz"))
@@ -172,14 +162,8 @@ def test_simpleitk_reads_every_image_without_a_warning_and_agrees(root):
                        *image.GetDirection(), image.GetPixelID()]
             print(*map(repr, numbers))
         """
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, paths)],
-        text=True,
-        capture_output=True,
-        check=True,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-    )
-    assert done.stderr == ""
+    done = run_python(code, *paths)
+    assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) == len(paths)
     for path, line in zip(paths, lines):

@@ -24,6 +24,7 @@ _SHAPE = (80, 64, 40)
 _DENOISE_MORE = ("--region_area_thresh", 50)
 _CHAIN = (trees.SCAN, trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT)
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+pytestmark = pytest.mark.slow("draws reports")
 
 
 def _build(root):

@@ -17,34 +17,15 @@ import pytest
 import trees
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = (
-    "*.py",
-    "*.sh",
-    "pyproject.toml",
-    "requirements*.txt",
-    "AMOS-*/*.py",
-    "NME/*",
-    "utils/*.py",
-    "utils/*/*",
-    "descriptor_templates/*",
-    "descriptor_templates/*/*",
-)
+COPIED = "*.py *.sh pyproject.toml requirements*.txt AMOS-*/*.py NME/* utils/*.py utils/*/*".split()
+COPIED += "descriptor_templates/* descriptor_templates/*/*".split()
 REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
 # The words after "python" that tell a printed command from all others.
-ORDER = [
-    "01_gen_archive_manifest",
-    "02_amos_ct",
-    "02_amos_mri",
-    "03_split",
-    "04_extract",
-    "region_300_manifest",
-    "region_100_manifest",
-    "morphological",
-    "after_modification",
-    *["05_gen"] * 3,
-    *["06_make"] * 3,
-    *["07_extract"] * 3,
-]
+ORDER = (
+    "01_gen_archive_manifest 02_amos_ct 02_amos_mri 03_split 04_extract region_300_manifest"
+    " region_100_manifest morphological after_modification"
+).split()
+ORDER += [step for step in ("05_gen", "06_make", "07_extract") for _ in range(3)]
 # Where $STUBS is set, routines are not run: calls that hold its text end with $STATUS, others
 # with 0.
 FAKE_PYTHON = """#!/bin/sh
@@ -59,6 +40,11 @@ exec '{python}' "$@"
 """
 
 
+# What is left out of the fast lane, and why.
+whole_tutorial = pytest.mark.slow("a whole tutorial, one process after the other")
+starts_pytest = pytest.mark.slow("starts further pytest runs")
+
+
 class Clone:
     """A copy of the repository with an environment that is no real one."""
 
@@ -67,9 +53,8 @@ class Clone:
         self.log = folder / "calls.txt"
         self.home = folder / "home"
         self.home.mkdir()
-        for source in (
-            file for pattern in COPIED for file in REPOSITORY.glob(pattern) if file.is_file()
-        ):
+        files = [path for pattern in COPIED for path in REPOSITORY.glob(pattern)]
+        for source in filter(Path.is_file, files):
             target = self.path / source.relative_to(REPOSITORY)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
@@ -91,20 +76,14 @@ class Clone:
 
     def run(self, *words, script="run_tutorial.sh", cwd="/", **variables):
         """Run a script as on a machine with an empty home folder."""
-        environment = {
-            **os.environ,
-            "HOME": str(self.home),
-            "PYTHON": str(self.python),
-            **variables,
-        }
+        home = {"HOME": str(self.home), "PYTHON": str(self.python)}
         return subprocess.run(
             [self.path / script, *map(str, words)],
             cwd=cwd,
             text=True,
             capture_output=True,
-            env=environment,
+            env={**os.environ, **home, **variables},
             stdin=subprocess.DEVNULL,
-            check=False,
             timeout=300,
         )
 
@@ -152,6 +131,7 @@ def whole_run(tmp_path_factory):
     return clone, root, clone.run(root.name, cwd=folder)
 
 
+@whole_tutorial
 def test_whole_run_ends_with_the_data_set(whole):
     clone, root, result = whole
     assert (result.returncode, closing(result).count("FAILED")) == (0, 0), result.stderr
@@ -165,16 +145,12 @@ def test_whole_run_ends_with_the_data_set(whole):
         ]
     label_map = (REPOSITORY / "descriptor_templates/label_map.yaml").read_bytes()
     assert (root / "descriptor/label_map.yaml").read_bytes() == label_map
-    assert sorted(path.name for path in root.iterdir()) == [
-        "archive",
-        "descriptor",
-        "grouped",
-        "sample_archive.json",
-        "truth",
-    ]
+    names = "archive descriptor grouped sample_archive.json truth".split()
+    assert sorted(path.name for path in root.iterdir()) == names
     assert not trees.leftovers(root)
 
 
+@whole_tutorial
 def test_whole_run_prints_each_command_as_it_would_be_typed(whole):
     clone, root, result = whole
     typed = commands(result)
@@ -188,12 +164,14 @@ def test_whole_run_prints_each_command_as_it_would_be_typed(whole):
     assert "$ source .venv/bin/activate" in result.stdout
 
 
+@whole_tutorial
 def test_whole_run_installs_nothing_and_leaves_the_home_folder_empty(whole):
     clone, _, _ = whole
     assert clone.calls("-m pip") == []
     assert list(clone.home.iterdir()) == []
 
 
+@whole_tutorial
 def test_overview_names_what_is_there(whole):
     _, root, result = whole
     listed = result.stdout.partition("== What lies where ==")[2].splitlines()[1::2]
@@ -202,6 +180,7 @@ def test_overview_names_what_is_there(whole):
         assert Path(line.strip()).exists()
 
 
+@whole_tutorial
 def test_second_run_changes_no_byte(whole):
     clone, root, _ = whole
     before = trees.identities(root)
@@ -211,38 +190,33 @@ def test_second_run_changes_no_byte(whole):
     assert "small_connected_region_300_manifest.xlsx: kept" in result.stdout
 
 
+@whole_tutorial
 def test_from_begins_later(whole):
-    clone, root, _ = whole
+    clone, root, complete = whole
     result = clone.run("--from", "6", root)
     assert result.returncode == 0
-    assert titles(result) == [
-        "06: the published split",
-        "07: index manifests of the subsets",
-        "What lies where",
-    ]
+    assert titles(result) == [*titles(complete)[-3:]] and titles(result)[0].startswith("06: ")
     assert len(commands(result)) == 6
 
 
+@whole_tutorial
 def test_from_02_takes_a_corrected_manifest_and_01_refuses_it(whole, tmp_path):
     clone, whole_root, _ = whole
     root = tmp_path / "root"
     shutil.copytree(whole_root, root)
-    trees.edit_cells(
-        root / "descriptor/archive_manifest.xlsx", {("age", "amos_0004.nii.gz"): "099Y"}
-    )
+    manifest = root / "descriptor/archive_manifest.xlsx"
+    trees.edit_cells(manifest, {("age", "amos_0004.nii.gz"): "099Y"})
     refused = clone.run(root)
     assert (refused.returncode, len(commands(refused))) == (2, 1)
     assert f"To continue: ./run_tutorial.sh {root}\n" in refused.stderr
     assert "(--from 02 takes archive_manifest.xlsx as it is" in closing(refused)
     taken = clone.run("--from=02", root, STUBS="03_split", STATUS="2")
     assert taken.returncode == 2
-    assert [words[1] for words in commands(taken)] == [
-        trees.PAIR_CT,
-        trees.PAIR_MRI,
-        trees.SPLIT_LABEL,
-    ]
+    routines = [words[1] for words in commands(taken)]
+    assert routines == [trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL]
 
 
+@whole_tutorial
 def test_exit_1_goes_on_and_is_repeated_at_the_end(whole, tmp_path):
     clone, whole_root, _ = whole
     root = tmp_path / "root"
@@ -317,12 +291,8 @@ def test_no_manifest_of_05_leaves_out_06_and_07(clone, tmp_path):
 
 def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
     result = clone.run(STUBS="03_split", STATUS="2")
-    assert commands(result)[0] == [
-        "python",
-        "utils/generate_sample_archive.py",
-        "--root_dir",
-        "sample_data",
-    ]
+    made = "python utils/generate_sample_archive.py --root_dir sample_data"
+    assert commands(result)[0] == made.split()
     assert "To continue: ./run_tutorial.sh --from 03" in closing(result).splitlines()
     assert (clone.path / "sample_data/descriptor/label_map.yaml").is_file()
     assert "/sample_data/" in (REPOSITORY / ".gitignore").read_text().split()
@@ -371,7 +341,7 @@ def test_first_run_makes_the_environment_and_the_second_installs_nothing(tmp_pat
     assert clone.calls()[-3:] == [
         "-m ruff check --quiet .",
         "-m ruff format --check --quiet .",
-        "-m pytest -n logical --version",
+        "-m pytest -n logical --dist loadfile --version",
     ]
     clone.run("--version", script="run_tests.sh")
     assert len(clone.calls("-m pip")) == len(clone.calls("-m venv")) == 1
@@ -415,6 +385,7 @@ def test_missing_or_old_python_is_named(tmp_path):
     assert not (clone.path / ".venv").exists()
 
 
+@starts_pytest
 def test_ci_run_fails_when_no_test_ran(clone):
     (clone.path / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci/run", clone.path / ".ci/run")

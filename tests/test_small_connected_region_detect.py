@@ -1,9 +1,6 @@
 """The detection script as a person runs it."""
 
 import collections
-import os
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
@@ -12,23 +9,11 @@ import oracles
 import pytest
 import trees
 
-ANNOTATED = ("amos_0001", "amos_0004", "amos_0008", "amos_0507", "amos_0540", "amos_0554")
 VOXEL_MM3 = 42.0 * 31.0 * 40.0
-COLUMNS = [
-    "ID",
-    "subset",
-    "label_index",
-    "label_name",
-    "centroid_x",
-    "centroid_y",
-    "centroid_z",
-    "centroid_r",
-    "centroid_a",
-    "centroid_s",
-    "voxels",
-    "volume_mm3",
-    "file_path",
-]
+COLUMNS = (
+    "ID subset label_index label_name centroid_x centroid_y centroid_z"
+    " centroid_r centroid_a centroid_s voxels volume_mm3 file_path"
+).split()
 
 
 @pytest.fixture(name="root")
@@ -67,7 +52,7 @@ def test_rows_are_the_small_regions_of_all_masks(root):
     rows = sheet(root, "Manifest")
     assert list(rows[0]) == COLUMNS
     expected = []
-    for name in ANNOTATED:
+    for name in trees.ANNOTATED:
         image = nib.load(trees.mask_path(root, name))
         for label, voxels, centroid, volume_mm3 in oracles.small_regions_literal(
             np.asarray(image.dataobj), image.header.get_zooms(), 2.5 * VOXEL_MM3
@@ -117,14 +102,8 @@ def test_background_holes_are_regions_and_corners_connect(root):
     assert detect(root).exit_code == 0
     rows = [row for row in sheet(root, "Manifest") if row["ID"] == "amos_0004"]
     assert [(row["label_name"], row["voxels"]) for row in rows] == [("background", 2), ("liver", 1)]
-    assert [rows[0][f"centroid_{axis}"] for axis in "xyzras"] == [
-        3.5,
-        4.5,
-        5.5,
-        -147.0,
-        139.5,
-        220.0,
-    ]
+    centroid = [rows[0][f"centroid_{axis}"] for axis in "xyzras"]
+    assert centroid == [3.5, 4.5, 5.5, -147.0, 139.5, 220.0]
 
 
 @pytest.mark.parametrize(
@@ -163,18 +142,14 @@ def test_the_default_threshold_is_300(root):
 
 @pytest.mark.parametrize("edit_binary", [True, False])
 def test_masks_that_disagree_fail_and_count_as_not_measured(root, edit_binary):
-    path = (
-        trees.binary_masks(root, "amos_0004")[1]
-        if edit_binary
-        else trees.mask_path(root, "amos_0004")
-    )
-    trees.put_voxel(path, (0, 0, 0), 1)
+    whole, binary = trees.mask_path(root, "amos_0004"), trees.binary_masks(root, "amos_0004")[1]
+    trees.put_voxel(binary if edit_binary else whole, (0, 0, 0), 1)
     result = detect(root)
     assert result.exit_code == 1
     (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and "amos_0004_mask_01_spleen" in line
     assert "routine 04" in line
-    assert {row["ID"] for row in sheet(root, "Manifest")} == set(ANNOTATED) - {"amos_0004"}
+    assert {row["ID"] for row in sheet(root, "Manifest")} == set(trees.ANNOTATED) - {"amos_0004"}
     assert sheet(root, "Summary")[-1]["label_name"] == "not measured: amos_0004"
 
 
@@ -217,33 +192,6 @@ def test_a_wrong_threshold_is_wrong_usage(root, threshold):
     result = trees.invoke(trees.DETECT, root, "--region_volume_thresh", threshold)
     assert result.exit_code == 2 and threshold in result.stderr
     assert not workbook(root).exists()
-
-
-def test_two_workers_find_the_same_cells(root, tmp_path):
-    detect(root)
-    one = workbook(root).read_bytes()
-    workbook(root).unlink()
-    assert detect(root, 2.5, "--workers", 2).exit_code == 0
-    assert workbook(root).read_bytes() == one
-
-
-def test_runs_from_another_directory(root, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            trees.REPOSITORY / trees.DETECT,
-            "--root_dir",
-            os.path.relpath(root / "grouped", tmp_path),
-            "--output_manifest",
-            "new ü/regions.xlsx",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "new ü/regions.xlsx").exists()
 
 
 def test_a_tree_of_masks_alone_that_denoising_wrote_elsewhere_can_be_looked_at(tmp_path):

@@ -5,6 +5,8 @@ import functools
 import os
 import runpy
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,6 +29,11 @@ DENOISE = "utils/morphological_open_close_on_slice_small_region.py"
 DETECT = "utils/small_connected_region_detect.py"
 INDEX = "05_gen_dataset_manifest.py"
 MAKE_SPLIT = "06_make_split01_standard.py"
+CUT = "07_extract_split_index_manifest.py"
+NNUNET = "utils/export_nnunet.py"
+DATALIST = "utils/export_datalist.py"
+REPORT = "utils/render_qc_report.py"
+GENERATE = "utils/generate_sample_archive.py"
 
 # What the phantom archive holds of each modality: sample folder -> has a mask.
 CT_SAMPLES = {
@@ -41,97 +48,124 @@ MRI_SAMPLES = {
     "val/SIGNA HDe/amos_0554_F": True,
     "test/Ingenia/amos_0539_M": False,
 }
+ANNOTATED = [*map("amos_{}".format, "0001 0004 0008 0507 0540 0554".split())]
+# The binary masks' names without the sample's, by label.
+LABEL_NAMES = (
+    "background spleen right_kidney left_kidney gall_bladder esophagus liver stomach aorta"
+    " postcava pancreas right_adrenal_gland left_adrenal_gland duodenum bladder prostate uterus"
+).split()
+
+_PAIR = "--root_dir ROOT/archive --archive_manifest ROOT/descriptor/archive_manifest.xlsx"
+_SPLIT = "--manifest_file ROOT/grouped/dataset_manifest.xlsx --split_name split01_standard"
+# Script -> its command line, as the README has it.
+_COMMANDS = {
+    SCAN: "--root_dir ROOT/archive --output_manifest_file ROOT/descriptor/archive_manifest.xlsx",
+    PAIR_CT: f"{_PAIR} --output_dir ROOT/grouped/AMOS-CT",
+    PAIR_MRI: f"{_PAIR} --output_dir ROOT/grouped/AMOS-MRI",
+    SPLIT_LABEL: "--root_dir ROOT/grouped",
+    EXTRACT: "--root_dir ROOT/grouped --label_explanation ROOT/descriptor/label_map.yaml",
+    DENOISE: "--root_dir ROOT/grouped --output_dir ROOT/grouped",
+    DETECT: "--root_dir ROOT/grouped --output_manifest ROOT/descriptor/regions.xlsx",
+    INDEX: "--root_dir ROOT/grouped --output_manifest_file ROOT/grouped/dataset_manifest.xlsx",
+    MAKE_SPLIT: "--manifest_file ROOT/grouped/dataset_manifest.xlsx",
+    CUT: f"{_SPLIT} --output_index_manifest_dir ROOT/grouped/splits/split01_standard"
+    " --subsets train val --subsets train --subsets val --subsets test",
+    NNUNET: f"{_SPLIT} --output_dir ROOT/nnUNet_raw --dataset_id 218",
+    DATALIST: f"{_SPLIT} --output_file ROOT/datalists/amos22.json",
+    REPORT: "--root_dir ROOT/grouped/AMOS-CT/train --output_dir ROOT/qc",
+    GENERATE: "--root_dir ROOT --samples 2 1 --shape 7 8 9",
+}
+# Name of a state -> the one it is made from and the scripts in between.
+_STATES = {
+    "scanned": ("built", SCAN),
+    "paired": ("scanned", PAIR_CT, PAIR_MRI),
+    "relabelled": ("paired", SPLIT_LABEL),
+    "extracted": ("relabelled", EXTRACT),
+    "indexed": ("extracted", INDEX),
+    "split": ("indexed", MAKE_SPLIT),
+}
 
 
-def words(script, root, *more):
-    """The command line of a script, as the tutorial has it, for the data below a folder."""
-    archive, grouped = root / "archive", root / "grouped"
-    manifest = root / "descriptor/archive_manifest.xlsx"
-    label_map = root / "descriptor/label_map.yaml"
-    options = {
-        SCAN: ("--root_dir", archive, "--output_manifest_file", manifest),
-        PAIR_CT: (
-            "--root_dir",
-            archive,
-            "--output_dir",
-            grouped / "AMOS-CT",
-            "--archive_manifest",
-            manifest,
-        ),
-        PAIR_MRI: (
-            "--root_dir",
-            archive,
-            "--output_dir",
-            grouped / "AMOS-MRI",
-            "--archive_manifest",
-            manifest,
-        ),
-        SPLIT_LABEL: ("--root_dir", grouped),
-        EXTRACT: ("--root_dir", grouped, "--label_explanation", label_map),
-        DENOISE: ("--root_dir", grouped, "--output_dir", grouped),
-        DETECT: ("--root_dir", grouped, "--output_manifest", root / "descriptor/regions.xlsx"),
-        INDEX: ("--root_dir", grouped, "--output_manifest_file", grouped / "dataset_manifest.xlsx"),
-        MAKE_SPLIT: ("--manifest_file", grouped / "dataset_manifest.xlsx"),
-    }[script]
-    return [str(word) for word in (*options, *more)]
+class Chain:
+    """The routines of a data set, and the states that they leave its sample archive in."""
+
+    def __init__(self, build, label_map, commands, states):
+        self._build = build
+        self._label_map = label_map
+        self._commands = commands
+        self._states = states
+        self._made = functools.cache(self._make)
+
+    def words(self, script, root, *more):
+        """The command line of a script, as the tutorial has it, for the data below a folder."""
+        return [*_with_root(self._commands[script], root), *map(str, more)]
+
+    def invoke(self, script, root, *more):
+        """Run a script in this process, with one worker; gives click's result."""
+        takes_workers = any(option.name == "workers" for option in main(script).params)
+        workers = ("--workers", 1) if takes_workers else ()
+        return run(script, *self.words(script, root, *workers, *more))
+
+    def copy(self, state, root_dir):
+        """Put a copy of the data in a state below a new folder, time stamps included."""
+        return shutil.copytree(self._made(state), root_dir)
+
+    def _make(self, state):
+        root = Path(scratch(self), state)
+        if state == "empty":
+            root.mkdir()
+            return root
+        if state == "built":
+            self._build(root)
+            return root
+        before, *scripts = self._states[state]
+        self.copy(before, root)
+        if before == "built":
+            (root / "descriptor").mkdir()
+            shutil.copy(self._label_map, root / "descriptor")
+        for script in scripts:
+            result = self.invoke(script, root)
+            assert result.exit_code == 0, result.output
+            assert complaints(result, "note") == [], "a library warns of healthy data"
+        return root
 
 
-def invoke(script, root, *more):
-    """Run a script of the chain in this process, with one worker; gives click's result."""
-    if script != MAKE_SPLIT:
-        more = ("--workers", 1, *more)
-    return run(script, *words(script, root, *more))
+def _with_root(command, root):
+    return [word.replace("ROOT", str(root)) for word in command.split()]
+
+
+_AMOS22 = Chain(phantoms.build_archive, LABEL_MAP, _COMMANDS, _STATES)
+words, invoke, copy = _AMOS22.words, _AMOS22.invoke, _AMOS22.copy
 
 
 def run(script, *command):
     """Run any script in this process with just these words; gives click's result."""
-    result = click.testing.CliRunner().invoke(_main(script), [str(word) for word in command])
+    result = click.testing.CliRunner().invoke(main(script), [str(word) for word in command])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
 
 
+def run_process(script, *command, cwd):
+    """Run any script as a process in another directory; gives what it printed, as text."""
+    return subprocess.run(
+        [sys.executable, REPOSITORY / script, *map(str, command)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @functools.cache
-def _main(script):
+def main(script):
+    """The command of a script."""
     return runpy.run_path(str(REPOSITORY / script), run_name="script")["main"]
 
 
-# Name of a state -> the one it is made from and the scripts in between.
-_STATES = {
-    "scanned": (None, SCAN),
-    "paired": ("scanned", PAIR_CT, PAIR_MRI),
-    "relabelled": ("paired", SPLIT_LABEL),
-    "extracted": ("relabelled", EXTRACT),
-    "indexed": ("extracted", INDEX),
-}
-
-
-def copy(state, root_dir):
-    """Put a copy of the data in a state below a new folder, time stamps included."""
-    shutil.copytree(_made(state), root_dir)
-    return root_dir
-
-
 @functools.cache
-def _made(state):
-    root = Path(scratch(), state)
-    before, *scripts = _STATES[state]
-    if before is None:
-        phantoms.build_archive(root)
-        (root / "descriptor").mkdir()
-        shutil.copy(LABEL_MAP, root / "descriptor")
-    else:
-        shutil.copytree(_made(before), root)
-    for script in scripts:
-        result = invoke(script, root)
-        assert result.exit_code == 0, result.output
-        assert complaints(result, "note") == [], "a library warns of healthy data"
-    return root
-
-
-@functools.cache
-def scratch():
-    """A folder for the states, removed when the tests have ended."""
+def scratch(owner):
+    """A folder for the states of somebody, removed when the tests have ended."""
     folder = tempfile.mkdtemp(prefix="trees-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
