@@ -2,7 +2,7 @@
 
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split: all columns of
 Manifest, then one more of that name that says train, val or test as the column subset does. Other
-worksheets stay. Run it again after the manifest was made anew or corrected.
+worksheets stay. Run it again after the manifest was rewritten or corrected.
 
 \b
   python 06_make_split01_standard.py \\

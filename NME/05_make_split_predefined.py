@@ -3,7 +3,7 @@
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split with the samples of
 the given sites and collections alone: all columns of Manifest, then one more of that name that says
 train, val or test as the column subset does. Other worksheets stay. Run it again after the manifest
-was made anew or corrected.
+was rewritten or corrected.
 
 \b
   python NME/05_make_split_predefined.py \\

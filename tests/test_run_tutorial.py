@@ -338,9 +338,10 @@ def test_first_run_makes_the_environment_and_the_second_installs_nothing(tmp_pat
         "-r requirements.txt -r requirements-test.txt -r requirements-cluster.txt"
     )
     assert "--no-cache-dir" in install
-    assert clone.calls()[-3:] == [
+    assert clone.calls()[-4:] == [
         "-m ruff check --quiet .",
         "-m ruff format --check --quiet .",
+        "-m mypy --no-error-summary",
         "-m pytest -n logical --dist loadfile --version",
     ]
     clone.run("--version", script="run_tests.sh")
