@@ -88,6 +88,7 @@ def test_library_warnings_are_passed_on_once(workers):
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads of pytest's
         outcome = runner.run(work, range(6), workers=workers, size=lambda number: number)
     assert {entry.category for entry in caught} == {calls.LibraryWarning}
     assert [str(entry.message) for entry in caught] == [

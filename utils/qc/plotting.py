@@ -160,7 +160,7 @@ def _ages(groups):
     axes = drawn.subplots()
     names, ages, colours, _ = zip(*_styled(groups))
     bins = np.arange(0, groups.obj.max() + 2 * _AGE_STEP, _AGE_STEP)
-    axes.hist(ages, bins=bins, stacked=True, label=names, color=colours)
+    axes.hist(ages, bins=bins, stacked=True, label=names, color=list(colours))
     axes.set(title="Ages", xlabel="years", ylabel="samples")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8)

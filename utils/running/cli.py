@@ -128,6 +128,8 @@ def _printed_warnings():
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", errors.DataWarning)
+        # About code that will change, not about data; Python leaves them out by default, too.
+        warnings.simplefilter("ignore", DeprecationWarning)
         warnings.showwarning = show
         yield
 

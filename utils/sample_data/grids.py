@@ -61,7 +61,8 @@ class Plane:
         broadcasting such lines and points is most of the generator's speed.
         """
         step = np.asarray(direction) @ self.affine[:3]
-        values = np.full((1, 1), step[2] * self.k + step[3] - np.dot(direction, start), np.float32)
+        offset = step[2] * self.k + step[3] - np.dot(direction, start)
+        values: np.ndarray = np.full((1, 1), offset, np.float32)
         for factor, index in ((step[1], self.j), (step[0], self.i)):
             if factor:
                 values = np.float32(factor) * index + values
