@@ -29,7 +29,7 @@ def rows(subsets=SUBSETS):
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "dataset_manifest.xlsx"
-    manifest.write(path, {"Manifest": workbook.frame(COLUMNS, rows())})
+    manifest.Target(path).write({"Manifest": workbook.frame(COLUMNS, rows())})
     return path
 
 
@@ -120,7 +120,7 @@ def test_unknown_subset_names_the_sample(path, subset):
 
 def test_many_unknown_subsets_are_counted(tmp_path):
     path = tmp_path / "m.xlsx"
-    manifest.write(path, {"Manifest": workbook.frame(COLUMNS, rows([""] * 8))})
+    manifest.Target(path).write({"Manifest": workbook.frame(COLUMNS, rows([""] * 8))})
     with pytest.raises(errors.DatasetError, match="amos_0005 '' and 3 more"):
         splits.make_sheet(path, SPLIT, split_choices.published)
 

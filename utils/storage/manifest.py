@@ -61,7 +61,10 @@ class Target:
             raise errors.DatasetError(message, file=self.path, code="changed")
 
     def write(self, tables: dict[str, pd.DataFrame]) -> bool:
-        """Write a workbook of these worksheets, in order; False where it had just these cells."""
+        """Write a workbook of these worksheets, in order, whole or not at all.
+
+        False where it had just these cells.
+        """
         content = workbook.to_bytes(tables)
         present = self.present
         if present and present.holds(tables) and not (self.overwrite and present.was_changed):
@@ -98,16 +101,12 @@ def refuse_if_changed(path: files.PathLike, overwrite: bool = False) -> Target:
     return target
 
 
-def write(path: files.PathLike, tables: dict[str, pd.DataFrame], overwrite: bool = False) -> bool:
-    """Write a workbook, whole or not at all; see `Target` and `Target.write`."""
-    return Target(path, overwrite).write(tables)
-
-
 def replace_sheet(book: workbook.Workbook, name: str, table: pd.DataFrame) -> bool:
     """Add a worksheet to a workbook, or replace it, whoever changed the others.
 
     A replaced sheet stays at its place; a new one goes last, ``Manifest`` first. Where people had
-    changed the workbook, it still counts as changed. False where there was nothing to do.
+    changed the workbook, it still counts as changed. False where there was nothing to do. The
+    workbook is not to be used again: it does not know of what was written.
     """
     _check_name(book, name)
     if book.has_cells(name, table):
