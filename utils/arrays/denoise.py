@@ -45,7 +45,10 @@ def open_close_small_regions(
     filter_halfedge: float = 3,
     region_area_thresh: float = 10.0,
 ) -> np.ndarray:
-    """Denoise a mask slice by slice along its third axis, as `find_changes` says: a new mask."""
+    """Denoise a mask slice by slice along its third axis, as `find_changes` says.
+
+    Returns a new mask in Fortran order.
+    """
     indices, values = find_changes(mask, zooms, kernel_size, filter_halfedge, region_area_thresh)
     denoised = mask.copy(order="F")
     denoised.reshape(-1, order="F")[indices] = values  # of a Fortran array this is a view
