@@ -90,7 +90,7 @@ class Target:
         if self.was_changed:
             kept = keep_backup(self.path)
             errors.warn(f"{self.path}: was changed by hand; the old one is kept as {kept.name}")
-        files.put(self.path, content)
+        _put(self.path, content)
         return True
 
 
@@ -112,7 +112,12 @@ def replace_sheet(book: workbook.Workbook, name: str, table: pd.DataFrame) -> bo
     if book.has_cells(name, table):
         return False
     is_ours = not book.was_changed
-    return files.put(book.path, book.with_sheet(name, table, is_ours, first=name == MAIN_SHEET))
+    return _put(book.path, book.with_sheet(name, table, is_ours, first=name == MAIN_SHEET))
+
+
+def _put(path, content):
+    files.sweep(path.parent, recursive=False)  # what an interrupted run left
+    return files.put(path, content)
 
 
 def _check_name(book, name):
@@ -135,7 +140,7 @@ def keep_backup(path: files.PathLike) -> Path:
     while True:
         backup = path.with_name(f"{path.stem}.bak{number if number > 1 else ''}{path.suffix}")
         if not os.path.exists(backup) or files.holds(backup, content):
-            files.put(backup, content)
+            _put(backup, content)
             return backup
         number += 1
 
