@@ -198,7 +198,7 @@ def counts(result):
 
 
 def stamps(routine, root):
-    """Relative path -> what shows that a file was written anew, but for what may be renewed."""
+    """Relative path -> what shows that a file was written again, but for what may be."""
     return {
         name: stamp
         for name, stamp in trees.identities(root).items()

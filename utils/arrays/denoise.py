@@ -1,4 +1,4 @@
-"""Slice-wise opening and closing of small regions, and the merge back to one label a voxel.
+"""Slice-wise opening and closing of small regions, and the merge back to one label per voxel.
 
 Exact shortcuts for the literal formula (`find_changes` has it): only pixels of small regions can
 change, few slices have any, and what becomes of them follows from their own shape and the slice's
