@@ -259,6 +259,13 @@ def test_sample_in_two_subsets_is_refused(split_path, tmp_path):
         splits.extract(split_path, SPLIT, (("train",),), tmp_path / "out")
 
 
+def test_ids_at_fault_are_named_in_the_order_of_the_rows(path):
+    with pytest.raises(errors.DatasetError, match=r"several rows: b, a, \(empty\)$"):
+        table = workbook.frame(COLUMNS, [{"ID": key, "subset": "val"} for key in [*"baab", ""]])
+        manifest.Target(path).write_sheet("Manifest", table)
+        splits.make_sheet(path, SPLIT, split_choices.published)
+
+
 def test_out_of_date_split_is_told(split_path, tmp_path):
     edit(split_path, "Manifest", "D2", 99)
     assert splits.extract(split_path, SPLIT, (("train",),), tmp_path / "out").is_out_of_date
