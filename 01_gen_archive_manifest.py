@@ -53,7 +53,7 @@ def report_undefined(outcome, metadata, rows, table_paths):
 )
 @shared_options.check_content
 def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overwrite):
-    manifest.refuse_if_changed(output_manifest_file, overwrite)
+    target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, amos22)
     table_paths = [labeled_data_meta]
     if labeled_data_meta is None:
@@ -69,8 +69,7 @@ def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overw
     report_undefined(outcome, metadata, rows, table_paths)
     lines = archive_manifest.summary(contents, outcome.results, amos22.SUBSETS)
     rows = [row | metadata.of(row["seq"]) for row in rows]
-    columns = amos22.ARCHIVE_COLUMNS
-    written = archive_manifest.write(output_manifest_file, columns, rows, overwrite)
+    written = archive_manifest.write(target, amos22.ARCHIVE_COLUMNS, rows)
     cli.finish(outcome, *lines, written, noun="file")
 
 

@@ -24,7 +24,7 @@ from utils.storage import manifest
 @shared_options.output_manifest_file
 @shared_options.check_content
 def main(root_dir, output_manifest_file, check_content, overwrite):
-    manifest.refuse_if_changed(output_manifest_file, overwrite)
+    target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, nme)
     outcome = cli.for_each_sample(
         archive_manifest.describe, contents.files, check_content, size=archive_manifest.size_bytes
@@ -32,8 +32,7 @@ def main(root_dir, output_manifest_file, check_content, overwrite):
     rows = archive_manifest.make_rows(outcome, contents, nme)
     outcome.failures += nme.unknown_collections(contents.ignored)
     lines = archive_manifest.summary(contents, outcome.results, nme.SUBSETS)
-    columns = nme.ARCHIVE_COLUMNS
-    written = archive_manifest.write(output_manifest_file, columns, rows, overwrite)
+    written = archive_manifest.write(target, nme.ARCHIVE_COLUMNS, rows)
     cli.finish(outcome, *lines, written, noun="file")
 
 

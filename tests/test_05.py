@@ -49,7 +49,7 @@ def rows_of(path):
 
 
 def save(path, data=None, affine=None):
-    """Write an image anew with other voxels or another affine."""
+    """Replace an image by one with other voxels or another affine."""
     image = nib.load(path)
     data = np.asarray(image.dataobj) if data is None else data
     nib.save(nib.Nifti1Image(data, image.affine if affine is None else affine), path)

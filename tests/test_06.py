@@ -14,7 +14,7 @@ def manifest_file(tmp_path):
         {"ID": f"amos_{number:04d}", "subset": subset, "spx": 0.7 + number}
         for number, subset in enumerate(["train", "train", "test", "val"])
     ]
-    manifest.write(path, {"Manifest": workbook.frame(["ID", "subset", "spx"], rows)})
+    manifest.Target(path).write({"Manifest": workbook.frame(["ID", "subset", "spx"], rows)})
     return path
 
 
@@ -38,7 +38,7 @@ def test_name_has_a_default(manifest_file):
 
 def test_no_sheet_manifest(tmp_path):
     path = tmp_path / "m.xlsx"
-    manifest.write(path, {"Other": workbook.frame(["ID"], [])})
+    manifest.Target(path).write({"Other": workbook.frame(["ID"], [])})
     result = run("--manifest_file", path)
     assert result.exit_code == 2
     assert "no worksheet 'Manifest'; there are: Other" in result.stderr

@@ -17,7 +17,7 @@ def manifest_file(tmp_path):
         {"ID": f"amos_{number:04d}", "subset": subset}
         for number, subset in enumerate(["train", "val", "train", "test"])
     ]
-    manifest.write(path, {"Manifest": workbook.frame(["ID", "subset"], rows)})
+    manifest.Target(path).write({"Manifest": workbook.frame(["ID", "subset"], rows)})
     splits.make_sheet(path, SPLIT, split_choices.published)
     return path
 

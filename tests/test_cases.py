@@ -31,7 +31,7 @@ def write(path, sheet="Manifest", columns=(), **cells):
         "mask": "only_here_m.nii.gz",
         **cells,
     }
-    manifest.write(path, {sheet: workbook.frame([*COLUMNS, *columns], [row])})
+    manifest.Target(path).write({sheet: workbook.frame([*COLUMNS, *columns], [row])})
     return path
 
 

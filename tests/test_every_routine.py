@@ -14,6 +14,8 @@ import openpyxl
 import pytest
 import trees
 
+from utils.storage import workbook
+
 # Options that name what must exist.
 INPUTS = "--root_dir --manifest_file --archive_manifest --label_explanation".split()
 INPUTS += "--labeled_data_meta --before_dir".split()
@@ -196,7 +198,7 @@ def counts(result):
 
 
 def stamps(routine, root):
-    """Relative path -> what shows that a file was written anew, but for what may be renewed."""
+    """Relative path -> what shows that a file was written again, but for what may be."""
     return {
         name: stamp
         for name, stamp in trees.identities(root).items()
@@ -204,13 +206,28 @@ def stamps(routine, root):
     }
 
 
+@pytest.fixture(name="loaded")
+def loaded_workbooks(monkeypatch):
+    """Paths of the workbooks that are loaded in a test, in order."""
+    paths, load = [], workbook.Workbook.__init__
+
+    def noted(book, path):
+        paths.append(Path(path))
+        load(book, path)
+
+    monkeypatch.setattr(workbook.Workbook, "__init__", noted)
+    return paths
+
+
 @each(slow=[trees.REPORT])
-def test_a_second_run_changes_nothing(routine, tmp_path):
+def test_a_second_run_changes_nothing(routine, tmp_path, loaded):
     root = routine.start(tmp_path)
     routine.run(root)
     before = stamps(routine, root)
+    loaded.clear()
     result = routine.run(root)
     assert result.exit_code == 0 and not trees.complaints(result)
+    assert len(set(loaded)) == len(loaded), "each workbook is loaded once a run"
     if routine.writes_samples():
         done, skipped, failed = counts(made(routine)[1])
         assert counts(result) == [0, done + skipped, failed]

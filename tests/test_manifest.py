@@ -29,7 +29,7 @@ def test_equal_workbook_is_left_untouched(written):
         ID=["amos_0001", "amos_0004"], szx=[512, 7], spx=[0.78125, 1 / 3], age=["062Y", "UND"]
     )
     before = written.stat()
-    assert manifest.write(written, {"Manifest": same}) is False
+    assert manifest.Target(written).write({"Manifest": same}) is False
     assert add(written, "Manifest", same) is False
     assert manifest.Target(written).write_sheet("Manifest", same) is False
     assert (written.stat().st_ino, written.stat().st_mtime_ns) == (
@@ -40,15 +40,14 @@ def test_equal_workbook_is_left_untouched(written):
 
 def test_unchanged_cells_survive_openpyxl_and_formatting(path):
     rng = np.random.default_rng(1)
-    manifest.write(
-        path,
+    manifest.Target(path).write(
         {
             "Manifest": table(
                 text=["0001", "NA", "=1+1", " blank "],
                 number=list(rng.random(4) * 900),
                 whole=list(range(4)),
             )
-        },
+        }
     )
 
     def change(book):
@@ -93,10 +92,10 @@ def test_changed_workbook_is_refused_or_kept_as_backup(written):
         edit(written, lambda book: book["Manifest"].__setitem__("D2", f"by hand {number}"))
         contents.append(written.read_bytes())
         with pytest.raises(errors.DatasetError, match="changed by hand"):
-            manifest.write(written, new)
+            manifest.Target(written).write(new)
         assert written.read_bytes() == contents[-1]
         with pytest.warns(errors.DataWarning, match=name):
-            assert manifest.write(written, new, overwrite=True)
+            assert manifest.Target(written, overwrite=True).write(new)
         assert written.with_name(name).read_bytes() == contents[-1]
         assert rows(written) == [{"ID": "amos_0600"}]
         assert not manifest.Target(written).was_changed
@@ -107,7 +106,7 @@ def test_name_that_no_disk_takes_is_explained(tmp_path):
     for path in (tmp_path / f"{'x' * 300}.xlsx", tmp_path / ("y" * 300) / "x.xlsx"):
         manifest.refuse_if_changed(path)
         for write in (
-            lambda: manifest.write(path, {"A": table(a=["1"])}),
+            lambda: manifest.Target(path).write({"A": table(a=["1"])}),
             lambda: manifest.Target(path).write_sheet("A", table(a=["1"])),
             lambda: manifest.write_together({path: {"A": table(a=["1"])}}),
         ):
@@ -120,7 +119,7 @@ def test_backup_cannot_be_named(tmp_path):
     path = tmp_path / f"{'x' * 250}.xlsx"
     path.write_bytes(b"mine")
     with pytest.raises(errors.DatasetError, match="cannot be written"):
-        manifest.write(path, {"A": table(a=["1"])}, overwrite=True)
+        manifest.Target(path, overwrite=True).write({"A": table(a=["1"])})
     assert path.read_bytes() == b"mine"
 
 
@@ -159,7 +158,7 @@ def test_failing_write_leaves_the_old_workbook(written, monkeypatch):
 
     monkeypatch.setattr(files, "whole", lambda path: Full())
     with pytest.raises(errors.DatasetError, match="no space"):
-        manifest.write(written, {"Manifest": table(a=["x"])})
+        manifest.Target(written).write({"Manifest": table(a=["x"])})
     with pytest.raises(errors.DatasetError, match="no space"):
         add(written, "split", table(a=["x"]))
     assert written.read_bytes() == before
@@ -181,7 +180,7 @@ def test_new_sheet_goes_last_and_a_replaced_one_stays(written):
 
 
 def test_manifest_goes_first(path):
-    manifest.write(path, {"Notes": table(a=["x"])})
+    manifest.Target(path).write({"Notes": table(a=["x"])})
     manifest.Target(path).write_sheet("Manifest", table(ID=["y"]))
     assert workbook.Workbook(path).names == ["Manifest", "Notes"]
 

@@ -260,7 +260,7 @@ def test_thousands_of_patients_are_quick():
 @pytest.fixture(name="path")
 def manifest_path(tmp_path):
     path = tmp_path / "dataset_manifest.xlsx"
-    manifest.write(path, {"Manifest": table(small())})
+    manifest.Target(path).write({"Manifest": table(small())})
     return path
 
 

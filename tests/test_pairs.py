@@ -73,7 +73,7 @@ def test_plan_takes_the_facts_of_any_data_set(tmp_path):
                 "manufacturer_model_name": "any",
             }
         )
-    manifest.write(tmp_path / "rows.xlsx", {"Manifest": workbook.frame(list(rows[0]), rows)})
+    manifest.Target(tmp_path / "rows.xlsx").write({"Manifest": workbook.frame(list(rows[0]), rows)})
     (pair,) = pairs.plan(tmp_path, tmp_path / "out", tmp_path / "rows.xlsx", facts)
     assert pairs.confirm(pair, overwrite=False) == "train"
     assert sorted(path.name for path in (tmp_path / "out/train/nme_a").iterdir()) == [

@@ -1,5 +1,7 @@
 """Rows and sheets of small regions, below the command line."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -71,3 +73,10 @@ def test_the_summary_counts_zeros_and_names_what_was_not_measured():
         ["", "not measured: c", ""],
     ]
     assert [type(count) for *_, count in summary] == [int, int, int, str]
+
+
+def test_a_summary_without_any_region_makes_no_library_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tables = region_manifest.tables(calls.Outcome(results=[("a", (dict(NAMES), []))]))
+    assert tables["Summary"]["regions"].tolist() == [0, 0, 0]

@@ -278,7 +278,7 @@ def test_smaller_sample_goes_beside_a_large_one(tmp_path, monkeypatch):
 
 # ---- stopping: scripts in processes of their own
 
-SCRIPT = '''"""Write one file a sample, slowly.
+SCRIPT = '''"""Write one file per sample, slowly.
 
 Used by tests.
 """

@@ -29,7 +29,7 @@ def rows(subsets=SUBSETS):
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "dataset_manifest.xlsx"
-    manifest.write(path, {"Manifest": workbook.frame(COLUMNS, rows())})
+    manifest.Target(path).write({"Manifest": workbook.frame(COLUMNS, rows())})
     return path
 
 
@@ -120,7 +120,7 @@ def test_unknown_subset_names_the_sample(path, subset):
 
 def test_many_unknown_subsets_are_counted(tmp_path):
     path = tmp_path / "m.xlsx"
-    manifest.write(path, {"Manifest": workbook.frame(COLUMNS, rows([""] * 8))})
+    manifest.Target(path).write({"Manifest": workbook.frame(COLUMNS, rows([""] * 8))})
     with pytest.raises(errors.DatasetError, match="amos_0005 '' and 3 more"):
         splits.make_sheet(path, SPLIT, split_choices.published)
 
@@ -257,6 +257,13 @@ def test_sample_in_two_subsets_is_refused(split_path, tmp_path):
     edit(split_path, SPLIT, "A3", "amos_0001")
     with pytest.raises(errors.DatasetError, match="several rows: amos_0001"):
         splits.extract(split_path, SPLIT, (("train",),), tmp_path / "out")
+
+
+def test_ids_at_fault_are_named_in_the_order_of_the_rows(path):
+    with pytest.raises(errors.DatasetError, match=r"several rows: b, a, \(empty\)$"):
+        table = workbook.frame(COLUMNS, [{"ID": key, "subset": "val"} for key in [*"baab", ""]])
+        manifest.Target(path).write_sheet("Manifest", table)
+        splits.make_sheet(path, SPLIT, split_choices.published)
 
 
 def test_out_of_date_split_is_told(split_path, tmp_path):

@@ -57,7 +57,7 @@ def written(tmp_path):
 
 
 def test_text_stays_text_for_us_openpyxl_and_pandas(path):
-    manifest.write(path, {"Manifest": table(value=TRICKY)})
+    manifest.Target(path).write({"Manifest": table(value=TRICKY)})
     assert read(path)["value"].tolist() == TRICKY
     cells = [row[0] for row in openpyxl.load_workbook(path)["Manifest"].iter_rows(min_row=2)]
     assert [cell.value for cell in cells] == TRICKY
@@ -93,7 +93,7 @@ def test_what_is_written_is_read(values):
 
 def test_numbers_are_numbers_and_read_as_short_text(path):
     values = [512, 4.0, 0.1 + 0.2, np.float32(0.5), np.int64(3), np.float64(1e-7), -0.0, 2**53]
-    manifest.write(path, {"Manifest": table(value=values)})
+    manifest.Target(path).write({"Manifest": table(value=values)})
     cells = list(openpyxl.load_workbook(path)["Manifest"]["A"])[1:]
     assert {cell.data_type for cell in cells} == {"n"}
     texts = read(path)["value"].tolist()
@@ -103,20 +103,20 @@ def test_numbers_are_numbers_and_read_as_short_text(path):
 
 def test_numbers_that_no_cell_holds_become_text(path):
     values = [float("nan"), float("-inf"), 1.7976931348623157e308]
-    manifest.write(path, {"Manifest": table(value=values)})
+    manifest.Target(path).write({"Manifest": table(value=values)})
     assert read(path)["value"].tolist() == ["nan", "-inf", "inf"]
 
 
 def test_empty_cells_and_missing_keys(path):
     given_rows = [{"a": None, "b": "x"}, {"a": "", "b": "y"}, {"b": "z"}]
-    manifest.write(path, {"Manifest": workbook.frame(["a", "b", "c"], given_rows)})
+    manifest.Target(path).write({"Manifest": workbook.frame(["a", "b", "c"], given_rows)})
     assert list(read(path)) == ["a", "b", "c"]
     assert rows(path) == [{"a": "", "b": letter, "c": ""} for letter in "xyz"]
     assert openpyxl.load_workbook(path)["Manifest"]["A2"].data_type == "n"
 
 
 def test_line_ends_are_those_of_xml(path):
-    manifest.write(path, {"Manifest": table(value=["a\r\nb\rc"])})
+    manifest.Target(path).write({"Manifest": table(value=["a\r\nb\rc"])})
     assert rows(path) == [{"value": "a\nb\nc"}]
     assert not manifest.Target(path).was_changed
 
@@ -290,7 +290,7 @@ def test_column_without_name_is_warned_about(written):
 
 @pytest.mark.parametrize("name", ["x" * 31, "split01_standard", "a b", "it's", "ü" * 31])
 def test_good_sheet_names(path, name):
-    manifest.write(path, {name: table(a=["x"])})
+    manifest.Target(path).write({name: table(a=["x"])})
     assert workbook.Workbook(path).names == [name]
 
 
@@ -310,22 +310,22 @@ def test_good_sheet_names(path, name):
 )
 def test_bad_sheet_names_write_nothing(path, name):
     with pytest.raises(errors.DatasetError, match="the worksheet name"):
-        manifest.write(path, {"Manifest": table(a=["x"]), name: table(a=["x"])})
+        manifest.Target(path).write({"Manifest": table(a=["x"]), name: table(a=["x"])})
     assert not path.exists()
 
 
 @pytest.mark.parametrize("text", ["a\x00", "a\x1b", "\udc80", "\uffff", "x" * 32768])
 def test_cells_that_excel_cannot_hold(path, text):
     with pytest.raises(errors.DatasetError, match="worksheet Manifest, row 3, column 'age'"):
-        manifest.write(path, {"Manifest": table(age=["x", text])})
+        manifest.Target(path).write({"Manifest": table(age=["x", text])})
     assert not path.exists()
-    manifest.write(path, {"Manifest": table(age=["x" * 32767])})
+    manifest.Target(path).write({"Manifest": table(age=["x" * 32767])})
     assert rows(path) == [{"age": "x" * 32767}]
 
 
 def test_other_types_are_a_bug(path):
     with pytest.raises(TypeError, match="row 2, column 'a'"):
-        manifest.write(path, {"Manifest": table(a=[["list"]])})
+        manifest.Target(path).write({"Manifest": table(a=[["list"]])})
 
 
 # ---- writing
@@ -363,7 +363,7 @@ def test_full_temporary_folder_is_explained(written, monkeypatch):
 
     monkeypatch.setattr(openpyxl.Workbook, "save", fail)
     with pytest.raises(errors.DatasetError, match="No space left"):
-        manifest.write(written, {"Manifest": table(a=["x"])})
+        manifest.Target(written).write({"Manifest": table(a=["x"])})
 
 
 # ---- other worksheets

@@ -227,7 +227,7 @@ def contents(folder):
 
 
 def identities(folder):
-    """Relative path -> (inode, time of change) of all files: what was written anew shows."""
+    """Relative path -> (inode, time of change) of all files: what was written again shows."""
     return {
         name: (os.stat(path).st_ino, os.stat(path).st_mtime_ns)
         for name, path in _files(folder).items()

@@ -30,7 +30,7 @@ def small():
 
 def write_small(folder):
     path = folder / "sub folder" / "dataset_manifest.xlsx"
-    manifest.write(path, {"Manifest": small()})
+    manifest.Target(path).write({"Manifest": small()})
     return path
 
 

@@ -1,1 +1,1 @@
-"""Shared modules of the numbered scripts; one concept a module."""
+"""Shared modules of the numbered scripts; one concept per module."""

@@ -27,12 +27,12 @@ from utils.storage import files, manifest, samples
 )
 @shared_options.output_workbook("--output_manifest")
 def main(root_dir, region_volume_thresh, output_manifest, overwrite):
-    manifest.refuse_if_changed(output_manifest, overwrite)
+    target = manifest.refuse_if_changed(output_manifest, overwrite)
     files.sweep(root_dir)
     annotated = samples.find_annotated(root_dir)
     outcome = cli.for_each_mask(region_manifest.describe, annotated, root_dir, region_volume_thresh)
     tables = region_manifest.tables(outcome)
-    manifest.write(output_manifest, tables, overwrite)
+    target.write(tables)
     n_regions = len(tables["Manifest"])
     cli.finish(
         outcome,

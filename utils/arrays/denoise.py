@@ -1,4 +1,4 @@
-"""Slice-wise opening and closing of small regions, and the merge back to one label a voxel.
+"""Slice-wise opening and closing of small regions, and the merge back to one label per voxel.
 
 Exact shortcuts for the literal formula (`find_changes` has it): only pixels of small regions can
 change, few slices have any, and what becomes of them follows from their own shape and the slice's
@@ -45,7 +45,10 @@ def open_close_small_regions(
     filter_halfedge: float = 3,
     region_area_thresh: float = 10.0,
 ) -> np.ndarray:
-    """Denoise a mask slice by slice along its third axis, as `find_changes` says: a new mask."""
+    """Denoise a mask slice by slice along its third axis, as `find_changes` says.
+
+    Returns a new mask in Fortran order.
+    """
     indices, values = find_changes(mask, zooms, kernel_size, filter_halfedge, region_area_thresh)
     denoised = mask.copy(order="F")
     denoised.reshape(-1, order="F")[indices] = values  # of a Fortran array this is a view

@@ -59,7 +59,10 @@ class Frame:
 
 
 def check_sizes(zooms: ArrayLike, threshold: float) -> None:
-    """Refuse a stored spacing, mm, that is not positive, and a negative or undefined threshold."""
+    """Refuse a stored spacing, mm, that is not positive, and a negative or undefined threshold.
+
+    By a DatasetError. Infinity is a threshold.
+    """
     spacing = np.asarray(zooms, dtype=np.float64)
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         found, expected = spacing.tolist(), "positive numbers"
@@ -243,7 +246,7 @@ def find_small_regions(mask: np.ndarray, zooms: np.ndarray, region_volume_thresh
     The regions of label i are the 26-connected components of the voxels equal to i; small means
     strictly below the threshold. The volume is labelled slab by slab. Neighbouring slabs share
     one slice, so that two of their pieces belong to one region exactly where they share a voxel;
-    a shared slice counts for the earlier slab only.
+    a shared slice counts for the earlier slab only. What `check_sizes` refuses is refused.
     """
     check_sizes(zooms, region_volume_thresh)
     frame = trim(mask, zooms, region_volume_thresh)

@@ -12,7 +12,7 @@ from utils.arrays import geometry
 from utils.facts import DataSet
 from utils.routines import archive
 from utils.running import calls
-from utils.storage import files, manifest, nifti, workbook
+from utils.storage import manifest, nifti, workbook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +99,16 @@ def _oddities(mask_file, mask, volume_file, volume):
         yield f"the mask lies in {mask_file.subset}, {place}"
 
 
-def write(path: files.PathLike, columns: Sequence[str], rows: list[dict], overwrite: bool) -> str:
-    """Write the archive manifest, see `manifest.write`, and return the line that tells so.
+def write(target: manifest.Target, columns: Sequence[str], rows: list[dict]) -> str:
+    """Write the archive manifest and return the line that tells so.
 
     Without rows none is written: it would only hide an earlier one.
     """
     if not rows:
         return "no manifest written"
     table = workbook.frame(columns, rows)
-    manifest.write(path, {manifest.MAIN_SHEET: table}, overwrite=overwrite)
-    return f"{path}: {len(rows)} rows"
+    target.write({manifest.MAIN_SHEET: table})
+    return f"{target.path}: {len(rows)} rows"
 
 
 def summary(contents: archive.Contents, described: Sequence, subsets: Iterable[str]) -> list[str]:

@@ -77,7 +77,7 @@ def describe(
         mask = _tried(cases, nifti.read_mask, sample.mask_path) if own[0] in readable else None
         if mask:
             present = frozenset(np.flatnonzero(labels.counts(mask.data)).tolist())
-            cases += _label_cases(sample, mask, readable, present)
+            cases += _label_cases(mask, paths, readable, present)
     elif paths:
         text = f"{len(paths)} binary masks without their multi-label mask"
         cases.append(_case(sample.directory, text, "no_mask"))
@@ -156,18 +156,17 @@ def _mixed_types(headers):
         yield _case(folder, f"masks of different data types: {found}", "dtype", found=found)
 
 
-def _label_cases(sample, mask, readable, present):
-    cases = []
-    paths = sample.binary_mask_paths()
+def _label_cases(mask, paths, readable, present):
+    cases, own = [], mask.header.path
     for key, path in paths.items():
         if path in readable and _tried(cases, binary_masks.stale, mask, {key: path}):
-            text = f"its voxels are not its label's in {sample.mask_path.name} (stale); run "
+            text = f"its voxels are not its label's in {own.name} (stale); run "
             cases.append(_case(path, f"{text}{binary_masks.ROUTINE} again", "stale"))
     missing = sorted(present - {value for value, _ in paths})
     if missing:
         text = f"no binary mask for its labels {', '.join(map(str, missing))}; run "
         text += binary_masks.ROUTINE
-        cases.append(_case(sample.mask_path, text, "no_binary_masks", found=missing))
+        cases.append(_case(own, text, "no_binary_masks", found=missing))
     return cases
 
 

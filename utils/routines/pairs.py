@@ -58,8 +58,7 @@ def plan(
         The grouped tree, or the sub-data set's folder in it.
     archive_manifest : path-like
         Workbook of routine 01, perhaps corrected by hand; a DatasetError if it cannot be used.
-    facts : module or object
-        The data set's (see `amos22`).
+    facts : facts.DataSet
     belongs : callable, optional
         Whether a row is to be looked at here: one of this sub-data set, or one that belongs
         nowhere and so is a fault. Default: every row.

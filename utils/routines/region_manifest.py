@@ -77,10 +77,10 @@ def tables(outcome: calls.Outcome) -> dict[str, pd.DataFrame]:
     names: dict[int, str] = {}
     for _, (of_sample, _) in outcome.results:
         names.update(of_sample)
-    n_regions = found.groupby("label_index").size()
+    n_regions = found.groupby("label_index").size().to_dict()
     failed = dict.fromkeys(name for name, _ in outcome.failures)
     rows = [
-        *((value, names[value], int(n_regions.get(value, 0))) for value in sorted(names)),
+        *((value, names[value], n_regions.get(value, 0)) for value in sorted(names)),
         ("", "total", len(found)),
         *(("", f"not measured: {name}", "") for name in failed),
     ]

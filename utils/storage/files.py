@@ -142,14 +142,13 @@ def whole(path: PathLike) -> Iterator[BinaryIO]:
 def put(path: PathLike, content: bytes) -> bool:
     """Write a file, whole or not at all, unless it holds these bytes already.
 
-    Its folder is made where it is missing, and leftovers in it are swept up. Returns whether it
-    was written; DatasetError where it cannot be.
+    Its folder is made where it is missing. Returns whether it was written; DatasetError where it
+    cannot be.
     """
     path = Path(path)
     if holds(path, content):
         return False
     make_dir(path.parent)
-    sweep(path.parent, recursive=False)
     with whole(path) as handle:
         handle.write(content)
     return True

@@ -61,7 +61,10 @@ class Target:
             raise errors.DatasetError(message, file=self.path, code="changed")
 
     def write(self, tables: dict[str, pd.DataFrame]) -> bool:
-        """Write a workbook of these worksheets, in order; False where it had just these cells."""
+        """Write a workbook of these worksheets, in order, whole or not at all.
+
+        False where it had just these cells.
+        """
         content = workbook.to_bytes(tables)
         present = self.present
         if present and present.holds(tables) and not (self.overwrite and present.was_changed):
@@ -87,7 +90,7 @@ class Target:
         if self.was_changed:
             kept = keep_backup(self.path)
             errors.warn(f"{self.path}: was changed by hand; the old one is kept as {kept.name}")
-        files.put(self.path, content)
+        _put(self.path, content)
         return True
 
 
@@ -98,22 +101,23 @@ def refuse_if_changed(path: files.PathLike, overwrite: bool = False) -> Target:
     return target
 
 
-def write(path: files.PathLike, tables: dict[str, pd.DataFrame], overwrite: bool = False) -> bool:
-    """Write a workbook, whole or not at all; see `Target` and `Target.write`."""
-    return Target(path, overwrite).write(tables)
-
-
 def replace_sheet(book: workbook.Workbook, name: str, table: pd.DataFrame) -> bool:
     """Add a worksheet to a workbook, or replace it, whoever changed the others.
 
     A replaced sheet stays at its place; a new one goes last, ``Manifest`` first. Where people had
-    changed the workbook, it still counts as changed. False where there was nothing to do.
+    changed the workbook, it still counts as changed. False where there was nothing to do. The
+    workbook is not to be used again: it does not know of what was written.
     """
     _check_name(book, name)
     if book.has_cells(name, table):
         return False
     is_ours = not book.was_changed
-    return files.put(book.path, book.with_sheet(name, table, is_ours, first=name == MAIN_SHEET))
+    return _put(book.path, book.with_sheet(name, table, is_ours, first=name == MAIN_SHEET))
+
+
+def _put(path, content):
+    files.sweep(path.parent, recursive=False)  # what an interrupted run left
+    return files.put(path, content)
 
 
 def _check_name(book, name):
@@ -136,7 +140,7 @@ def keep_backup(path: files.PathLike) -> Path:
     while True:
         backup = path.with_name(f"{path.stem}.bak{number if number > 1 else ''}{path.suffix}")
         if not os.path.exists(backup) or files.holds(backup, content):
-            files.put(backup, content)
+            _put(backup, content)
             return backup
         number += 1
 

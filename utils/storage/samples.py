@@ -72,11 +72,11 @@ class Sample:
 
 
 def scan(root_dir: files.PathLike) -> list[Sample]:
-    """Find the samples below any folder of the grouped tree, by stem; there may be none.
+    """Find the samples below any folder of the grouped tree, sorted by stem.
 
-    A directory is one when it holds an info file, volume or mask whose stem its own name starts
-    with. DatasetError for a folder that may not be looked into: its samples would vanish without a
-    word.
+    There may be none, or no such folder. A directory is one when it holds an info file, volume or
+    mask whose stem its own name starts with. DatasetError for a folder that may not be looked into:
+    its samples would vanish without a word.
     """
     found, seen = [], set()
     for folder, subfolders, names in os.walk(root_dir, onerror=_not_listed, followlinks=True):
