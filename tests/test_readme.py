@@ -365,6 +365,20 @@ def test_label_table_is_that_of_the_label_map():
     assert shown == yaml.safe_load(read(LABEL_MAP))["full_form_index_map"]
 
 
+def test_messages_to_look_up_are_those_that_are_printed():
+    """The longest part of each quoted message is in the code; those with digits are examples."""
+    rows = re.findall(r"^\| (.+?) \|", read(DOCS / "troubleshooting.md"), re.M)[1:]
+    quoted = [re.split(r"\.\.\.|: ", text) for row in rows for text in re.findall("`(.+?)`", row)]
+    parts = [max(pieces, key=len) for pieces in quoted]
+    printed = "".join(
+        read(path)
+        for pattern in ("*.sh", "*.py", "utils/**/*.py")
+        for path in REPOSITORY.glob(pattern)
+    )
+    assert len(parts) > 12
+    assert [part for part in parts if part not in printed and not re.search("[0-9]", part)] == []
+
+
 def test_every_requirement_is_listed_with_its_licence():
     text = read().partition("## Citation and licences")[2]
     for name in ("requirements.txt", "requirements-test.txt"):
