@@ -189,6 +189,16 @@ def test_cut_is_noticed_by_the_header_alone_in_a_large_file(path):
     assert caught.value.code == "truncated"
 
 
+def test_a_cut_file_is_said_to_end_where_it_does(path):
+    content = gzip.compress(raw_image(labels_of((140, 150, 160))), mtime=0)
+    cut = content[: len(content) // 2]
+    path.write_bytes(cut)
+    n_bytes = len(zlib.decompressobj(31).decompress(cut))
+    assert n_bytes > 1 << 20
+    with pytest.raises(errors.DamagedFileError, match=f"cut off, after {n_bytes:,} uncompressed"):
+        nifti.read_header(path)
+
+
 def test_every_flipped_bit_is_noticed_or_harmless(path, small):
     sound = gzip.decompress(small)
     for bit in range(8 * len(small)):

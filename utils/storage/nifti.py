@@ -186,24 +186,29 @@ class Stream:
 
     def _broken(self, error):
         if isinstance(error, EOFError):
-            error = _second_opinion(self.path) or error
+            error, n_bytes = _second_opinion(self.path, error)
         if isinstance(error, EOFError):
-            reason = f"the gzip stream is cut off, after {self.position:,} uncompressed bytes"
+            reason = f"the gzip stream is cut off, after {n_bytes:,} uncompressed bytes"
             return _damaged(self.path, reason, "truncated")
         if "Not a gzipped file" in str(error) and _begins_as_gzip(self.path):
             return _damaged(self.path, "something else follows the gzip stream", "junk")
         return _damaged(self.path, f"the gzip stream is corrupt: {error}")
 
 
-def _second_opinion(path):
-    """What Python's reader says: for ISA-L's, up to nine bytes behind the stream are a cut one."""
+def _second_opinion(path, first):
+    """What Python's reader says, and how many bytes it finds before that.
+
+    For ISA-L's, up to nine bytes behind the stream are a cut one; and a read that meets the end of
+    a cut one gives nothing of what is there, unless it asks for no more than is at hand.
+    """
+    n_bytes = 0
     try:
         with gzip.open(path) as plain:
-            while plain.read(_DRAIN_BYTES):
-                pass
+            while piece := plain.read1(_DRAIN_BYTES):
+                n_bytes += len(piece)
     except (EOFError, OSError, zlib.error) as error:
-        return error
-    return None
+        return error, n_bytes
+    return first, n_bytes
 
 
 def _begins_as_gzip(path):
