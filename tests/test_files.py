@@ -72,6 +72,26 @@ def test_interrupted_block_leaves_the_old_file(old, error):
     assert names(old.parent) == ["target.xlsx"]
 
 
+@pytest.mark.parametrize("made_by", ["open", "symlink"])
+def test_signal_while_the_temporary_file_is_created(old, monkeypatch, made_by):
+    """A handler raises its exception when the system call is through, before it has a name."""
+    place = builtins if made_by == "open" else os
+    make = getattr(place, made_by)
+
+    def make_and_stop(*args):
+        made = make(*args)
+        if files.TEMPORARY_PREFIX in str(args):
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(place, made_by, make_and_stop)
+        if made_by == "symlink":
+            files.link(old, "elsewhere")
+        files.put(old, b"new")
+    assert old.read_bytes() == b"old" and names(old.parent) == ["target.xlsx"]
+
+
 def test_temporary_name_matches_no_pattern(old):
     with files.Pending(old) as pending:
         name = pending.temporary_path.name

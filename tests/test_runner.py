@@ -381,6 +381,39 @@ def test_stop_at_once_with_nothing_half_done(start, workers, number, to_group, s
     assert group_is_gone(process.pid)
 
 
+SLOW_DISCARD = """
+discard = files.Pending.discard
+
+
+def discard_slowly(pending):
+    if not pending.handle.closed:  # stopped amid the writing
+        pending.path.with_suffix(".clearing").touch()
+        time.sleep(1)
+    discard(pending)
+
+
+files.Pending.discard = discard_slowly
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_second_signal_does_not_disturb_the_clearing_up(start, tmp_path, workers):
+    """As when a batch system ends a whole group, and the parent its workers besides."""
+    script = tmp_path / "script.py"
+    script.write_text(script.read_text().replace("\n\ndef work", f"{SLOW_DISCARD}\n\ndef work"))
+    process, folder = start("--workers", workers)
+    wait_for(
+        lambda: len(list(folder.glob("*.nii.gz"))) == 4 and len(temporary(folder)) == int(workers)
+    )
+    os.killpg(process.pid, signal.SIGTERM)
+    wait_for(lambda: len(list(folder.glob("*.clearing"))) == int(workers))
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=GIVEN_UP_S)
+    assert process.returncode == 143
+    assert stderr.splitlines() == ["Stopped; no file is half written. The same command continues."]
+    assert temporary(folder) == []
+
+
 @pytest.mark.parametrize("attempt", range(8))
 def test_stop_while_workers_start(start, attempt):
     """A signal to the whole group may meet workers that cannot handle it yet."""
