@@ -62,6 +62,24 @@ def test_put_makes_the_folder_and_leaves_equal_files_alone(tmp_path):
     assert not files.holds(path.parent, b"") and not files.holds(tmp_path / "none", b"")
 
 
+def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(old, monkeypatch):
+    """What a power failure leaves is the old file or the new one, and after `whole` the new one."""
+    calls = []
+
+    def fsync(descriptor, call=os.fsync):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        call(descriptor)
+
+    def replace(*paths, call=os.replace):
+        calls.append("name")
+        call(*paths)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    files.put(old, b"new")
+    assert calls == ["file", "name", "folder"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_interrupted_block_leaves_the_old_file(old, error):
     with pytest.raises(error):
