@@ -216,19 +216,25 @@ def test_worker_killed_in_the_middle_of_its_answer(tmp_path):
     assert [(name, error.code) for name, error in outcome.failures] == [("0", "worker")]
 
 
-def test_idle_worker_that_is_killed_is_replaced(monkeypatch):
+def test_idle_worker_that_is_killed_is_replaced(tmp_path, monkeypatch):
     """The first worker is through and waits, for memory, until the second is; so it idles."""
+    pid, has_answered = tmp_path / "pid", tmp_path / "has_answered"
 
     def work(name):
         if name == "small":
-            kill_later(0.1)
+            pid.write_text(str(os.getpid()))
         elif name == "large":
-            time.sleep(0.5)
+            wait_for(has_answered.exists)
+            idle = int(pid.read_text())
+            os.kill(idle, signal.SIGKILL)
+            wait_for(lambda: files.process_started(idle) is None)
         return name
 
     monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     needs = {"small": 10, "large": 60, "waiting": 60}
-    outcome = runner.run(work, needs, workers=2, memory=needs.get)
+    outcome = runner.run(
+        work, needs, workers=2, memory=needs.get, step=lambda n_failed: has_answered.touch()
+    )
     assert outcome.results == [(name, name) for name in needs] and not outcome.failures
 
 
