@@ -291,7 +291,10 @@ def test_a_missing_mask_or_info_file_comes_back(paired):
     result = pair_ct(paired)
     assert result.exit_code == 0
     assert trees.contents(tree) == whole
-    assert result.stdout.splitlines()[-1] == "samples: 2 done, 2 skipped as finished, 0 failed"
+    assert result.stdout.splitlines()[-2:] == [
+        "Samples: train 2, val 1, test 1",
+        "samples: 2 done, 2 skipped as finished, 0 failed",
+    ]
 
 
 # --- the manifest, corrected by hand ------------------------------------------------------------

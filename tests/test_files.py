@@ -54,6 +54,24 @@ def test_whole_replaces(old):
     assert names(old.parent) == ["target.xlsx"]
 
 
+def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(old, monkeypatch):
+    """What a power failure leaves is the old file or the new one, and after `whole` the new one."""
+    calls = []
+
+    def fsync(descriptor, call=os.fsync):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        call(descriptor)
+
+    def replace(*paths, call=os.replace):
+        calls.append("name")
+        call(*paths)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    files.put(old, b"new")
+    assert calls == ["file", "name", "folder"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_interrupted_block_leaves_the_old_file(old, error):
     with pytest.raises(error):
@@ -62,6 +80,26 @@ def test_interrupted_block_leaves_the_old_file(old, error):
             raise error
     assert old.read_bytes() == b"old"
     assert names(old.parent) == ["target.xlsx"]
+
+
+@pytest.mark.parametrize("made_by", ["open", "symlink"])
+def test_signal_while_the_temporary_file_is_created(old, monkeypatch, made_by):
+    """A handler raises its exception when the system call is through, before it has a name."""
+    place = builtins if made_by == "open" else os
+    make = getattr(place, made_by)
+
+    def make_and_stop(*args):
+        made = make(*args)
+        if files.TEMPORARY_PREFIX in str(args):
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(place, made_by, make_and_stop)
+        if made_by == "symlink":
+            files.link(old, "elsewhere")
+        files.put(old, b"new")
+    assert old.read_bytes() == b"old" and names(old.parent) == ["target.xlsx"]
 
 
 def test_temporary_name_matches_no_pattern(old):

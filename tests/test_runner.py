@@ -217,19 +217,25 @@ def test_worker_killed_in_the_middle_of_its_answer(tmp_path):
     assert [(name, error.code) for name, error in outcome.failures] == [("0", "worker")]
 
 
-def test_idle_worker_that_is_killed_is_replaced(monkeypatch):
+def test_idle_worker_that_is_killed_is_replaced(tmp_path, monkeypatch):
     """The first worker is through and waits, for memory, until the second is; so it idles."""
+    pid, has_answered = tmp_path / "pid", tmp_path / "has_answered"
 
     def work(name):
         if name == "small":
-            kill_later(0.1)
+            pid.write_text(str(os.getpid()))
         elif name == "large":
-            time.sleep(0.5)
+            wait_for(has_answered.exists)
+            idle = int(pid.read_text())
+            os.kill(idle, signal.SIGKILL)
+            wait_for(lambda: files.process_started(idle) is None)
         return name
 
     monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)
     needs = {"small": 10, "large": 60, "waiting": 60}
-    outcome = runner.run(work, needs, workers=2, memory=needs.get)
+    outcome = runner.run(
+        work, needs, workers=2, memory=needs.get, step=lambda n_failed: has_answered.touch()
+    )
     assert outcome.results == [(name, name) for name in needs] and not outcome.failures
 
 
@@ -380,6 +386,39 @@ def test_stop_at_once_with_nothing_half_done(start, workers, number, to_group, s
     assert sorted(path.name for path in folder.iterdir()) == [f"{n}.nii.gz" for n in range(4)]
     assert {path.read_bytes() for path in folder.iterdir()} == {b"halfwhole"}
     assert group_is_gone(process.pid)
+
+
+SLOW_DISCARD = """
+discard = files.Pending.discard
+
+
+def discard_slowly(pending):
+    if not pending.handle.closed:  # stopped amid the writing
+        pending.path.with_suffix(".clearing").touch()
+        time.sleep(1)
+    discard(pending)
+
+
+files.Pending.discard = discard_slowly
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_second_signal_does_not_disturb_the_clearing_up(start, tmp_path, workers):
+    """As when a batch system ends a whole group, and the parent its workers besides."""
+    script = tmp_path / "script.py"
+    script.write_text(script.read_text().replace("\n\ndef work", f"{SLOW_DISCARD}\n\ndef work"))
+    process, folder = start("--workers", workers)
+    wait_for(
+        lambda: len(list(folder.glob("*.nii.gz"))) == 4 and len(temporary(folder)) == int(workers)
+    )
+    os.killpg(process.pid, signal.SIGTERM)
+    wait_for(lambda: len(list(folder.glob("*.clearing"))) == int(workers))
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=GIVEN_UP_S)
+    assert process.returncode == 143
+    assert stderr.splitlines() == ["Stopped; no file is half written. The same command continues."]
+    assert temporary(folder) == []
 
 
 @pytest.mark.parametrize("attempt", range(8))

@@ -166,10 +166,10 @@ def test_blank_rows_and_a_stray_far_cell(written):
         sheet.cell(1048576, 16384).font = openpyxl.styles.Font(bold=True)
 
     edit(written, change)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert read(written)["ID"].tolist() == ["amos_0001", "amos_0004"]
     assert manifest.Target(written).was_changed
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_of_merged_cells_the_first_one_counts(written):

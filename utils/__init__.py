@@ -1,1 +1,1 @@
-"""Shared modules of the numbered scripts; one concept per module."""
+"""What the scripts share, in folders by purpose."""

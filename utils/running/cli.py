@@ -91,6 +91,7 @@ def _recorded(function, given):
 @contextlib.contextmanager
 def _stopped_in_one_line():
     def interrupt(signal_number, frame):
+        signal.signal(signal_number, signal.SIG_IGN)  # a second one would stop the clearing up
         raise KeyboardInterrupt(128 + signal_number)
 
     # SIGINT is left as it is: where it was ignored from the start (a background job of a script,

@@ -146,8 +146,7 @@ def _work(function, pipe, parent_pipe):
     """Answer samples until the parent hangs up."""
     parent_pipe.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends us by SIGTERM
-    # SystemExit unwinds the with blocks, so that temporary files are removed.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _leave)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -155,6 +154,13 @@ def _work(function, pipe, parent_pipe):
         while True:
             sample = pipe.recv()
             pipe.send(calls.call(function, sample))
+
+
+def _leave(signal_number, frame):
+    """Unwind the ``with`` blocks, so that temporary files are removed, and end."""
+    # The parent signals a worker that a signal to the whole group is ending already.
+    signal.signal(signal_number, signal.SIG_IGN)
+    sys.exit(128 + signal_number)
 
 
 def _die_with_parent():

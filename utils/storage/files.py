@@ -53,6 +53,17 @@ def _temporary_name():
     return f"{TEMPORARY_PREFIX}{_HOST}~{pid}~{process_started(pid)}~{next(_counter)}"
 
 
+@contextlib.contextmanager
+def _gone_if_interrupted(temporary_path):
+    # A signal's exception comes when the file is there, and nobody has it in hand yet.
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary_path.unlink()
+        raise
+
+
 class Pending:
     """One file in the making, beside its target under a temporary name.
 
@@ -64,7 +75,7 @@ class Pending:
     def __init__(self, path: PathLike):
         self.path = Path(path)
         self.temporary_path = self.path.parent / _temporary_name()
-        with explained(self.path):
+        with explained(self.path), _gone_if_interrupted(self.temporary_path):
             self.handle: BinaryIO = open(self.temporary_path, "xb")
 
     def __enter__(self):
@@ -167,13 +178,9 @@ def link(path: PathLike, target: str) -> None:
     A relative `target` counts from the folder of the link, which must exist.
     """
     temporary_path = Path(path).parent / _temporary_name()
-    with explained(path):
+    with explained(path), _gone_if_interrupted(temporary_path):
         os.symlink(target, temporary_path)
-        try:
-            os.replace(temporary_path, path)
-        except OSError:
-            temporary_path.unlink()
-            raise
+        os.replace(temporary_path, path)
 
 
 def make_dir(path: PathLike) -> Path:
