@@ -77,7 +77,7 @@ def _is_split(book, name):
 
 
 def _check_ids(table, where):
-    wrong = table.loc[(table["ID"] == "") | table["ID"].duplicated(), "ID"].unique()
+    wrong = table.loc[(table["ID"] == "") | table["ID"].duplicated(keep=False), "ID"].unique()
     if len(wrong):
         found = errors.listed(key or "(empty)" for key in wrong)
         message = f"{where}: IDs that are empty or stand in several rows: {found}"
