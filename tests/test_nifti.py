@@ -266,6 +266,24 @@ def test_uncompressed_file_is_refused(path):
     assert_refused(path, "gzip")
 
 
+def test_message_of_a_cut_file_counts_what_is_there(path):
+    raw = raw_image(labels_of((70, 80, 90)))
+    plain = zlib.decompressobj(31)
+    cut = gzip.compress(raw, mtime=0)[:-99]
+    length = len(plain.decompress(cut))
+    assert len(raw) // 2 < length < len(raw)
+    path.write_bytes(cut)
+    with pytest.raises(errors.DamagedFileError, match=f"cut off, after {length:,} unc"):
+        nifti.read_header(path)
+
+
+def test_an_empty_file_is_a_cut_one(path):
+    path.write_bytes(b"")
+    with pytest.raises(errors.DamagedFileError, match="cut off, after 0 unc") as caught:
+        nifti.read_header(path)
+    assert caught.value.code == "truncated"
+
+
 @pytest.mark.parametrize(
     ("junk", "code"),
     [

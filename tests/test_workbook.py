@@ -461,3 +461,39 @@ def test_prefixed_names_of_a_worksheet_are_understood(written):
     assert cells(written) == before
     add(written, "split", table(a=["x"]))
     assert {key: cell for key, cell in cells(written).items() if key[0] != "split"} == before
+
+
+def change_cell(path, cell):
+    """Put the XML of a cell in the place of D2, which holds 062Y."""
+
+    def change(parts):
+        parts[SHEET], count = re.subn(rb'<c r="D2".*?</c>', cell, parts[SHEET])
+        assert count == 1
+
+    edit_parts(path, change)
+
+
+def test_a_cell_of_a_style_that_is_not_there_is_damage(written):
+    change_cell(written, b'<c r="D2" s="999"><v>1</v></c>')
+    with pytest.raises(errors.DamagedFileError, match="cannot be read as an Excel workbook"):
+        read(written)
+
+
+@pytest.mark.parametrize("end", [b"&#13;", b"&#13;&#10;"])
+def test_line_ends_of_other_tools_are_the_same_in_a_copy(written, end):
+    change_cell(written, b'<c r="D2" t="inlineStr"><is><t>a' + end + b"b</t></is></c>")
+    add(written, "split", read(written, typed=True))
+    assert rows(written)[0]["age"] == "a\nb"
+    assert rows(written, "split") == rows(written)
+
+
+def test_entities_of_a_worksheet_are_resolved(written):
+    change_cell(written, b'<c r="D2" t="inlineStr"><is><t>&odd;</t></is></c>')
+
+    def change(parts):
+        xml = re.sub(rb"^<\?xml[^>]*\?>", b"", parts[SHEET])
+        parts[SHEET] = b'<!DOCTYPE worksheet [<!ENTITY odd "two words">]>' + xml
+
+    edit_parts(written, change)
+    add(written, "split", table(a=["x"]))
+    assert rows(written)[0]["age"] == "two words"

@@ -165,6 +165,8 @@ class Stream:
                 piece = self._file.read(size)
             except self._faults() as error:
                 raise self._broken(error) from error
+            if not piece and not self.position and not os.path.getsize(self.path):
+                raise _cut_off(self.path, 0)
         self.position += len(piece)
         return piece
 
@@ -186,29 +188,33 @@ class Stream:
 
     def _broken(self, error):
         if isinstance(error, EOFError):
-            error, n_bytes = _second_opinion(self.path, error)
+            opinion, length = _second_opinion(self.path)
+            error = opinion or error
         if isinstance(error, EOFError):
-            reason = f"the gzip stream is cut off, after {n_bytes:,} uncompressed bytes"
-            return _damaged(self.path, reason, "truncated")
+            return _cut_off(self.path, length)
         if "Not a gzipped file" in str(error) and _begins_as_gzip(self.path):
             return _damaged(self.path, "something else follows the gzip stream", "junk")
         return _damaged(self.path, f"the gzip stream is corrupt: {error}")
 
 
-def _second_opinion(path, first):
-    """What Python's reader says, and how many bytes it finds before that.
+def _second_opinion(path):
+    """What Python's reader says, and after how many bytes.
 
-    For ISA-L's, up to nine bytes behind the stream are a cut one; and a read that meets the end of
-    a cut one gives nothing of what is there, unless it asks for no more than is at hand.
+    For ISA-L's, up to nine bytes behind the stream are a cut one, and the last piece is lost.
     """
-    n_bytes = 0
+    length = 0
     try:
         with gzip.open(path) as plain:
             while piece := plain.read1(_DRAIN_BYTES):
-                n_bytes += len(piece)
+                length += len(piece)
     except (EOFError, OSError, zlib.error) as error:
-        return error, n_bytes
-    return first, n_bytes
+        return error, length
+    return None, length
+
+
+def _cut_off(path, length):
+    reason = f"the gzip stream is cut off, after {length:,} uncompressed bytes"
+    return _damaged(path, reason, "truncated")
 
 
 def _begins_as_gzip(path):

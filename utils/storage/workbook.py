@@ -51,8 +51,8 @@ _MODIFIED = re.compile(rb"(<dcterms:modified[^>]*>)[^<]*")
 _DIMENSION = re.compile(rb'<dimension ref="[^"]*" ?/>')
 _ROWS = re.compile(rb"<((?:\w+:)?)sheetData\b(?:[^>]*/>|.*</\1sheetData\s*>)", re.S)
 _PLAIN_TEXT = re.compile(rb' t="inlineStr"><is><t(?: xml:space="preserve")?>([^<]*)</t></is></c>')
-# Other names than those of worksheets, and what refers to other parts of the file.
-_NOT_ALONE = (b"xmlns:", b' t="s"', b" t='s'", b" cm=", b" vm=")
+# Other names than those of worksheets, and what refers to other parts or to a DOCTYPE.
+_NOT_ALONE = (b"xmlns:", b"<!", b' t="s"', b" t='s'", b" cm=", b" vm=")
 # What openpyxl lets through on broken or foreign files (ParseError is a SyntaxError).
 UNREADABLE = (
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError, ValueError, TypeError),
@@ -307,9 +307,10 @@ def _read(content):
     reader, parts = _open(content)
     book = reader.wb
     formats = book.epoch, book._date_formats, book._timedelta_formats
+    styles = book._cell_styles
     cells, results = {}, {}
     for sheet in book.worksheets:
-        source = parts[sheet.title], reader.shared_strings
+        source = parts[sheet.title], styles, reader.shared_strings
         # Of merged cells the first one counts, nobody sees what the others hold.
         hidden = {place for place, cell in sheet._cells.items() if isinstance(cell, MergedCell)}
         cells[sheet.title] = {
@@ -323,7 +324,7 @@ def _read(content):
     return cells, results, [entry.value for entry in properties if entry.name == _DIGEST_PROPERTY]
 
 
-def _parsed(xml, strings, only_values, *formats):
+def _parsed(xml, styles, strings, only_values, *formats):
     """Place, kind and value of all cells that openpyxl's parser finds in a worksheet."""
     from openpyxl.worksheet._reader import WorkSheetParser
 
@@ -332,7 +333,11 @@ def _parsed(xml, strings, only_values, *formats):
     # The area that the file gives for a sheet is not used: many tools store a wrong one.
     for _, row in WorkSheetParser(io.BytesIO(xml), strings, only_values, *formats).parse():
         for cell in row:
-            yield (cell["row"], cell["column"]), (cell["data_type"], cell["value"])
+            styles[cell["style_id"]]  # LookupError: a workbook that no program opens
+            value = cell["value"]
+            if isinstance(value, str):
+                value = _line_ends(value)
+            yield (cell["row"], cell["column"]), (cell["data_type"], value)
 
 
 def _header(cells):
@@ -375,7 +380,7 @@ def _table_cells(name, table):
 def _stored(value, sheet, row, column):
     """Kind and value of one cell."""
     if isinstance(value, str):
-        text = value.replace("\r\n", "\n").replace("\r", "\n")  # as XML readers do
+        text = _line_ends(value)
         forbidden = _NOT_IN_XML.search(text)
         if not forbidden and _excel_length(text) <= MAX_CELL_TEXT:
             return "s", text
@@ -390,6 +395,11 @@ def _stored(value, sheet, row, column):
         number = _fifteen_digits(value)
         return ("n", number) if math.isfinite(number) else ("s", str(number))
     raise TypeError(f"worksheet {sheet}, row {row}, column {column!r}: {type(value)} in a cell")
+
+
+def _line_ends(text):
+    """Line ends as XML readers give them: the text of a cell and of its copy are the same."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _dump(name, cells):
