@@ -229,6 +229,8 @@ def test_idle_worker_that_is_killed_is_replaced(tmp_path, monkeypatch):
             idle = int(pid.read_text())
             os.kill(idle, signal.SIGKILL)
             wait_for(lambda: files.process_started(idle) is None)
+            # Its parent can tell only when its other thread has ended, too.
+            wait_for(lambda: len(list(Path("/proc", str(idle)).glob("task/*"))) < 2)
         return name
 
     monkeypatch.setattr(free_memory, "available", lambda: 100 / free_memory.MEMORY_SHARE)

@@ -139,13 +139,6 @@ def test_doubled_or_empty_id(path, value):
         splits.make_sheet(path, SPLIT, split_choices.published)
 
 
-def test_doubled_ids_are_named_in_the_order_of_the_rows(tmp_path):
-    path = tmp_path / "m.xlsx"
-    manifest.write(path, {"Manifest": workbook.frame(["ID"], [{"ID": key} for key in "baab"])})
-    with pytest.raises(errors.DatasetError, match="several rows: b, a$"):
-        splits.make_sheet(path, SPLIT, split_choices.published)
-
-
 @pytest.mark.parametrize(
     "name, message",
     [
