@@ -16,6 +16,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 # A job in the background inherits Ctrl-C as ignored, and so would every child that a test stops.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# matplotlib's list of fonts belongs into the environment, not into the home folder.
+os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
 
 
 @functools.cache
