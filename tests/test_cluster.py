@@ -231,6 +231,12 @@ def program_copy(tmp_path):
     return copy
 
 
+def run_code(code, address, copy):
+    """Run code, which gets the cluster's address, with the program of a copy."""
+    words = [sys.executable, "-c", code, address]
+    return subprocess.run(words, cwd=copy, timeout=SLOW_S, capture_output=True, text=True)
+
+
 @needs_distributed
 def test_changed_program_is_loaded_anew_by_running_workers(two_workers, tmp_path):
     copy = program_copy(tmp_path)
@@ -240,13 +246,7 @@ def test_changed_program_is_loaded_anew_by_running_workers(two_workers, tmp_path
     )
     for number in (1, 2):
         (copy / "probe.py").write_text(f"def probe(path):\n    return {number}00\n")
-        done = subprocess.run(
-            [sys.executable, "-c", code, two_workers],
-            cwd=copy,
-            timeout=SLOW_S,
-            capture_output=True,
-            text=True,
-        )
+        done = run_code(code, two_workers, copy)
         assert f", {number}00)]" in done.stdout, done.stderr
     outcome = run(cluster_functions.name, [tmp_path / "a"], two_workers)
     assert values(outcome) == ["a"]  # this program again
@@ -279,13 +279,7 @@ def test_worker_that_does_not_see_the_program_is_not_used(two_workers, tmp_path)
         "os.rename('utils', 'gone')\n"
         "runner.run(calls.Finished, [Path('a')], scheduler=sys.argv[1])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, two_workers],
-        cwd=copy,
-        timeout=SLOW_S,
-        capture_output=True,
-        text=True,
-    )
+    done = run_code(code, two_workers, copy)
     assert f"is not used: it does not see {copy}/utils" in done.stderr
     assert "has no usable worker: it does not see" in done.stderr.splitlines()[-1]
 

@@ -10,15 +10,7 @@ from workbooks import add, edit, rows, table
 from utils import errors
 from utils.storage import files, manifest, workbook
 
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sub folder" / "dataset_manifest.xlsx"
-
-
-@pytest.fixture
-def written(tmp_path):
-    return workbooks.write_small(tmp_path)
+path, written = workbooks.target_path, workbooks.small_workbook  # fixtures
 
 
 # ---- writing, digest, backups

@@ -43,14 +43,7 @@ TRICKY = [
 ]
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "sub folder" / "dataset_manifest.xlsx"
-
-
-@pytest.fixture
-def written(tmp_path):
-    return workbooks.write_small(tmp_path)
+path, written = workbooks.target_path, workbooks.small_workbook  # fixtures
 
 
 # ---- values

@@ -4,6 +4,7 @@ import re
 import zipfile
 
 import openpyxl
+import pytest
 
 from utils.storage import manifest, workbook
 
@@ -28,8 +29,13 @@ def small():
     return table(ID=names, szx=[512, 7], spx=[0.78125, 1 / 3], age=["062Y", "UND"])
 
 
-def write_small(folder):
-    path = folder / "sub folder" / "dataset_manifest.xlsx"
+@pytest.fixture(name="path")
+def target_path(tmp_path):
+    return tmp_path / "sub folder" / "dataset_manifest.xlsx"
+
+
+@pytest.fixture(name="written")
+def small_workbook(path):
     manifest.Target(path).write({"Manifest": small()})
     return path
 
