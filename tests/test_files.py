@@ -518,3 +518,33 @@ def test_explained(done, kind, code):
         with files.explained("x", done):
             raise IsADirectoryError(21, "Is a directory")
     assert type(caught.value) is kind and (caught.value.file, caught.value.code) == ("x", code)
+
+
+# ---- reading
+
+
+def test_opened_reads_a_file_and_a_link_to_one(tmp_path):
+    (tmp_path / "plain").write_bytes(b"bytes")
+    (tmp_path / "link").symlink_to("plain")
+    for name in ("plain", "link"):
+        with files.opened(tmp_path / name) as handle:
+            assert handle.read() == b"bytes"
+        assert files.read_bytes(tmp_path / name) == b"bytes"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "missing", "link to nothing"])
+def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path, kind):
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "no_data"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link to nothing":
+        path.symlink_to("nothing")
+    found = "cannot be read: No such file" if "ing" in kind else "no regular file"
+    for read in (files.opened, files.read_bytes):
+        with pytest.raises(errors.DamagedFileError, match=rf"^{path}: {found}") as caught:
+            read(path)
+        assert caught.value.file == str(path)
+        assert caught.value.code == "unreadable"
+    assert not files.holds(path, b"")

@@ -224,6 +224,11 @@ def print_warning(name: str, message: str) -> None:
     _print_line(f"WARNING {name}: {message}")
 
 
+def print_note(name: str, message: str) -> None:
+    """Print to stderr what holds for every healthy archive, and needs nobody's attention."""
+    _print_line(f"note {name}: {message}")
+
+
 def finish(outcome: calls.Outcome, *lines: str, noun: str = "sample") -> NoReturn:
     """Print warnings, failures and the summary, write the failures file, and exit.
 

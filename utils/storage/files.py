@@ -165,10 +165,34 @@ def put(path: PathLike, content: bytes) -> bool:
     return True
 
 
+def opened(path: PathLike) -> BinaryIO:
+    """Open a file to read it; DamagedFileError where it cannot be, or is no regular file.
+
+    A named pipe would be waited for without end, and what a device gives is no data.
+    """
+    with explained(path, "read"):
+        # Without O_NONBLOCK opening a pipe would wait for its writer; files do not know it.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            reason = f"{path}: no regular file (a folder, pipe or device)"
+            raise errors.DamagedFileError(reason, file=path, code="unreadable")
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """Read a file whole; DamagedFileError as `opened` gives it."""
+    with explained(path, "read"), opened(path) as handle:
+        return handle.read()
+
+
 def holds(path: PathLike, content: bytes) -> bool:
     """Tell whether a file holds just these bytes; one that cannot be read does not."""
-    with contextlib.suppress(OSError):
-        return os.path.getsize(path) == len(content) and Path(path).read_bytes() == content
+    with contextlib.suppress(OSError, errors.DamagedFileError), opened(path) as handle:
+        return os.fstat(handle.fileno()).st_size == len(content) and handle.read() == content
     return False
 
 
