@@ -11,7 +11,7 @@ sample fails, untouched. Binary masks that exist already are stale then: run rou
 
 from utils.arrays import labels
 from utils.running import calls, cli, shared_options
-from utils.storage import files, marks, nifti, nifti_writing, samples
+from utils.storage import files, holding, marks, nifti, nifti_writing, samples
 
 
 def split_label(sample):
@@ -21,13 +21,14 @@ def split_label(sample):
         raise samples.no_key(sample.info_path, "sex")
     if info["sex"] == "M":
         return calls.Finished()  # a man's label 15 stays; no voxel need be read
-    mask = nifti.read_mask(sample.mask_path)
-    old_crc = nifti_writing.voxel_crc(mask.data)
-    if not labels.uterus_of_prostate(mask.data, info["sex"], where=sample.mask_path):
-        return calls.Finished()
-    new_crc = nifti_writing.voxel_crc(mask.data)
-    kept = marks.text(marks.renewed(marks.read(mask.header.descrip), old_crc, new_crc))
-    nifti_writing.write_mask(sample.mask_path, mask.data, mask.header.affine, kept)
+    with holding.folder(sample.directory):
+        mask = nifti.read_mask(sample.mask_path)
+        old_crc = nifti_writing.voxel_crc(mask.data)
+        if not labels.uterus_of_prostate(mask.data, info["sex"], where=sample.mask_path):
+            return calls.Finished()
+        new_crc = nifti_writing.voxel_crc(mask.data)
+        kept = marks.text(marks.renewed(marks.read(mask.header.descrip), old_crc, new_crc))
+        nifti_writing.write_mask(sample.mask_path, mask.data, mask.header.affine, kept)
     return None
 
 

@@ -1,6 +1,7 @@
 """NIfTI files as other software may leave them, for tests of reading and writing."""
 
 import gzip
+import os
 import zlib
 
 import nibabel as nib
@@ -73,3 +74,9 @@ def values_of(header):
     return np.concatenate([chunk.copy() for chunk in nifti.voxel_chunks(header)]).reshape(
         header.shape, order="F"
     )
+
+
+def identity_of(path):
+    """Of the file that is there now, as `nifti.Header.identity` tells it."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,7 +1,10 @@
 """NIfTI files: what is read, what is refused."""
 
+import dataclasses
 import gzip
 import itertools
+import os
+import re
 import tracemalloc
 import zlib
 
@@ -12,7 +15,7 @@ import pytest
 from nifti_files import AFFINE, FLOATS, INTEGERS, SHAPE, field, labels_of, put, raw_image, values_of
 
 from utils import errors
-from utils.storage import nifti, nifti_writing
+from utils.storage import files, nifti, nifti_writing
 
 codec, path = nifti_files.each_codec, nifti_files.target_path  # fixtures
 
@@ -309,6 +312,7 @@ def test_end_far_behind_the_last_voxel_is_checked(path, tmp_path, position):
     header = nifti.read_header(path)
     content[position] ^= 1
     path.write_bytes(content)
+    header = dataclasses.replace(header, identity=nifti_files.identity_of(path))
     for read in (
         lambda: list(nifti.voxel_chunks(header)),
         lambda: nifti.read_mask(path),
@@ -435,12 +439,50 @@ def test_missing_file_and_folder(tmp_path):
     assert nifti.mask_memory(tmp_path / "none.nii.gz") == 0
 
 
-def test_file_that_shrinks_after_its_header_was_read(path, small):
+@pytest.mark.parametrize("change", ["cut off", "edited in place", "replaced"])
+def test_file_that_changes_after_its_header_was_read(path, small, change):
+    """Header and voxels are those of one file: what was decided by one holds for the other."""
     path.write_bytes(small)
     header = nifti.read_header(path)
-    path.write_bytes(small[:-9])
-    with pytest.raises(errors.DamagedFileError):
-        list(nifti.voxel_chunks(header))
+    assert len(list(nifti.voxel_chunks(header))) == 1
+    if change == "cut off":
+        os.truncate(path, len(small) - 9)
+    elif change == "edited in place":
+        path.write_bytes(small)
+        os.utime(path, ns=(0, header.identity[3] + 1))
+    else:
+        other = path.with_name("other")
+        other.write_bytes(small)
+        os.utime(other, ns=(0, header.identity[3]))
+        os.replace(other, path)
+    reason = f"{path}: was replaced or changed by another process while it was worked on"
+    for read in (
+        lambda: list(nifti.voxel_chunks(header)),
+        lambda: nifti.check(header),
+        lambda: nifti.read_mask(path, header),
+    ):
+        with pytest.raises(errors.DatasetError, match=f"^{re.escape(reason)}; run this again$"):
+            read()
+
+
+def test_an_image_is_read_through_one_open(path, small, monkeypatch):
+    """Whatever gets the name meanwhile: header and voxels come from the file that was opened."""
+    path.write_bytes(small)
+    expected = nifti.read_mask(path)
+    other = nifti_writing.encode_mask(labels_of((5, 5, 5)), np.eye(4))
+
+    def replaced_after_opening(path, call=files.opened):
+        handle = call(path)
+        path.with_name("other").write_bytes(other)
+        os.replace(path.with_name("other"), path)
+        return handle
+
+    monkeypatch.setattr(files, "opened", replaced_after_opening)
+    mask = nifti.read_mask(path)
+    monkeypatch.undo()
+    assert np.array_equal(mask.data, expected.data)
+    assert mask.header.identity == expected.header.identity
+    assert nifti.read_header(path).shape == (5, 5, 5)
 
 
 # ---- labels

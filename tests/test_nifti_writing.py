@@ -1,5 +1,6 @@
 """NIfTI files: what is written, what is recognised again."""
 
+import dataclasses
 import errno
 import gzip
 import io
@@ -361,6 +362,7 @@ def test_source_damaged_at_its_end_leaves_nothing(path, tmp_path, read_ahead, mo
     content = bytearray(path.read_bytes())
     content[-7] ^= 1  # of the stored CRC
     path.write_bytes(content)
+    source = dataclasses.replace(source, identity=nifti_files.identity_of(path))
     target = tmp_path / "out.nii.gz"
     for stage in (
         lambda: nifti_writing.stage_volume(target, source, AFFINE, "", read_ahead),

@@ -18,7 +18,7 @@ import phantoms
 import pytest
 import trees
 
-from utils.storage import files
+from utils.storage import processes
 
 pytestmark = pytest.mark.slow("kills, full disks, attacks")
 # Every routine that writes into the grouped tree: the state before it, and its options.
@@ -58,7 +58,7 @@ def images(root):
 def check_whole(root, before, after):
     """Every file under a final name is as it was or as an uninterrupted run leaves it."""
     for name, content in images(root).items():
-        if not name.rpartition("/")[2].startswith(files.TEMPORARY_PREFIX):
+        if not name.rpartition("/")[2].startswith(processes.TEMPORARY_PREFIX):
             assert content in (before.get(name), after.get(name)), name
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from utils import errors
 from utils.running import calls, free_memory, runner
-from utils.storage import files
+from utils.storage import processes
 
 ROOT = Path(runner.__file__).parents[2]
 GIVEN_UP_S = 20
@@ -210,7 +210,7 @@ def test_worker_killed_in_the_middle_of_its_answer(tmp_path):
     def step(n_failed):
         nobody_reads.touch()
         wait_for(lambda: pid.exists() and pid.read_text())
-        wait_for(lambda: files.process_started(int(pid.read_text())) is None)
+        wait_for(lambda: processes.started(int(pid.read_text())) is None)
 
     outcome = runner.run(work, [1, 0], workers=2, step=step)
     assert outcome.results == [(1, 1)]
@@ -228,7 +228,7 @@ def test_idle_worker_that_is_killed_is_replaced(tmp_path, monkeypatch):
             wait_for(has_answered.exists)
             idle = int(pid.read_text())
             os.kill(idle, signal.SIGKILL)
-            wait_for(lambda: files.process_started(idle) is None)
+            wait_for(lambda: processes.started(idle) is None)
             # Its parent can tell only when its other thread has ended, too.
             wait_for(lambda: len(list(Path("/proc", str(idle)).glob("task/*"))) < 2)
         return name

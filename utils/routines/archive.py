@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 
 from utils import errors
 from utils.facts import DataSet
-from utils.storage import files
+from utils.storage import files, processes
 
 VOLUME, MASK = "v3d", "m3d"
 _CLUTTER_NAMES = {".DS_Store", "__MACOSX"}
-_CLUTTER_PREFIXES = ("._", files.TEMPORARY_PREFIX)
+_CLUTTER_PREFIXES = ("._", processes.TEMPORARY_PREFIX)
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 # Control characters, bytes that are no UTF-8, and non-characters: no Excel cell can hold them.
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")

@@ -8,7 +8,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import labels
 from utils.running import calls
-from utils.storage import files, marks, nifti, nifti_writing, samples
+from utils.storage import files, holding, marks, nifti, nifti_writing, samples
 
 # What makes binary masks of multi-label masks, for messages.
 ROUTINE = "routine 04 (NME: 03)"
@@ -24,6 +24,11 @@ def write(
     Returns how many masks were written. DatasetError where the mask has a label outside the map,
     or files of another label map lie there.
     """
+    with holding.folder(sample.directory):
+        return _write_held(sample, label_names, overwrite)
+
+
+def _write_held(sample, label_names, overwrite):
     mask = nifti.read_mask(sample.mask_path)
     labels.check_known(mask.data, label_names, where=sample.mask_path)
     wanted = {sample.binary_mask_path(*entry): entry[0] for entry in label_names.items()}

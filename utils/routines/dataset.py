@@ -73,8 +73,9 @@ def describe(
     cases += _mixed_types(headers)
     present: frozenset[int] = frozenset()
     if own:
-        readable = {header.path for header in headers}
-        mask = _tried(cases, nifti.read_mask, sample.mask_path) if own[0] in readable else None
+        readable = {header.path: header for header in headers}
+        header = readable.get(own[0])
+        mask = _tried(cases, nifti.read_mask, own[0], header) if header else None
         if mask:
             present = frozenset(np.flatnonzero(labels.counts(mask.data)).tolist())
             cases += _label_cases(mask, paths, readable, present)

@@ -11,7 +11,7 @@ from utils import errors
 from utils.arrays import denoise
 from utils.routines import binary_masks
 from utils.running import calls
-from utils.storage import files, marks, nifti, nifti_writing, samples
+from utils.storage import files, holding, marks, nifti, nifti_writing, samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,17 +52,18 @@ def write(
     DatasetError where the binary masks disagree with the multi-label mask, the mask was denoised
     with other parameters, or a file of the output was edited.
     """
-    loaded = _load(sample.mask_path, sample)
-    if loaded.is_denoised and not overwrite:
-        _check_parameters(loaded, parameters)
-    if output_dir.resolve() == root_dir.resolve():
-        return _write_in_place(loaded, parameters, overwrite)
     target = samples.Sample(sample.stem, output_dir / sample.directory.relative_to(root_dir))
-    binary_masks.check_consistent(sample, loaded.mask)
-    may_stay = not overwrite and os.path.exists(target.mask_path)
-    if may_stay and _is_finished(target, loaded, parameters):
-        return calls.Finished(0)
-    return _write_elsewhere(loaded, target, parameters, overwrite)
+    with files.directory(target.directory), holding.folder(target.directory):
+        loaded = _load(sample.mask_path, sample)
+        if loaded.is_denoised and not overwrite:
+            _check_parameters(loaded, parameters)
+        if output_dir.resolve() == root_dir.resolve():
+            return _write_in_place(loaded, parameters, overwrite)
+        binary_masks.check_consistent(sample, loaded.mask)
+        may_stay = not overwrite and os.path.exists(target.mask_path)
+        if may_stay and _is_finished(target, loaded, parameters):
+            return calls.Finished(0)
+        return _write_elsewhere(loaded, target, parameters, overwrite)
 
 
 def _load(mask_path, sample):
@@ -110,13 +111,12 @@ def _write_elsewhere(loaded, target, parameters, overwrite):
     n_changed = 0
     if overwrite or not loaded.is_denoised:
         _, n_changed = _apply(loaded.mask, parameters)
-    with files.directory(target.directory):
-        if not overwrite:
-            not_old = target.binary_mask_paths()
-            if os.path.exists(target.mask_path):
-                not_old = _stale(nifti.read_mask(target.mask_path), not_old)
-            _refuse_edited(target, loaded.mask, not_old)
-        _commit(loaded, target, paths, parameters)
+    if not overwrite:
+        not_old = target.binary_mask_paths()
+        if os.path.exists(target.mask_path):
+            not_old = _stale(nifti.read_mask(target.mask_path), not_old)
+        _refuse_edited(target, loaded.mask, not_old)
+    _commit(loaded, target, paths, parameters)
     return n_changed
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils import errors
 from utils.routines import split_choices
-from utils.storage import files, manifest, workbook
+from utils.storage import files, holding, manifest, workbook
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -36,15 +36,16 @@ def make_sheet(
     dict of str to int
         Samples per subset, in the order train, val, test.
     """
-    book = workbook.Workbook(manifest_path)
-    table = book.table(manifest.MAIN_SHEET, required=("ID",), typed=True)
-    _check_name(book, split_name, table.columns)
-    text = workbook.as_text(table)
-    _check_ids(text, f"{manifest_path}, worksheet {manifest.MAIN_SHEET}")
-    subsets = choose(text)
-    split = table[text["ID"].isin(list(subsets))].copy()
-    split[split_name] = text["ID"].map(subsets)
-    manifest.replace_sheet(book, split_name, split)
+    with holding.file(manifest_path):
+        book = workbook.Workbook(manifest_path)
+        table = book.table(manifest.MAIN_SHEET, required=("ID",), typed=True)
+        _check_name(book, split_name, table.columns)
+        text = workbook.as_text(table)
+        _check_ids(text, f"{manifest_path}, worksheet {manifest.MAIN_SHEET}")
+        subsets = choose(text)
+        split = table[text["ID"].isin(list(subsets))].copy()
+        split[split_name] = text["ID"].map(subsets)
+        manifest.replace_sheet(book, split_name, split)
     counts = split[split_name].value_counts()
     return {subset: int(counts.get(subset, 0)) for subset in split_choices.SUBSETS}
 

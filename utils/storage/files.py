@@ -2,10 +2,9 @@
 
 import contextlib
 import difflib
-import itertools
+import errno
 import os
 import re
-import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -13,44 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from utils import errors
+from utils.storage import holding, processes
 
 PathLike = str | os.PathLike[str]
 
-# No pattern of ours (*.nii.gz, *_info.yaml, *.xlsx) matches a name with this beginning.
-TEMPORARY_PREFIX = ".part~"
-_HOST = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:64] or "localhost"
-_TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"([^~]+)~(\d+)~(\d+)~\d+")
+_TEMPORARY_NAME = re.compile(
+    re.escape(processes.TEMPORARY_PREFIX) + r"([^~]+)~([0-9]+)~([0-9]+)~[0-9]+"
+)
 _DAY_S = 24 * 60 * 60
-_counter = itertools.count()
-
-
-def process_started(pid: int) -> str | None:
-    """Return when a process of this host started, as text; None when it is dead.
-
-    In clock ticks since boot, ``"0"`` where the system does not tell it. A zombie counts as dead:
-    it will never finish what it was writing.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None if Path("/proc/self/stat").exists() else _alive(pid)
-    fields = text.rpartition(")")[2].split()  # the command name may hold blanks and brackets
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "0"
-
-
-def _temporary_name():
-    pid = os.getpid()
-    return f"{TEMPORARY_PREFIX}{_HOST}~{pid}~{process_started(pid)}~{next(_counter)}"
+# What file systems answer that lack fsync, of a folder most of all, or the rights for it.
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF)
 
 
 @contextlib.contextmanager
@@ -74,7 +45,7 @@ class Pending:
 
     def __init__(self, path: PathLike):
         self.path = Path(path)
-        self.temporary_path = self.path.parent / _temporary_name()
+        self.temporary_path = self.path.parent / processes.temporary_name()
         with explained(self.path), _gone_if_interrupted(self.temporary_path):
             self.handle: BinaryIO = open(self.temporary_path, "xb")
 
@@ -91,14 +62,14 @@ class Pending:
         if not self.handle.closed:
             with explained(self.path):
                 self.handle.flush()
-                os.fsync(self.handle.fileno())
+                _sync(self.handle.fileno())
                 self.handle.close()
 
     def rename(self) -> None:
         """Give the file its final name; an earlier file of that name is replaced."""
         self.seal()
         with explained(self.path):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # no earlier file, or no right to change the mode
                 os.chmod(self.temporary_path, stat.S_IMODE(os.stat(self.path).st_mode))
             os.replace(self.temporary_path, self.path)
 
@@ -127,11 +98,22 @@ def commit(pending: list[Pending]) -> None:
 
 def _sync_folder(folder):
     if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            descriptor = os.open(folder, os.O_RDONLY)
+        except PermissionError:  # one that may be written to and not read
+            return
+        try:
+            _sync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _sync(descriptor):
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
 
 
 @contextlib.contextmanager
@@ -175,7 +157,7 @@ def opened(path: PathLike) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            reason = f"{path}: no regular file (a folder, pipe or device)"
+            reason = f"{path}: cannot be read: no regular file (a folder, pipe or device)"
             raise errors.DamagedFileError(reason, file=path, code="unreadable")
         return open(descriptor, "rb")
     except BaseException:
@@ -201,7 +183,7 @@ def link(path: PathLike, target: str) -> None:
 
     A relative `target` counts from the folder of the link, which must exist.
     """
-    temporary_path = Path(path).parent / _temporary_name()
+    temporary_path = Path(path).parent / processes.temporary_name()
     with explained(path), _gone_if_interrupted(temporary_path):
         os.symlink(target, temporary_path)
         os.replace(temporary_path, path)
@@ -233,31 +215,38 @@ def remove(path: PathLike) -> None:
 
 
 def sweep(root_dir: PathLike, recursive: bool = True) -> int:
-    """Remove temporary files that dead processes of this host, or anybody a day ago, left.
+    """Remove temporary files and holds that the dead left, linked folders included.
 
-    Returns how many were removed; a missing folder has no leftovers.
+    The dead are processes of this host that have ended, or anybody a day ago (of a hold: five
+    minutes). Returns how many were removed; a missing folder has no leftovers.
     """
     removed = 0
-    for path in filter(_is_leftover, _temporary_files(root_dir, recursive)):
+    for path in _temporary_files(root_dir, recursive):
         with contextlib.suppress(OSError):  # a folder that we may only read
-            path.unlink()
-            removed += 1
+            if path.name.startswith(holding.NAME):
+                removed += holding.living_holder(path) is None
+            elif _is_leftover(path):
+                path.unlink()
+                removed += 1
     return removed
 
 
 def _temporary_files(root_dir, recursive):
-    for folder, subfolders, names in os.walk(root_dir):
-        if not recursive:
+    seen = set()
+    for folder, subfolders, names in os.walk(root_dir, followlinks=True):
+        status = os.stat(folder)
+        if not recursive or (status.st_dev, status.st_ino) in seen:  # a link may lead back
             subfolders.clear()
-        yield from (Path(folder, name) for name in names if name.startswith(TEMPORARY_PREFIX))
+        seen.add((status.st_dev, status.st_ino))
+        prefix = processes.TEMPORARY_PREFIX
+        yield from (Path(folder, name) for name in names if name.startswith(prefix))
 
 
 def _is_leftover(path):
     parts = _TEMPORARY_NAME.fullmatch(path.name)
     if not parts:
         return False
-    host, pid, started = parts.groups()
-    if host == _HOST and process_started(int(pid)) != started:
+    if processes.is_dead(*parts.groups()):
         return True
     with contextlib.suppress(OSError):  # its writer may have renamed it just now
         return time.time() - path.stat().st_mtime > _DAY_S

@@ -8,7 +8,7 @@ import typing
 from pathlib import Path, PurePosixPath
 
 from utils import errors
-from utils.storage import files, workbook
+from utils.storage import files, holding, workbook
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -66,24 +66,31 @@ class Target:
         False where it had just these cells.
         """
         content = workbook.to_bytes(tables)
-        present = self.present
-        if present and present.holds(tables) and not (self.overwrite and present.was_changed):
-            return False
-        return self._put(content)
+        with self._alone() as present:
+            if present and present.holds(tables) and not (self.overwrite and present.was_changed):
+                return False
+            return self._put(content)
 
     def write_sheet(self, name: str, table: pd.DataFrame) -> bool:
         """Write one worksheet and keep the others; False where it had just these cells.
 
         The workbook counts as ours then, also where people had changed it.
         """
-        present = self.present
-        if present is None:
-            return self.write({name: table})
-        _check_name(present, name)
-        if present.has_cells(name, table) and not (self.overwrite and present.was_changed):
-            return False
-        self.refuse_if_changed()
-        return self._put(present.with_sheet(name, table, renew=True, first=name == MAIN_SHEET))
+        with self._alone() as present:
+            if present is None:
+                return self._put(workbook.to_bytes({name: table}))
+            _check_name(present, name)
+            if present.has_cells(name, table) and not (self.overwrite and present.was_changed):
+                return False
+            self.refuse_if_changed()
+            return self._put(present.with_sheet(name, table, renew=True, first=name == MAIN_SHEET))
+
+    @contextlib.contextmanager
+    def _alone(self):
+        """Hold the workbook, and give what it is then."""
+        files.make_dir(self.path.parent)
+        with holding.file(self.path):
+            yield self.present
 
     def _put(self, content):
         self.refuse_if_changed()
@@ -106,7 +113,8 @@ def replace_sheet(book: workbook.Workbook, name: str, table: pd.DataFrame) -> bo
 
     A replaced sheet stays at its place; a new one goes last, ``Manifest`` first. Where people had
     changed the workbook, it still counts as changed. False where there was nothing to do. The
-    workbook is not to be used again: it does not know of what was written.
+    workbook is not to be used again: it does not know of what was written. Hold its file from
+    before it is loaded (see `holding.file`).
     """
     _check_name(book, name)
     if book.has_cells(name, table):
@@ -153,11 +161,14 @@ def write_together(workbooks: dict[Path, dict[str, pd.DataFrame]]) -> None:
     """
     contents = {Path(path): workbook.to_bytes(tables) for path, tables in workbooks.items()}
     with contextlib.ExitStack() as stack:
+        # Two runs that want several of the same files take them in the same order.
+        for path in sorted(contents):
+            files.make_dir(path.parent)
+            stack.enter_context(holding.file(path))
         pending = []
         for path, content in contents.items():
             if files.holds(path, content):
                 continue
-            files.make_dir(path.parent)
             files.sweep(path.parent, recursive=False)
             pending.append(stack.enter_context(files.Pending(path)))
             pending[-1].handle.write(content)

@@ -1,5 +1,6 @@
 """Read .nii.gz: headers alone, voxels as a stream checked to its last byte."""
 
+import contextlib
 import dataclasses
 import gzip
 import os
@@ -51,6 +52,8 @@ class Header:
         CRC32 of all uncompressed bytes, eight hexadecimal digits.
     has_orientation
         False when neither sform nor qform is set.
+    identity
+        Which file was read, and as it was when: `Stream.identity`.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class Header:
     descrip: str
     source_crc: str
     has_orientation: bool
+    identity: tuple[int, ...]
 
     @property
     def n_voxels(self) -> int:
@@ -148,15 +152,35 @@ class Stream:
 
     def __init__(self, path: files.PathLike, content: BinaryIO | None = None):
         self.path = path
-        self.position = 0
-        with files.explained(path, "read"):
-            self._file = igzip.open(content or path)
+        self._stored = content or files.opened(path)
+        self.rewind()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         self._file.close()
+        self._stored.close()
+
+    def rewind(self) -> None:
+        """Begin again, with the same file, whatever bears its name by now."""
+        self._stored.seek(0)
+        self._file = igzip.open(self._stored)
+        self.position = 0
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """Tells the open file, and its state, from others: device, inode, size, time of change."""
+        status = os.fstat(self._stored.fileno())
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    def trailer(self) -> tuple[int, int]:
+        """Return the CRC32 and the length (modulo 2**32) that the last gzip member stores."""
+        with files.explained(self.path, "read"):
+            size = os.fstat(self._stored.fileno()).st_size
+            last = os.pread(self._stored.fileno(), 8, max(size - 8, 0))
+        crc, length = struct.unpack("<II", last.rjust(8, b"\0"))
+        return crc, length
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes, fewer only at the end; DamagedFileError before a wrong one."""
@@ -237,22 +261,27 @@ def read_header(path: files.PathLike) -> Header:
     Only the header is decompressed. The length in the gzip trailer tells whether the rest is
     there; where it does not fit (a legal file of several members, or a cut one), all is decoded.
     """
-    path = Path(path)
     with Stream(path) as stream:
-        start = stream.read(_LARGEST_HEADER_BYTES)
-        fields, size = _parsed(path, start)
-        crc, length = trailer(path)
-        on_disk = os.path.getsize(path)
-        if on_disk * _DEFLATE_LIMIT < size:
-            promise = f"the {size:,} bytes that the header promises"
-            reason = f"{on_disk:,} compressed bytes cannot hold {promise}"
-            raise _damaged(path, reason, "truncated", expected=size)
-        if length != size & 0xFFFFFFFF:
-            crc = codec.crc32(start)
-            for piece in stream.rest():
-                crc = codec.crc32(piece, crc)
-            _check_length(path, size, stream.position)
-    header = Header(path=path, source_crc=f"{crc:08x}", **fields)
+        return _header(stream)
+
+
+def _header(stream):
+    """What `read_header` returns, of a stream at its begin."""
+    path = Path(stream.path)
+    start = stream.read(_LARGEST_HEADER_BYTES)
+    fields, size = _parsed(path, start)
+    crc, length = stream.trailer()
+    on_disk = stream.identity[2]
+    if on_disk * _DEFLATE_LIMIT < size:
+        promise = f"the {size:,} bytes that the header promises"
+        reason = f"{on_disk:,} compressed bytes cannot hold {promise}"
+        raise _damaged(path, reason, "truncated", expected=size)
+    if length != size & 0xFFFFFFFF:
+        crc = codec.crc32(start)
+        for piece in stream.rest():
+            crc = codec.crc32(piece, crc)
+        _check_length(path, size, stream.position)
+    header = Header(path=path, source_crc=f"{crc:08x}", identity=stream.identity, **fields)
     geometry.check_affine(header.affine, str(path))
     return header
 
@@ -313,23 +342,26 @@ def _mend_pixdim(header):
     pixdim[1:4] = np.where(pixdim[1:4] == 0, 1, np.abs(pixdim[1:4]))
 
 
-def trailer(path: files.PathLike) -> tuple[int, int]:
-    """Return the CRC32 and the length (modulo 2**32) that the last gzip member stores."""
-    with files.explained(path, "read"), open(path, "rb") as handle:
-        handle.seek(max(os.path.getsize(path) - 8, 0))
-        crc, length = struct.unpack("<II", handle.read(8).rjust(8, b"\0"))
-    return crc, length
-
-
 def _check_length(path, size, length):
     if length < size:
         reason = f"holds {length:,} bytes, its header promises {size:,}"
         raise _damaged(path, reason, "truncated", expected=size, found=length)
 
 
+@contextlib.contextmanager
+def _opened(path, same_as=None):
+    """Open a file; DatasetError where it is not the one any more that a header was read from."""
+    with Stream(path) as stream:
+        if same_as and stream.identity != same_as.identity:
+            reason = "was replaced or changed by another process while it was worked on"
+            text = f"{path}: {reason}; run this again"
+            raise errors.DatasetError(text, file=path, code="replaced")
+        yield stream
+
+
 def check(header: Header) -> None:
     """Decode a file to its end; DamagedFileError where a checksum or a length is wrong."""
-    with Stream(header.path) as stream:
+    with _opened(header.path, header) as stream:
         _check_length(header.path, header.n_bytes, stream.finish())
 
 
@@ -338,42 +370,48 @@ def voxel_chunks(header: Header) -> Iterator[np.ndarray]:
 
     Each time `CHUNK_VOXELS` of them, read-only, of `header.dtype`; the last time fewer.
     DamagedFileError comes at the latest behind the last chunk, when checksum or length are wrong:
-    what was made of the chunks must not be kept before the iterator has ended.
+    what was made of the chunks must not be kept before the iterator has ended. DatasetError where
+    the file is not the one any more that the header was read from.
     """
+    with _opened(header.path, header) as stream:
+        yield from _chunks(stream, header)
+
+
+def _chunks(stream, header):
     chunk_bytes = CHUNK_VOXELS * header.dtype.itemsize
-    with Stream(header.path) as stream:
-        stream.read(header.vox_offset)
-        while missing := max(header.n_bytes - stream.position, 0):
-            piece = stream.read(min(chunk_bytes, missing))
-            if len(piece) < min(chunk_bytes, missing):
-                _check_length(header.path, header.n_bytes, stream.position)
-            yield np.frombuffer(piece, header.dtype)
-        stream.finish()
+    stream.read(header.vox_offset)
+    while missing := max(header.n_bytes - stream.position, 0):
+        piece = stream.read(min(chunk_bytes, missing))
+        if len(piece) < min(chunk_bytes, missing):
+            _check_length(header.path, header.n_bytes, stream.position)
+        yield np.frombuffer(piece, header.dtype)
+    stream.finish()
 
 
-def read_mask(path: files.PathLike) -> Image:
+def read_mask(path: files.PathLike, same_as: Header | None = None) -> Image:
     """Read a mask as uint8.
 
     DamagedFileError for a damaged file, DatasetError for a label that is not a whole number in
-    0..255.
+    0..255, and where it is not the file any more that the header `same_as` was read from.
     """
-    header = read_header(path)
-    return _image(header, np.uint8, lambda chunk: as_labels(chunk, header))
+    return _image(path, np.uint8, as_labels, same_as)
 
 
 def read_volume(path: files.PathLike) -> Image:
     """Read a volume as float32, scaling applied; DamagedFileError for a damaged file."""
-    header = read_header(path)
     conversion = Conversion()
-    return _image(header, np.float32, lambda chunk: as_float32(chunk, header, conversion))
+    return _image(path, np.float32, lambda chunk, header: as_float32(chunk, header, conversion))
 
 
-def _image(header, dtype, convert):
-    data = np.empty(header.n_voxels, dtype)
-    start = 0
-    for chunk in voxel_chunks(header):
-        data[start : start + chunk.size] = convert(chunk)
-        start += chunk.size
+def _image(path, dtype, convert, same_as=None):
+    with _opened(path, same_as) as stream:
+        header = _header(stream)
+        stream.rewind()
+        data = np.empty(header.n_voxels, dtype)
+        start = 0
+        for chunk in _chunks(stream, header):
+            data[start : start + chunk.size] = convert(chunk, header)
+            start += chunk.size
     return Image(data.reshape(header.shape, order="F"), header)
 
 

@@ -242,6 +242,7 @@ def _stage_stream(path, header_bytes, chunks):
     with files.staging(path) as pending:
         went_in = _compress(header_bytes, chunks, pending.handle.write)
         pending.seal()
-        if nifti.trailer(pending.temporary_path) != went_in:
-            raise _miswritten(path)
+        with nifti.Stream(pending.temporary_path) as stream:
+            if stream.trailer() != went_in:
+                raise _miswritten(path)
     return pending
