@@ -114,12 +114,13 @@ ROUTINES = [
     nme(nme_trees.GENERATE, "empty"),
 ]
 
+NAMES = [(one, f"{'nme-' * (one.data is nme_trees)}{Path(one.script).stem}") for one in ROUTINES]
+
 
 def each(condition=None, slow=()):
     """Parametrize a test with all routines, or with those that it concerns."""
-    names = [f"{'nme-' * (one.data is nme_trees)}{Path(one.script).stem}" for one in ROUTINES]
     rows = []
-    for one, name in zip(ROUTINES, names):
+    for one, name in NAMES:
         marks = [pytest.mark.slow("draws reports")] if one.script in slow else []
         if condition is None or condition(one):
             rows.append(pytest.param(one, id=name, marks=marks))
