@@ -32,16 +32,13 @@ def fork(routine, root, output, gate):
     child = os.fork()
     if child:
         return child
-    status = 99
+    result = None
     try:
         os.read(gate, 1)
         result = routine.run(root)
-        output.write_text(result.output)
-        status = result.exit_code
-    except BaseException:
-        output.write_text(traceback.format_exc())
     finally:
-        os._exit(status)
+        output.write_text(result.output if result else traceback.format_exc())
+        os._exit(result.exit_code if result else 99)
 
 
 def run_pair(routine, root, folder, kill_after_s):

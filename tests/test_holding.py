@@ -1,10 +1,12 @@
 """Holds: one run at a time, the dead block nobody, and no file of a hold stays."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -166,6 +168,19 @@ def test_a_hold_without_a_name_is_that_of_a_process_that_died_at_once(tmp_path, 
     assert names(tmp_path) == []
 
 
+def test_the_hold_of_a_dead_process_that_somebody_just_looks_at_blocks_nobody(tmp_path):
+    """To look is to lock for a moment, which must not be taken for the lock of its holder."""
+    hold = forged(tmp_path, processes.HOST)
+    descriptor = os.open(hold, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    timer = threading.Timer(0.3, os.close, [descriptor])
+    timer.start()
+    with holding.folder(tmp_path):
+        pass
+    timer.join()
+    assert names(tmp_path) == []
+
+
 def test_without_locks_the_named_process_decides(tmp_path, monkeypatch):
     monkeypatch.setattr(holding, "fcntl", None)
     forged(tmp_path, processes.HOST, started=processes.started(os.getpid()))
@@ -209,13 +224,14 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "open", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(
         errors.DatasetError, match="cannot be held against .*: No space left"
     ) as caught:
         with holding.folder(tmp_path):
             pass
     assert caught.value.code == "write"
+    assert names(tmp_path) == []
 
 
 def test_sweeping_removes_the_holds_of_the_dead_alone(tmp_path):

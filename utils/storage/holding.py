@@ -26,7 +26,8 @@ NAME = f"{processes.TEMPORARY_PREFIX}held"
 PATIENCE_S = 30.0  # for a workbook, or another file or folder of a whole run
 _SILENCE_S = 300.0  # of a holder on another host, until it counts as dead
 _BEAT_S = 30.0
-_UNNAMED_S = 1.0  # who has just made a hold is about to write its name into it
+# Who has just made a hold is about to write its name; who looks at one locks it for a moment.
+_MOMENT_S = 1.0
 _POLL_S = 0.02
 _NAME_BYTES = 500
 # Where no hold can be made no file can be written either: whoever tries gets the reason then.
@@ -82,8 +83,7 @@ def _held(hold_path, path, patience_s):
         yield True
     finally:
         heart.remove(descriptor)
-        _unlink(hold_path, descriptor)
-        os.close(descriptor)
+        _give_up(hold_path, descriptor)
 
 
 def _take(hold_path, path, end):
@@ -92,7 +92,7 @@ def _take(hold_path, path, end):
         holder = living_holder(hold_path)
         if holder is None:
             continue
-        if time.monotonic() >= end + (0 if holder else _UNNAMED_S):
+        if time.monotonic() >= end + (0 if holder else 2 * _MOMENT_S):
             reason = f"held by {holder or 'another process'}"
             raise errors.DatasetError(reason, file=path, code="held", found=holder)
         time.sleep(_POLL_S)
@@ -105,18 +105,28 @@ def _created(hold_path):
         descriptor = os.open(hold_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return None
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, descriptor)
+    try:
         _lock(descriptor)  # waits for somebody who has just opened it to see whose it is
         os.write(descriptor, processes.own_name().encode())
-        if not _is_in_place(hold_path, descriptor):
-            return None
-        stack.pop_all()
-    return descriptor
+        if _is_in_place(hold_path, descriptor):
+            return descriptor
+    except BaseException:  # a full disk, Ctrl-C
+        _give_up(hold_path, descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _give_up(hold_path, descriptor):
+    """Remove a hold that is ours; one that another run took over meanwhile stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if _is_in_place(hold_path, descriptor):
+            os.unlink(hold_path)
+    os.close(descriptor)
 
 
 def living_holder(hold_path: str | os.PathLike[str]) -> str | None:
-    """Name the process that has a hold, empty where it is about to write its name.
+    """Name the process that has a hold, empty where that shows in a moment.
 
     None where there is no hold, or that of a dead process, which is removed.
     """
@@ -126,22 +136,26 @@ def living_holder(hold_path: str | os.PathLike[str]) -> str | None:
         return None
     except PermissionError:  # another user's
         descriptor = os.open(hold_path, os.O_RDONLY)
-    try:
-        is_free = _lock(descriptor, wait=False)
-        parts = os.read(descriptor, _NAME_BYTES).decode("ascii", "replace").split("~")
-        if len(parts) != 3 or not parts[1].isdecimal():
-            holder, is_dead = "", _silent_s(hold_path, descriptor) > _UNNAMED_S
-        else:
-            holder = f"process {parts[1]} on {parts[0].rpartition('-')[0]}"
-            is_dead = is_free is not False and processes.is_dead(*parts)
-            if is_dead is None or parts[0] != processes.HOST:
-                is_dead = _silent_s(hold_path, descriptor) > _SILENCE_S
-        if not is_dead:
-            return holder
-        _unlink(hold_path, descriptor)
+    holder, is_dead = _looked_at(hold_path, descriptor)
+    if is_dead:
+        _give_up(hold_path, descriptor)
         return None
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
+    return holder
+
+
+def _looked_at(hold_path, descriptor):
+    """Name the process of a hold, and tell whether it is dead; no name if that is not clear yet."""
+    is_locked = _lock(descriptor, wait=False) is False
+    parts = os.read(descriptor, _NAME_BYTES).decode("ascii", "replace").split("~")
+    if len(parts) != 3 or not parts[1].isdecimal():
+        return "", not is_locked and _silent_s(hold_path, descriptor) > _MOMENT_S
+    is_dead = processes.is_dead(*parts)
+    if is_dead and is_locked:  # by somebody who is about to remove it, or by a dying child
+        return "", False
+    if is_dead is None:
+        is_dead = _silent_s(hold_path, descriptor) > _SILENCE_S
+    return f"process {parts[1]} on {parts[0].rpartition('-')[0]}", is_dead
 
 
 def _lock(descriptor, wait=True):
@@ -162,12 +176,6 @@ def _is_in_place(hold_path, descriptor):
         return os.path.samestat(os.stat(hold_path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-def _unlink(hold_path, descriptor):
-    with contextlib.suppress(FileNotFoundError):
-        if _is_in_place(hold_path, descriptor):
-            os.unlink(hold_path)
 
 
 def _silent_s(hold_path, descriptor):
