@@ -406,3 +406,23 @@ def test_scripts_give_the_same_files_with_a_worker_killed_on_the_way(two_workers
             assert process.returncode == 0, told
     there = trees.contents(roots["there"] / "grouped")
     assert there == trees.contents(roots["here"] / "grouped") and len(there) > 100
+
+
+@needs_distributed
+def test_two_runs_on_one_cluster_at_once(two_workers, tmp_path):
+    """Workers hold their samples, too: what one run does the other does not do again."""
+    expected = trees.copy("extracted", tmp_path / "one after the other")
+    root = trees.copy("extracted", tmp_path / "at once")
+    more = "--region_area_thresh", "3000"
+    assert trees.invoke(trees.DENOISE, expected, *more).exit_code == 0
+    words = [*trees.words(trees.DENOISE, root, *more), "--scheduler", two_workers]
+    command = [sys.executable, ROOT / trees.DENOISE, *words]
+    pair = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in pair:
+        _, told = process.communicate(timeout=SLOW_S)
+        faults = [line for line in told.splitlines() if line.startswith("FAILED")]
+        assert process.returncode == (1 if faults else 0), told
+        assert all(" held by process " in line for line in faults), told
+    assert trees.invoke(trees.DENOISE, root, *more).exit_code == 0
+    assert trees.contents(root) == trees.contents(expected)
+    assert trees.leftovers(root) == []
