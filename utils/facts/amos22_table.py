@@ -88,9 +88,11 @@ def _lines(path):
         filled = _parsed(text)
     except (UnicodeDecodeError, csv.Error) as error:
         raise _bad_table(path, f"is not a CSV table in UTF-8: {errors.one_line(error)}") from error
-    header = filled.pop(min(filled)) if filled else []
+    if not filled:
+        raise _bad_table(path, f"is empty, expected the columns {list(_COLUMNS)}")
+    header = filled.pop(min(filled))
     if any(header.count(name) != 1 for name in _COLUMNS):
-        found = str(header)[:_SHOWN_CHARACTERS] if filled or header else "no line at all"
+        found = str(header)[:_SHOWN_CHARACTERS]
         reason = f"has the columns {found}, expected each of {list(_COLUMNS)} once"
         raise _bad_table(path, reason, expected=tuple(_COLUMNS), found=found)
     for number, cells in filled.items():
