@@ -161,6 +161,11 @@ def test_blanks_around_a_cell_do_no_harm(key):
     assert nme.plain_row({**ROW, key: f"{ROW[key]}\u00a0\t "}) == nme.plain_row(ROW)
 
 
+def test_sex_and_scanner_are_no_matter():
+    nme.check_manifest([ROW], "m.xlsx")
+    assert nme.mask_faults({"sex": "F"}, {15, 16}, "m.nii.gz") == []
+
+
 def test_a_site_that_is_not_its_collections_is_a_fault():
     assert nme.row_faults(nme.plain_row(ROW)) == []
     (fault,) = nme.row_faults(nme.plain_row({**ROW, "site": "Yunnan"}))
