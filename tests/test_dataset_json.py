@@ -4,6 +4,8 @@ import json
 import os
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from phantoms import touch
 
 from utils.facts import amos22
@@ -102,6 +104,30 @@ def test_a_dataset_json_that_makes_no_sense_fails_and_nothing_else(tmp_path, con
     assert name == "dataset.json" and outcome.warnings == []
     assert (error.file, error.code) == (str(tmp_path / "dataset.json"), "json")
     assert str(error) and "\n" not in str(error)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["training", "test", "image", "label"]), inner, max_size=3
+            )
+        ),
+        max_leaves=8,
+    )
+    | st.binary(max_size=20)
+)
+def test_any_dataset_json_is_compared_or_fails(tmp_path_factory, content):
+    root = tmp_path_factory.getbasetemp() / "any json"
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    touch(root / "dataset.json", raw)
+    outcome = outcome_of(root)
+    assert len(outcome.failures) <= 1
+    if not isinstance(content, dict):
+        assert outcome.failures and outcome.warnings == []
 
 
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("nothing"), os.mkfifo])

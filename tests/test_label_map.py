@@ -37,6 +37,9 @@ def test_short_form(write):
     assert label_map.read(path) == NAMES
     with pytest.raises(errors.DatasetError, match="short_form_index_map is missing"):
         label_map.read(write(MAP), short_form=True)
+    for short in ("{0: Bg, 1: NME, 1: x}", "{0: Bg, 1: NME, 1.0: x}", "{0: Bg, 1: NME, 2: nme}"):
+        with pytest.raises(errors.DatasetError, match="stands twice"):
+            label_map.read(write(f"{MAP}short_form_index_map: {short}\n"), short_form=True)
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,17 @@ def test_aliases_that_would_be_gigabytes_are_refused_at_once(tmp_path):
     assert time.process_time() - before < 1
 
 
+def test_info_of_a_sample_with_masks_alone_is_empty_and_a_broken_one_is_named(tmp_path):
+    sample = samples.Sample("amos_0004", tmp_path)
+    assert samples.info_of(sample) == {}
+    sample.info_path.symlink_to("nothing")
+    with pytest.raises(errors.DatasetError, match=r"amos_0004_info\.yaml: cannot be read"):
+        samples.info_of(sample)
+    sample.info_path.unlink()
+    sample.info_path.write_bytes(samples.info_bytes({"sex": "f"}))
+    assert samples.info_of(sample) == {"sex": "F"}
+
+
 def test_no_key():
     error = samples.no_key("i.yaml", "sex")
     assert str(error) == "i.yaml: sex is missing" and error.expected == "sex"

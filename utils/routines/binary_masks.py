@@ -1,7 +1,6 @@
 """Binary masks: made from the multi-label mask, compared with it, replaced together with it."""
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,15 +24,15 @@ def write(
     """Write the binary masks of one sample that are missing or not its label's (any more).
 
     Every label gets a file, present or not; `overwrite` writes all, and removes those of another
-    label map. What the data set's `mask_faults` (`facts.DataSet`) finds is a warning, where there
-    is an info file. A multi-label mask that another tool stored in another data type becomes uint8.
-    Returns how many masks were written. DatasetError where the mask has a label outside the map,
-    or files of another label map lie there.
+    label map. What the data set's `mask_faults` (`facts.DataSet`) finds is a warning. A multi-label
+    mask that another tool stored in another data type becomes uint8. Returns how many masks were
+    written. DatasetError where the mask has a label outside the map, or files of another label map
+    lie there.
     """
     mask = nifti.read_mask(sample.mask_path)
     present = labels.check_known(mask.data, label_names, where=sample.mask_path)
-    if mask_faults and os.path.lexists(sample.info_path):
-        for fault in mask_faults(samples.read_info(sample.info_path), present, sample.mask_path):
+    if mask_faults:
+        for fault in mask_faults(samples.info_of(sample), present, sample.mask_path):
             errors.warn(str(fault))
     wanted = {sample.binary_mask_path(*entry): entry[0] for entry in label_names.items()}
     leftover = [path for path in sample.binary_mask_paths().values() if path not in wanted]

@@ -154,6 +154,11 @@ def read_info(path: files.PathLike) -> dict[str, str]:
     return plain
 
 
+def info_of(sample: Sample) -> dict[str, str]:
+    """Read a sample's info file; empty without one, as denoising leaves masks in another tree."""
+    return read_info(sample.info_path) if os.path.lexists(sample.info_path) else {}
+
+
 def no_key(path: files.PathLike, key: str) -> errors.DatasetError:
     """Make the error for an info file that lacks a key."""
     return _bad_info(path, f"{key} is missing", expected=key)
