@@ -105,7 +105,7 @@ def test_short_form(write):
         ),
         ("full_form_index_map: " + "[" * 5000, "nested too deeply"),
         ("full_form_index_map: {0: a, 1: " + "9" * 5000 + "}\n", "YAML"),
-        ("full_form_index_map: {0: a}\n" + "#" * 200_000, "expected at most 131,072"),
+        ("full_form_index_map: {0: a}\n" + "#" * 200_000, "larger than 131,072 bytes"),
         (b"full_form_index_map: {0: a, 1: \0}\n", "YAML"),
         (b"full_form_index_map: {0: a, 1: \xe4}\n", "YAML"),
     ],

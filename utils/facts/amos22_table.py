@@ -84,7 +84,7 @@ def _lines(path):
     """
     content = files.read_bytes(path)
     try:
-        text = _decoded(path, content)
+        text, guessed = _decoded(content)
         filled = _parsed(text)
     except (UnicodeDecodeError, csv.Error) as error:
         raise _bad_table(path, f"is not a CSV table in UTF-8: {errors.one_line(error)}") from error
@@ -97,20 +97,21 @@ def _lines(path):
         raise _bad_table(path, reason, expected=tuple(_COLUMNS), found=found)
     for number, cells in filled.items():
         _check_line(path, number, header, cells)
+    if guessed:
+        errors.warn(f"{path}: not in UTF-8, read as {guessed}; save it as CSV UTF-8 to be sure")
     return header, {number: cells[: len(header)] for number, cells in filled.items()}
 
 
-def _decoded(path, content):
+def _decoded(content):
+    """Return the text of a table's bytes, and the encoding's name where it was guessed."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16")
+        return content.decode("utf-16"), ""
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig"), ""
     except UnicodeDecodeError:
         is_chinese = _CHINESE.fullmatch(content)
     encoding, name = ("gb18030", "GB 18030") if is_chinese else ("cp1252", "Windows-1252")
-    text = content.decode(encoding)
-    errors.warn(f"{path}: not in UTF-8, read as {name}; save it as CSV UTF-8 to be sure")
-    return text
+    return content.decode(encoding), name
 
 
 def _parsed(text):

@@ -35,10 +35,11 @@ def read(path: files.PathLike, code: str, typed: bool = False) -> object:
     """
     import yaml
 
-    content = files.read_bytes(path)
+    with files.explained(path, "read"), files.opened(path) as handle:
+        content = handle.read(MAX_BYTES + 1)
     try:
         if len(content) > MAX_BYTES:
-            raise ValueError(f"{len(content):,} bytes, expected at most {MAX_BYTES:,}")
+            raise ValueError(f"larger than {MAX_BYTES:,} bytes")
         return yaml.load(content.decode("utf-8"), Loader=_loader(typed))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = f"{path}: not a readable YAML file: {_shown(error)}"
