@@ -22,18 +22,22 @@ TABLE = "metadata table"
 
 def report_undefined(outcome, metadata, rows, table_paths):
     """Add what is wrong with the metadata of these rows to the outcome."""
-    for name, error in metadata.faults:
+    seqs = {row["seq"] for row in rows}
+    for name, error in (*metadata.faults, *metadata.odd_cells(seqs)):
         outcome.fail(name, error)
-    missing = metadata.missing(row["seq"] for row in rows)
+    missing = metadata.missing(seqs)
     if not missing:
         return
-    count = f"the metadata of {len(missing)} samples are unknown and stay {amos22.UNDEFINED}"
-    cli.print_warning(TABLE, f"{count}; download {amos22_table.SOURCE} and run this again")
-    if not table_paths:
-        reason = f"no {amos22_table.PATTERN} below --root_dir or beside it"
-        outcome.fail(TABLE, errors.DatasetError(reason, code="metadata"))
-        return
     tables = ", ".join(map(str, table_paths))
+    count = f"the metadata of {len(missing)} samples are unknown and stay {amos22.UNDEFINED}"
+    cure = f"{count}; download {amos22.METADATA_SOURCE} and run this again"
+    if len(missing) == len(seqs):  # one reason, and not a line for each
+        lack = f"{tables}: no row for any file"
+        if not table_paths:
+            lack = f"no {amos22_table.PATTERN} below --root_dir or beside it"
+        outcome.fail(TABLE, errors.DatasetError(f"{lack}; {cure}", code="metadata"))
+        return
+    cli.print_warning(TABLE, cure)
     reason = f"{tables}: no row for it; its metadata stay {amos22.UNDEFINED}"
     sides = {"file": table_paths[0], "expected": "one row", "found": "none"}
     for seq in missing:
@@ -60,12 +64,14 @@ def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overw
         table_paths = archive.find_tables(root_dir, contents, amos22_table.PATTERN)
     metadata = amos22_table.Metadata(map(amos22_table.read, table_paths))
     for note in metadata.notes:
-        cli.print_warning(TABLE, note)
+        cli.print_note(TABLE, note)
+    for warning in metadata.warnings:
+        cli.print_warning(TABLE, warning)
     outcome = cli.for_each_sample(
         archive_manifest.describe, contents.files, check_content, size=archive_manifest.size_bytes
     )
     rows = archive_manifest.make_rows(outcome, contents, amos22)
-    outcome.warnings += dataset_json.check(root_dir, contents, amos22)
+    dataset_json.check(outcome, root_dir, contents, amos22)
     report_undefined(outcome, metadata, rows, table_paths)
     lines = archive_manifest.summary(contents, outcome.results, amos22.SUBSETS)
     rows = [row | metadata.of(row["seq"]) for row in rows]

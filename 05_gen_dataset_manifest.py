@@ -3,8 +3,8 @@
 Reads info file, volume, multi-label mask and binary masks of every sample below --root_dir; writes
 one row per sample into the worksheet Manifest of --output_manifest_file. Inconsistent samples
 (shape, affine, spacing, origin, mask data types, missing or stale binary masks, a sample in two
-folders) are all listed; then no manifest is written and an earlier one stays as it was. Other
-worksheets of the workbook are kept.
+folders, label 15 in a woman or 16 in a man) are all listed; then no manifest is written and an
+earlier one stays as it was. Other worksheets of the workbook are kept.
 
 \b
   python 05_gen_dataset_manifest.py --root_dir root_dir/grouped \\
@@ -25,9 +25,8 @@ def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
     target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     files.sweep(root_dir)
     found = samples.find(root_dir)
-    outcome = cli.for_each_mask(
-        dataset.describe, found, root_dir, amos22.DATASET_KEYS, tolerance_mm
-    )
+    checks = amos22.DATASET_KEYS, tolerance_mm, amos22.mask_faults
+    outcome = cli.for_each_mask(dataset.describe, found, root_dir, *checks)
     cli.finish(outcome, dataset.write(found, outcome, target, amos22.DATASET_KEYS))
 
 

@@ -29,7 +29,8 @@ def main(root_dir, output_manifest_file, tolerance_mm, overwrite):
     target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     files.sweep(root_dir)
     found = samples.find(root_dir)
-    outcome = cli.for_each_mask(dataset.describe, found, root_dir, nme.DATASET_KEYS, tolerance_mm)
+    checks = nme.DATASET_KEYS, tolerance_mm, nme.mask_faults
+    outcome = cli.for_each_mask(dataset.describe, found, root_dir, *checks)
     cli.finish(outcome, dataset.write(found, outcome, target, nme.DATASET_KEYS))
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import nibabel as nib
@@ -100,8 +101,19 @@ def test_summary_and_the_note_on_shifted_ids(root):
     assert "test: 1 volumes, 0 masks" in result.stdout
     assert "2 files of clutter" in result.stdout
     assert "5 done" in result.stdout
-    assert result.stderr.count("one too low") == 1
-    assert "0500" in result.stderr
+    (note,) = result.stderr.splitlines()  # it holds for every official table
+    assert note.startswith("note metadata table: the MRI ids are one too low") and "0500" in note
+
+
+def test_an_unclear_table_is_worth_a_warning(root):
+    table = root.parent / "labeled_data_meta_0000_0599.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if not line.startswith(("500,", "506,"))]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    result = run(root)
+    assert (result.exit_code, trees.complaints(result, "note")) == (0, [])
+    (warning,) = trees.complaints(result, "WARNING")
+    assert warning.startswith("WARNING metadata table: nothing in it tells")
 
 
 def test_check_content_leaves_the_workbook_alone(root):
@@ -161,12 +173,90 @@ def test_without_a_table_everything_is_undefined_and_the_download_named(root):
     (root.parent / "labeled_data_meta_0000_0599.csv").unlink()
     result = run(root)
     assert result.exit_code == 1
-    assert "labeled_data_meta_0000_0599.csv (zenodo record 7262581)" in result.stderr
-    (line,) = trees.complaints(result)
-    assert line.startswith("FAILED metadata table: ")
+    assert result.stderr.splitlines() == [
+        "FAILED metadata table: no labeled_data_meta_*.csv below --root_dir or beside it; the "
+        "metadata of 3 samples are unknown and stay UND; download labeled_data_meta_0000_0599.csv "
+        "(zenodo record 7262581) and run this again"
+    ]
     rows = cells(root)
     assert len(rows) == 5
     assert {row[key] for row in rows for key in amos22.METADATA} == {"UND"}
+
+
+def test_a_table_of_other_files_is_told_in_one_line(root):
+    write_table(root.parent / "labeled_data_meta_0000_0599.csv", "9,19570101,F,062Y,Prisma,S,,x")
+    result = run(root)
+    assert result.exit_code == 1
+    (line,) = trees.complaints(result)
+    assert line.startswith("FAILED metadata table: ") and "no row for any file" in line
+    assert "the metadata of 3 samples are unknown" in line and "zenodo record" in line
+    assert {row["sex"] for row in cells(root)} == {"UND"}
+
+
+def test_metadata_in_the_forms_of_people_are_brought_into_ours(root):
+    lines = (root.parent / "labeled_data_meta_0000_0599.csv").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("4,"))
+    mine = "4;1957/12/1;female;62.0;Aquilion ONE\u00a0; TOSHIBA;2019-01-01 00:00:00;Z\u00fcrich"
+    text = "\n".join(mine if one == line else one.replace(",", ";") for one in lines)
+    (root.parent / "labeled_data_meta_0000_0599.csv").write_text(text, encoding="utf-16")
+    result = run(root)
+    assert (result.exit_code, trees.complaints(result)) == (0, [])
+    assert [cells(root)[0][key] for key in amos22.METADATA] == (
+        ["19571201", "F", "062Y", "Aquilion ONE", "TOSHIBA", "20190101", "Z\u00fcrich"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "column", "found"),
+    [
+        ("19571201", "birth_date", "01/12/1957"),
+        ("19571201", "birth_date", "19571301"),
+        ("F", "sex", "TRUE"),
+        ("062Y", "age", "162"),
+        ("center", "site", "a\x02b"),
+        ("center", "site", "x" * 40_000),
+    ],
+)
+def test_a_cell_without_a_form_is_named_and_stops_its_file_alone(root, cell, column, found):
+    table = root.parent / "labeled_data_meta_0000_0599.csv"
+    whole = table.read_text(encoding="utf-8")
+    table.write_text(whole.replace(f",{cell}", f",{found}", 1), encoding="utf-8")
+    if column == "site":
+        table.write_text(whole.replace(",center", f",{found}", 1), encoding="utf-8")
+    result = run(root, "--failures_file", root.parent / "failures.jsonl")
+    assert result.exit_code == 1
+    (line,) = trees.complaints(result)
+    assert line.startswith(f"FAILED amos_0004: {column} is ")
+    assert f"in line 2 of the metadata table {table}" in line and "it stays UND" in line
+    rows = cells(root)
+    assert len(rows) == 5 and {row[column] for row in rows[:2]} == {"UND"}
+    unknown = [(row["seq"], key) for row in rows for key in amos22.METADATA if row[key] == "UND"]
+    assert unknown == [("0004", column)] * 2 + [("0201", "age")]
+    (entry,) = map(json.loads, (root.parent / "failures.jsonl").read_text().splitlines())
+    assert (entry["sample"], entry["code"]) == ("amos_0004", "metadata")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"training": [1, 2]}'])
+def test_a_dataset_json_of_another_shape_fails_and_the_manifest_is_written(root, content):
+    (root / "amos22/dataset.json").write_bytes(content)
+    result = run(root)
+    assert result.exit_code == 1 and len(cells(root)) == 5
+    (line,) = trees.complaints(result)
+    assert line.startswith("FAILED amos22/dataset.json: ")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("nothing")])
+def test_a_table_that_is_no_file_is_told_in_one_line(root, make):
+    table = root.parent / "labeled_data_meta_0000_0599.csv"
+    table.unlink()
+    make(table)
+    result = run(root)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: {table}: ")
+    assert not workbook(root).exists()
+    result = run(root, "--labeled_data_meta", table)
+    assert result.exit_code == 2 and "labeled_data_meta_0000_0599.csv" in result.stderr
 
 
 def test_a_file_without_a_row_is_undefined_and_named(root):
@@ -207,14 +297,18 @@ def test_shifted_and_mended_at_once_fails_but_lists_the_rest(root):
 def test_hostile_metadata_stay_text(root):
     table = root.parent / "labeled_data_meta_0000_0599.csv"
     table.write_text(
-        table.read_text(encoding="utf-8").replace("19571201,F,", "=1+1,F/../../x,"),
+        table.read_text(encoding="utf-8")
+        .replace("TOSHIBA,", "=1+1,", 1)
+        .replace("F,", "F/../x,", 1),
         encoding="utf-8",
     )
-    assert run(root).exit_code == 0
+    result = run(root)
+    assert result.exit_code == 1
+    assert trees.complaints(result)[0].startswith("FAILED amos_0004: sex is 'F/../x' in line 2")
     sheet = openpyxl.load_workbook(workbook(root))["Manifest"]
     found = {sheet.cell(1, cell.column).value: (cell.value, cell.data_type) for cell in sheet[2]}
-    assert found["birth_date"] == ("=1+1", "s")
-    assert found["sex"] == ("F/../../x", "s")
+    assert found["manufacturer"] == ("=1+1", "s")
+    assert found["sex"] == ("UND", "s")
     assert found["seq"] == ("0004", "s")
 
 

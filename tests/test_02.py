@@ -1,5 +1,6 @@
 """Routines 02 as a person runs them: pairs of the archive become samples."""
 
+import datetime
 import gzip
 import json
 import os
@@ -308,6 +309,88 @@ def test_numbers_as_spreadsheets_make_them_are_understood(root):
     meant = {"seq": "0004", "birth_date": "19510122", "acquisition_date": "20200131"}
     assert meant.items() <= read_info(root, "amos_0004").items()
     assert read_info(root, "amos_0001")["site"] == "UND"
+
+
+def test_metadata_in_the_forms_of_people_are_brought_into_ours(root):
+    typed = {
+        "sex": "male",
+        "age": 62,
+        "birth_date": "1951-01-22",
+        "acquisition_date": datetime.datetime(2020, 1, 31),
+        "manufacturer_model_name": "Brilliance16\u00a0",
+        "subset": "train ",
+        "seq": " 0004",
+        "site": "center\t",
+    }
+    changes = {(column, "amos_0004"): value for column, value in typed.items()}
+    changes["file_path", "imagesTr/amos_0004"] = "amos22/imagesTr/amos_0004.nii.gz "
+    changes["type", "labelsTr/amos_0004"] = "\tm3d"
+    trees.edit_cells(manifest_path(root), changes)
+    result = pair_ct(root)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert trees.sample_dir(root, "amos_0004").name == "amos_0004_M"
+    assert read_info(root, "amos_0004") == {
+        "subset": "train",
+        "seq": "0004",
+        "birth_date": "19510122",
+        "sex": "M",
+        "age": "062Y",
+        "manufacturer_model_name": "Brilliance16",
+        "manufacturer": "Philips",
+        "acquisition_date": "20200131",
+        "site": "center",
+    }
+    before = trees.identities(root)
+    assert pair_ct(root).exit_code == 0 and trees.identities(root) == before
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("sex", "TRUE", "sex is 'TRUE'"),
+        ("sex", True, "sex is 'TRUE'"),
+        ("age", "old", "age is 'old'"),
+        ("age", 200, "age is '200'"),
+        ("birth_date", "01/06/1993", "birth_date is '01/06/1993'"),
+        ("birth_date", "19930231", "birth_date is '19930231'"),
+        ("acquisition_date", 43861, "acquisition_date is '43861'"),
+    ],
+)
+def test_metadata_without_a_form_fail_their_sample_by_name(root, column, value, told):
+    trees.edit_cells(manifest_path(root), {(column, "amos_0004"): value})
+    result = pair_ct(root)
+    assert result.exit_code == 1
+    lines = trees.complaints(result)
+    assert len(lines) == 2 and all("amos_0004.nii.gz: " + told in line for line in lines)
+    assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == OTHERS
+    assert trees.invoke(trees.PAIR_MRI, root).exit_code == 0  # it is none of hers
+
+
+def test_a_manifest_that_knows_no_scanner_is_refused_in_one_line(root):
+    names = ("archive/labeled_data_meta_0000_0599.csv", "labeled_data_meta_0000_0599.csv")
+    kept = next(root / name for name in names if (root / name).exists())
+    kept = kept.rename(root / "elsewhere.csv")
+    assert trees.invoke(trees.SCAN, root).exit_code == 1
+    for script in (trees.PAIR_CT, trees.PAIR_MRI):
+        result = trees.invoke(script, root)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines() == [
+            f"Error: {manifest_path(root)}: it knows no scanner at all, the metadata table was "
+            "missing in routine 01; download labeled_data_meta_0000_0599.csv (zenodo record "
+            "7262581), put it into the archive or beside it, and run routine 01 again"
+        ]
+    assert not (root / "grouped").exists()
+    kept.rename(root / names[1])
+    assert trees.invoke(trees.SCAN, root).exit_code == 0
+    assert pair_ct(root).exit_code == 0
+
+
+def test_one_known_scanner_is_enough_to_go_on(root):
+    path = manifest_path(root)
+    changes = {("manufacturer_model_name", name): None for name in ("amos_0004", "amos_0008")}
+    trees.edit_cells(path, changes)
+    result = pair_ct(root)
+    assert result.exit_code == 1 and failed_names(result) == {"amos_0004", "amos_0008"}
 
 
 def test_text_that_looks_like_a_formula_or_like_yaml_stays_text(root):

@@ -53,7 +53,7 @@ def test_only_masks_of_women_with_label_15_change(root):
     ]
 
 
-@pytest.mark.parametrize("sex", ["UND", "f", "''", "O", "null"])
+@pytest.mark.parametrize("sex", ["UND", "und ", "''"])
 def test_an_unknown_sex_with_label_15_fails_untouched(root, sex):
     set_sex(root, "amos_0001", sex)
     before = trees.identities(root)
@@ -65,6 +65,26 @@ def test_an_unknown_sex_with_label_15_fails_untouched(root, sex):
     assert trees.rewritten(before, trees.identities(root)) == {
         relative_mask(root, name) for name in ("amos_0008", "amos_0540")
     }
+
+
+@pytest.mark.parametrize("sex", ["O", "null", "TRUE", "[F]", "F\nsex: M"])
+def test_a_sex_that_is_none_fails_its_sample_alone(root, sex):
+    set_sex(root, "amos_0001", sex)
+    before = trees.identities(root)
+    result = split(root)
+    assert result.exit_code == 1
+    (line,) = trees.complaints(result)
+    assert line.startswith("FAILED amos_0001:") and "amos_0001_info.yaml" in line and "sex" in line
+    assert trees.rewritten(before, trees.identities(root)) == {
+        relative_mask(root, name) for name in ("amos_0008", "amos_0540")
+    }
+
+
+@pytest.mark.parametrize("sex", ["f", "female", '" FEMALE\u00a0"'])
+def test_a_sex_in_another_form_is_understood(root, sex):
+    set_sex(root, "amos_0001", sex)
+    assert split(root).exit_code == 0
+    assert (trees.voxels(trees.mask_path(root, "amos_0001")) == 16).any()
 
 
 def test_an_unknown_sex_without_label_15_is_no_fault(root):
@@ -80,7 +100,7 @@ def test_an_unknown_sex_without_label_15_is_no_fault(root):
     [
         (lambda info: info.unlink(), "the info file is missing"),
         (lambda info: info.write_text("seq: '0001'\n"), "sex is missing"),
-        (lambda info: info.write_text("[1, 2"), "no readable info file"),
+        (lambda info: info.write_text("[1, 2"), "not a readable YAML file"),
         (lambda info: info.write_text("just text"), "no table"),
     ],
 )

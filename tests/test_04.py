@@ -1,5 +1,7 @@
 """Routine 04 as a person runs it: one binary mask for each label."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -26,6 +28,31 @@ def extract(root, *more):
 def write_label_map(root, names):
     path = root / "descriptor/label_map.yaml"
     path.write_text(yaml.safe_dump({"full_form_index_map": names}), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "sex", "told"),
+    [
+        ("amos_0001", "M", "label 16 (uterus) in a man: routine 03 was forgotten, or the sex is"),
+        ("amos_0004", "F", "label 15 (prostate) in a woman: routine 03 was forgotten, or"),
+        ("amos_0004", "UND", "label 15 and an unknown sex: prostate or uterus?"),
+    ],
+)
+def test_an_organ_of_the_other_sex_is_warned_about(root, name, sex, told):
+    info = trees.sample_dir(root, name) / f"{name}_info.yaml"
+    info.write_text(re.sub("sex: .*", f"sex: {sex}", info.read_text()))
+    result = extract(root)
+    assert result.exit_code == 0
+    (line,) = trees.complaints(result, "WARNING")
+    assert line.startswith(f"WARNING {name}: {trees.mask_path(root, name)}: {told}")
+    assert len(trees.binary_masks(root, name)) == 17
+
+
+def test_without_info_files_masks_are_extracted_in_silence(root):
+    for path in root.glob("grouped/**/*_info.yaml"):
+        path.unlink()
+    result = extract(root)
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_every_label_gets_a_file_present_or_not(root):

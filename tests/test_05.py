@@ -1,5 +1,6 @@
 """Routine 05 as a person runs it: samples are checked and indexed."""
 
+import re
 import shutil
 
 import nibabel as nib
@@ -73,6 +74,58 @@ def refused(root, name, *told):
     assert trees.identities(root) == before
     assert "No manifest written" in result.stdout
     return lines
+
+
+# --- prostate and uterus ------------------------------------------------------------------------
+
+
+def test_a_forgotten_routine_03_is_named_sample_by_sample(tmp_path):
+    root = trees.copy("paired", tmp_path / "root")
+    (root / "descriptor").mkdir(exist_ok=True)
+    shutil.copy(trees.LABEL_MAP, root / "descriptor")
+    result = trees.invoke(trees.EXTRACT, root)
+    women = ["amos_0001", "amos_0008", "amos_0540"]
+    assert result.exit_code == 0
+    warned = [line.split()[1].rstrip(":") for line in trees.complaints(result, "WARNING")]
+    assert warned == women
+    result = index(root)
+    assert result.exit_code == 1 and not workbook(root).exists()
+    assert trees.complaints(result) == [
+        f"FAILED {name}: {trees.mask_path(root, name)}: label 15 (prostate) in a woman: routine 03 "
+        "was forgotten, or the sex is wrong"
+        for name in women
+    ]
+    for script in (trees.SPLIT_LABEL, trees.EXTRACT, trees.INDEX):
+        result = trees.invoke(script, root)
+        assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("sex", ["M", "male"])
+def test_a_uterus_in_a_man_is_no_data(root, sex):
+    info = trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml"
+    info.write_text(re.sub("sex: .*", f"sex: {sex}", info.read_text()))
+    told = "label 16 (uterus) in a man: routine 03 was forgotten, or the sex is wrong"
+    (line,) = refused(root, "amos_0001", told)
+    assert str(trees.mask_path(root, "amos_0001")) in line
+
+
+def test_of_an_unknown_sex_label_15_is_a_question_and_16_is_none(root):
+    for name in ("amos_0001", "amos_0004"):
+        info = trees.sample_dir(root, name) / f"{name}_info.yaml"
+        info.write_text(re.sub("sex: .*", "sex: UND", info.read_text()))
+    result = index(root)
+    assert result.exit_code == 0
+    (line,) = trees.complaints(result, "WARNING")
+    assert line.startswith("WARNING amos_0004:")
+    assert line.endswith("label 15 and an unknown sex: prostate or uterus?")
+
+
+@pytest.mark.parametrize("line", ["sex: M\nsex: M", "age: old", r'site: "\x01"', "site: [x]"])
+def test_an_info_file_with_two_meanings_or_none_fails_its_sample(root, line):
+    info = trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml"
+    key = line.partition(":")[0]
+    info.write_text(re.sub(f"{key}: .*", lambda _: line, info.read_text()))
+    refused(root, "amos_0001", "amos_0001_info.yaml")
 
 
 # --- the manifest -------------------------------------------------------------------------------

@@ -1,7 +1,12 @@
 """The facts of AMOS22."""
 
-import pytest
+import re
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils import errors
 from utils.facts import amos22
 
 
@@ -47,6 +52,80 @@ def test_the_two_scanner_sets_are_apart():
     assert len(amos22.CT_SCANNERS) == 5
     assert len(amos22.MRI_SCANNERS) == 4
     assert not amos22.CT_SCANNERS & amos22.MRI_SCANNERS
+
+
+ROW = {
+    **dict.fromkeys(amos22.ARCHIVE_COLUMNS, ""),
+    "file_path": "a/imagesTr/amos_0004.nii.gz",
+    "subset": "train",
+    "seq": "4",
+    "type": "v3d",
+    "manufacturer_model_name": "Prisma",
+}
+
+
+def test_empty_metadata_are_undefined_and_nothing_else_is():
+    plain = amos22.plain_row(ROW)
+    told = {"manufacturer_model_name": "Prisma"}
+    assert {key: plain[key] for key in amos22.METADATA} == dict.fromkeys(
+        amos22.METADATA, "UND"
+    ) | told
+    assert plain["seq"] == "0004" and plain["szx"] == ""
+
+
+@pytest.mark.parametrize("path", [" a/imagesTr/amos_0004.nii.gz", "a /imagesTr/amos_0004.nii.gz"])
+def test_the_name_of_a_folder_may_have_blanks(path):
+    assert amos22.plain_row({**ROW, "file_path": f"{path}\u00a0"})["file_path"] == path
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(("type", *amos22.INFO_KEYS)),
+    st.text(max_size=8) | st.sampled_from(["TRUE", "male", "62", "1/2/93", "..", "F/..", "4.0"]),
+)
+def test_any_cell_makes_a_plain_row_or_is_refused_by_name(key, text):
+    try:
+        plain = amos22.plain_row({**ROW, key: text})
+    except errors.DatasetError as error:
+        assert str(error).startswith(f"{key} is {text!r} in the manifest's row of 'a/imagesTr")
+        assert error.code == "manifest"
+        return
+    assert amos22.plain_row(plain) == plain
+    assert plain["sex"] in ("M", "F", "UND") and plain["subset"] in amos22.SUBSETS
+    assert re.fullmatch("[0-9]{4}", plain["seq"])
+
+
+@pytest.mark.parametrize(
+    ("sex", "present", "found"),
+    [
+        ("F", {0, 15}, "15"),
+        ("F", {0, 15, 16}, "15"),
+        ("F", {0, 16}, None),
+        ("M", {0, 16}, "16"),
+        ("M", {0, 15, 16}, "16"),
+        ("M", {0, 15}, None),
+        ("UND", {0, 16}, None),
+        (None, {0, 15, 16}, None),
+    ],
+)
+def test_organs_of_the_other_sex(sex, present, found):
+    info = {} if sex is None else {"sex": sex}
+    faults = amos22.mask_faults(info, present, "m.nii.gz")
+    assert [fault.found for fault in faults] == ([] if found is None else [found])
+    assert all(fault.file == "m.nii.gz" and fault.code == "sex" for fault in faults)
+
+
+def test_label_15_of_an_unknown_sex_is_a_warning():
+    with pytest.warns(errors.DataWarning, match="m: label 15 and an unknown sex"):
+        assert amos22.mask_faults({"sex": "UND"}, {15}, "m") == []
+
+
+def test_a_manifest_without_any_scanner_is_refused():
+    unknown = [{**ROW, "manufacturer_model_name": text} for text in ("", "UND", " UND\u00a0")]
+    with pytest.raises(errors.DatasetError, match="m.xlsx: it knows no scanner at all"):
+        amos22.check_manifest(unknown, "m.xlsx")
+    amos22.check_manifest([*unknown, ROW], "m.xlsx")
+    amos22.check_manifest([], "m.xlsx")
 
 
 def test_columns_are_those_of_the_contract_in_order():

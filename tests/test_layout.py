@@ -26,7 +26,7 @@ WINGS = {
     "errors": "",
     "arrays": "errors",
     "storage": "arrays errors",
-    "facts": "errors storage",
+    "facts": "arrays errors storage",
     "running": "errors storage",
     "routines": "arrays errors facts running storage",
     "exports": "arrays errors facts routines running storage",
@@ -42,6 +42,7 @@ ONLY_IN = {
     "gzip": {"nifti"},
     "isal": {"nifti"},
     "openpyxl": {"workbook"},
+    "yaml": {"yaml_files"},
     "distributed": {"cluster"},
 }
 HEAVY = {

@@ -139,7 +139,7 @@ def test_other_changes_of_a_name_count(own, cell):
         ("pid", ".."),
         ("pid", "1 2"),
         ("pid", "-1"),
-        ("pid", "1\n"),
+        ("pid", "1\n2"),
         ("site", "Wuhan"),
         ("site", ""),
         ("collection", "test-outer-05"),
@@ -154,6 +154,16 @@ def test_cells_that_cannot_be_are_refused(key, value):
         nme.plain_row({**ROW, key: value})
     assert str(caught.value).startswith(f"{key} is {value!r} in the manifest's row of 'NME-Seg-20")
     assert caught.value.expected
+
+
+@pytest.mark.parametrize("key", ["site", "collection", "subset", "seq", "pid", "type", "file_path"])
+def test_blanks_around_a_cell_do_no_harm(key):
+    assert nme.plain_row({**ROW, key: f"{ROW[key]}\u00a0\t "}) == nme.plain_row(ROW)
+
+
+def test_sex_and_scanner_are_no_matter():
+    nme.check_manifest([ROW], "m.xlsx")
+    assert nme.mask_faults({"sex": "F"}, {15, 16}, "m.nii.gz") == []
 
 
 def test_a_site_that_is_not_its_collections_is_a_fault():

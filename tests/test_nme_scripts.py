@@ -237,6 +237,27 @@ def test_03_needs_the_short_forms(paired):
     assert result.exit_code == 2 and "short_form_index_map is missing" in result.stderr
 
 
+@pytest.mark.parametrize("short", ["{0: Bg, 1: NME, 1: x}", "{0: Bg, 1: NME, 01: x}"])
+def test_03_refuses_a_label_that_stands_twice(paired, short):
+    path = paired / "label_map.yaml"
+    path.write_text(f"short_form_index_map: {short}\n", encoding="utf-8")
+    words = "--root_dir", paired / "grouped", "--label_explanation", path
+    result = trees.run(nme_trees.EXTRACT, *words)
+    assert result.exit_code == 2 and "stands twice" in result.stderr
+    assert not list((paired / "grouped").rglob("*_mask_*"))
+
+
+def test_04_names_a_key_that_stands_twice_in_an_info_file(extracted):
+    (info,) = sample_dir(extracted, "01A001").glob("*_info.yaml")
+    info.write_text(f"{info.read_text()}site: Wuhan\n")
+    result = nme_trees.invoke(nme_trees.INDEX, extracted)
+    assert result.exit_code == 1
+    (line,) = trees.complaints(result)
+    assert "01A001" in line and line.endswith(
+        f"{info}: not a readable YAML file: line 6: the key site stands twice"
+    )
+
+
 def put_cube(root, seq):
     """Leave a block of the lesion and one voxel apart from it in a mask, voxels 1 mm wide."""
     folder = sample_dir(root, seq)

@@ -1,5 +1,6 @@
 """Pages, plots and colours of the quality report, without any image behind them."""
 
+import dataclasses
 import re
 
 import pytest
@@ -79,10 +80,12 @@ def test_a_samples_page_leads_to_its_neighbours():
 
 
 @pytest.mark.parametrize(
-    "age, years", [("062Y", 62), ("005Y", 5), ("UND", None), ("", None), ("6.5Y", None)]
+    "age, years", [("062Y", "62"), ("62.0", "62"), ("018M", "1"), ("UND", ""), ("6.5Y", "")]
 )
-def test_ages(age, years):
-    assert pages.age_years(age) == years
+def test_ages_are_sorted_by_years(age, years):
+    entry = dataclasses.replace(_entry("a"), metadata={"age": age})
+    page = pages.index([entry], [], []).decode()
+    assert f'<td class="number" data-key="{years}">{age}</td>' in page
 
 
 def _row(**more):

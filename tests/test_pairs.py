@@ -50,6 +50,7 @@ def test_plan_takes_the_facts_of_any_data_set(tmp_path):
         INFO_KEYS=("subset", "case"),
         LABELLED_SUBSETS=("train",),
         plain_row=lambda row: row,
+        check_manifest=lambda rows, where: None,
         trees=lambda output: [output],
         classify=lambda path: {
             "case": PurePosixPath(path).name[:1],

@@ -130,8 +130,22 @@ def test_unknown_age_and_sex(root, tmp_path):
 
 def test_age_that_makes_no_sense(root, tmp_path):
     data = edited(root, tmp_path, {("age", "amos_0001"): "old"})
-    with pytest.raises(errors.DatasetError, match="age 'old' of amos_0001"):
+    with pytest.raises(
+        errors.DatasetError, match="age is 'old' of amos_0001.*expected such as 062Y"
+    ):
         data.age("amos_0001")
+
+
+def test_age_and_sex_in_other_forms(root, tmp_path):
+    changes = {("age", "amos_0001"): 62, ("age", "amos_0004"): "018m", ("age", "amos_0008"): "61 "}
+    changes |= {("sex", "amos_0001"): "female", ("sex", "amos_0004"): "TRUE"}
+    data = edited(root, tmp_path, changes)
+    names = ("amos_0001", "amos_0004", "amos_0008")
+    assert [data.age(name) for name in names] == [62, 1, 61]
+    assert data.sex("amos_0001") == "F"
+    assert data.metadata("amos_0001")["age"] == "62"
+    with pytest.raises(errors.DatasetError, match="sex is 'TRUE' of amos_0004.*expected M or F"):
+        data.sex("amos_0004")
 
 
 def test_published_split(data):

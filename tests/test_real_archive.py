@@ -42,7 +42,7 @@ def finished_root(tmp_path_factory):
         table = ("--labeled_data_meta", TABLE) if script == trees.SCAN else ()
         result = trees.invoke(script, root, *table)
         assert result.exit_code == 0, result.output
-        assert trees.complaints(result, "note") == [], "a library warns of healthy data"
+        assert trees.library_notes(result) == [], "a library warns of healthy data"
     return root
 
 

@@ -233,12 +233,16 @@ def test_masks_denoised_elsewhere_take_volumes_from_the_tree_before(clean, tmp_p
 
 def test_metadata_and_choice_of_samples_come_from_the_manifest(copied, run_script):
     manifest_path = copied / "grouped/dataset_manifest.xlsx"
-    trees.edit_cells(manifest_path, {("age", "amos_0001"): "091Y", ("site", "amos_0001"): "<b>&"})
+    changes = {"age": 91, "site": "<b>&", "sex": "female "}
+    trees.edit_cells(
+        manifest_path, {(column, "amos_0001"): text for column, text in changes.items()}
+    )
     _delete_row(manifest_path, "amos_0540")
     result = _render_again(run_script, copied, "--manifest_file", manifest_path)
     assert "5 samples" in result.stdout
     page = (copied / "qc/index.html").read_text(encoding="utf-8")
-    assert "091Y" in page and "&lt;b&gt;&amp;" in page and "<b>" not in page
+    assert "091Y" in page and 'data-sex="F"' in page and "female" not in page
+    assert "&lt;b&gt;&amp;" in page and "<b>" not in page
     assert "amos_0540" not in page
 
 

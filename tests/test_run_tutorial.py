@@ -242,6 +242,21 @@ def test_other_exit_stops_and_tells_how_to_continue(clone, tmp_path, status):
     assert f"To continue: ./run_tutorial.sh --from 04 '{root}'" in closing(result)
 
 
+def test_a_forgotten_metadata_table_stops_at_02_and_01_is_to_run_again(clone, tmp_path):
+    phantoms.build_archive(tmp_path)
+    (table,) = tmp_path.rglob("labeled_data_meta_0000_0599.csv")
+    table.unlink()
+    result = clone.run(tmp_path)
+    assert result.returncode == 2
+    told = [line for line in result.stderr.splitlines() if line.startswith(("FAILED", "Error"))]
+    assert [line.partition(":")[0] for line in told] == ["FAILED metadata table", "Error"]
+    assert "labeled_data_meta_0000_0599.csv" in told[1] and "run routine 01 again" in told[1]
+    assert [words[1][:7] for words in commands(result)][-2:] == ["01_gen_", "AMOS-CT"]
+    (advice,) = (line for line in result.stderr.splitlines() if line.startswith("To continue: "))
+    assert "--from" not in advice and str(tmp_path) in advice
+    assert not (tmp_path / "grouped").exists()
+
+
 def test_label_map_that_is_there_is_kept(clone, tmp_path):
     (tmp_path / "archive").mkdir()
     (tmp_path / "descriptor").mkdir()

@@ -1,6 +1,8 @@
 """Samples on disk, their paths and their info files."""
 
+import contextlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils import errors
-from utils.storage import samples
+from utils.storage import forms, samples, yaml_files
 
 
 def touch(folder, *names):
@@ -150,7 +152,7 @@ def test_binary_masks_and_foreign_files(tmp_path):
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(["subset", "sex", "age", "site"]), TEXT))
 @example({"sex": "\x7f\x80\x85\u2028\ufeff\uffff\x00"})
 @example({"sex": "No", "age": "0010", "site": "~", "subset": "=1+1"})
@@ -159,8 +161,28 @@ def test_info_comes_back(tmp_path_factory, info):
     path = tmp_path_factory.getbasetemp() / "i.yaml"
     content = samples.info_bytes(info)
     path.write_bytes(content or b"{}")
-    assert samples.read_info(path) == info
+    assert yaml_files.read(path, code="info") == info
     assert content.count(b"\n") == len(info)
+    plain = {key: forms.plain(key, text) for key, text in info.items()}
+    if None not in plain.values():
+        assert samples.read_info(path) == plain
+        return
+    with pytest.raises(errors.DatasetError, match=r"i\.yaml") as caught:
+        samples.read_info(path)
+    assert plain[str(caught.value).partition(" ")[0]] is None
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))
+)
+def test_any_bytes_are_an_info_file_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    for start in (b"", b"site: ", b'{sex: F, site: "'):
+        path.write_bytes(start + content)
+        with contextlib.suppress(errors.DatasetError):
+            texts = samples.read_info(path).items()
+            assert all(isinstance(part, str) for pair in texts for part in pair)
 
 
 def test_info_is_quoted_text():
@@ -169,11 +191,11 @@ def test_info_is_quoted_text():
 
 def test_info_that_lost_its_quotes(tmp_path):
     path = tmp_path / "i.yaml"
-    path.write_text("seq: 0010\nsex: No\nbirth_date: 1949-01-01\nage:\nsite: ~\n")
+    path.write_text("seq: 0010\nsex: f\nbirth_date: 1949-01-01\nage:\nsite: ~\n")
     assert samples.read_info(path) == {
         "seq": "0010",
-        "sex": "No",
-        "birth_date": "1949-01-01",
+        "sex": "F",
+        "birth_date": "19490101",
         "age": "",
         "site": "~",
     }
@@ -190,6 +212,23 @@ def test_info_that_lost_its_quotes(tmp_path):
         b"a: \x00",
         b"[a]: 1\n? {b: c}\n: 2\n",
         b"!!python/name:os.system x",
+        b"a: !!python/name:os.system",
+        b"a: &a [x]\nb: *a\n",
+        b"<<: {sex: F}\n",
+        b"sex: F\nsex: F\n",
+        b"sex: F\nage: UND\n'sex': M\n",
+        b"sex: [F]\n",
+        b"site: {a: b}\n",
+        b"a: b\n---\na: b\n",
+        b'site: "\\ud800"\n',
+        b'site: "\\0"\n',
+        b"sex: TRUE\n",
+        b"age: old\n",
+        b"birth_date: 2001-13-45\n",
+        b"acquisition_date: 01/06/1993\n",
+        b"[" * 5000,
+        b"a: " + b"x" * 200_000,
+        b"site: " + b"x" * 40_000,
     ],
 )
 def test_no_info_table(tmp_path, content):
@@ -203,8 +242,35 @@ def test_no_info_table(tmp_path, content):
 def test_missing_info(tmp_path):
     with pytest.raises(errors.DatasetError, match="routine 02"):
         samples.read_info(tmp_path / "i.yaml")
-    with pytest.raises(errors.DatasetError, match="no readable"):
+    with pytest.raises(errors.DatasetError, match="no regular file"):
         samples.read_info(tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(errors.DatasetError, match=r"pipe\.yaml: no regular file"):
+        samples.read_info(tmp_path / "pipe.yaml")
+    (tmp_path / "link.yaml").symlink_to("nothing")
+    with pytest.raises(errors.DatasetError, match=r"link\.yaml: cannot be read"):
+        samples.read_info(tmp_path / "link.yaml")
+
+
+def test_aliases_that_would_be_gigabytes_are_refused_at_once(tmp_path):
+    path = tmp_path / "i.yaml"
+    rows = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    path.write_text("\n".join(["a0: &a0 lol", *rows]))
+    before = time.process_time()
+    with pytest.raises(errors.DatasetError, match="line 1: anchors, aliases and tags"):
+        samples.read_info(path)
+    assert time.process_time() - before < 1
+
+
+def test_info_of_a_sample_with_masks_alone_is_empty_and_a_broken_one_is_named(tmp_path):
+    sample = samples.Sample("amos_0004", tmp_path)
+    assert samples.info_of(sample) == {}
+    sample.info_path.symlink_to("nothing")
+    with pytest.raises(errors.DatasetError, match=r"amos_0004_info\.yaml: cannot be read"):
+        samples.info_of(sample)
+    sample.info_path.unlink()
+    sample.info_path.write_bytes(samples.info_bytes({"sex": "f"}))
+    assert samples.info_of(sample) == {"sex": "F"}
 
 
 def test_no_key():

@@ -13,14 +13,13 @@ from utils import errors
 from utils.arrays import geometry
 from utils.exports import cases
 from utils.facts import amos22
-from utils.storage import files, nifti, workbook
+from utils.storage import files, forms, nifti, workbook
 
 if typing.TYPE_CHECKING:
     import pandas as pd
 
 _MANIFESTS = "dataset_manifest*.xlsx"
 _BACKUP = re.compile(r".*\.bak[0-9]*\.xlsx")
-_YEARS = re.compile(r"([0-9]{1,3})Y")
 _TOLERANCE_MM = 1e-2  # routine 05 lets a mask differ from its volume by 1e-3
 
 
@@ -141,22 +140,16 @@ class AMOS22:
         return amos22.modality(self._case(id).row)
 
     def sex(self, id: str) -> str | None:
-        """M or F, None where it is not known."""
-        return _if_defined(self._cell(id, "sex"))
+        """M or F, None where it is not known; DatasetError where the manifest has another text."""
+        return self._form(id, "sex")
 
     def age(self, id: str) -> int | None:
-        """Age at the examination in years, None where it is not known.
+        """Age at the examination in whole years, None where it is not known.
 
-        DatasetError where the manifest has something else than ``062Y`` or ``UND``.
+        DatasetError where the manifest has something else than ``062Y``, ``62`` or ``UND``.
         """
-        text = _if_defined(self._cell(id, "age"))
-        if text is None:
-            return None
-        years = _YEARS.fullmatch(text)
-        if not years:
-            reason = f"age {text!r} of {id}, expected such as 062Y or UND"
-            raise self._fault(reason, code="age", found=text)
-        return int(years[1])
+        text = self._form(id, "age")
+        return None if text is None else forms.years(text)
 
     def metadata(self, id: str) -> dict[str, str]:
         """All cells of a sample in the manifest, as text."""
@@ -174,6 +167,15 @@ class AMOS22:
             raise self._fault(f"no column {column!r}", code="columns", expected=column)
         return row[column]
 
+    def _form(self, id, column):
+        """A cell's text in its form, None where it is not known."""
+        text = self._cell(id, column)
+        form = forms.plain(column, text)
+        if form is None:
+            place = f"of {id} in {self.manifest_path}"
+            raise forms.fault(column, text, place, file=self.manifest_path, code=column)
+        return None if form in ("", amos22.UNDEFINED) else form
+
     def _fault(self, reason, **details):
         path = self.manifest_path
         return errors.DatasetError(f"{path}: {reason}", file=path, **details)
@@ -187,10 +189,6 @@ class AMOS22:
             reason = f"{header.path}: {fault}; run routine 05 again"
             details = {"code": "changed", "expected": shape, "found": header.shape}
             raise errors.DatasetError(reason, file=header.path, **details)
-
-
-def _if_defined(text):
-    return None if text in ("", amos22.UNDEFINED) else text
 
 
 def _manifest_in(path):

@@ -19,8 +19,8 @@ def counts(data: np.ndarray) -> np.ndarray:
     return total
 
 
-def check_known(data: np.ndarray, label_names: dict[int, str], where: object) -> None:
-    """Refuse a mask (uint8) with labels that the label map does not name.
+def check_known(data: np.ndarray, label_names: dict[int, str], where: object) -> frozenset[int]:
+    """Refuse a mask (uint8) with labels that the label map does not name; return its labels.
 
     The DatasetError names each such label and its number of voxels, and the mask's file, `where`.
     """
@@ -36,6 +36,7 @@ def check_known(data: np.ndarray, label_names: dict[int, str], where: object) ->
             expected=known,
             found=found,
         )
+    return frozenset(np.flatnonzero(n_voxels).tolist())
 
 
 def uterus_of_prostate(data: np.ndarray, sex: str, where: object) -> bool:

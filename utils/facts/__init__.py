@@ -3,7 +3,7 @@
 A further data set needs such a module and thin scripts, nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -56,13 +56,24 @@ class DataSet(Protocol):
         """Return CT or MRI; None where the row does not tell."""
 
     def plain_row(self, row: Mapping[str, str], /) -> dict[str, str]:
-        """Mend what spreadsheets do to a row of the archive manifest; its subset is in `SUBSETS`.
+        """Mend what people and spreadsheets do to a row of the archive manifest.
 
-        DatasetError where a cell holds nothing that the data set has.
+        Its subset is in `SUBSETS`. DatasetError where a cell holds nothing that the data set has.
+        """
+
+    def check_manifest(self, rows: Sequence[Mapping[str, str]], where: object, /) -> None:
+        """Refuse an archive manifest, `where`, of which no sample can be made, by a DatasetError.
+
+        The rows are as they stand in it.
         """
 
     def row_faults(self, row: Mapping[str, str], /) -> list[errors.DatasetError]:
         """Find what is wrong with a sample beyond the form of its row, a `plain_row`."""
+
+    def mask_faults(
+        self, info: Mapping[str, str], present: Collection[int], where: object, /
+    ) -> list[errors.DatasetError]:
+        """Find labels of a mask, `where`, that a sample with this info file cannot have."""
 
     def sample_dir(self, info: Mapping[str, str], /) -> PurePosixPath:
         """Return where a sample lies below the folder that routine 02 writes to."""

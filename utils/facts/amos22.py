@@ -1,10 +1,12 @@
 """The facts of AMOS22: folders, file names, scanners, columns (see `facts.DataSet`)."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from utils import errors
+from utils.arrays import labels
+from utils.storage import forms
 
 NAME = "AMOS22"
 DESCRIPTION = "Abdominal multi-organ segmentation, 15 organs in CT and MRI"
@@ -33,6 +35,8 @@ FILE_NAME = re.compile(r"amos_([0-9]{4})\.nii\.gz")
 EXAMPLE_FILE = "imagesTr/amos_0004.nii.gz"
 DATASET_JSON_SUBSETS: Mapping[str, str] = {"training": "train", "validation": "val", "test": "test"}
 
+METADATA_TABLE = "labeled_data_meta_0000_0599.csv"
+METADATA_SOURCE = f"{METADATA_TABLE} (zenodo record {ZENODO_RECORD})"
 # Our column -> column of the official table.
 METADATA = {
     "birth_date": "Patient's Birth Date",
@@ -43,7 +47,7 @@ METADATA = {
     "acquisition_date": "Acquisition Date",
     "site": "Site",
 }
-UNDEFINED = "UND"
+UNDEFINED = forms.UNDEFINED
 ARCHIVE_COLUMNS: tuple[str, ...] = (
     *("file_path", "subset", "seq", "type", "szx", "szy", "szz", "spx", "spy", "spz"),
     *("orientation_from", "orientation_to", "dtype", "transform", "diff_trans_f_norm"),
@@ -55,14 +59,8 @@ DATASET_KEYS: tuple[str, ...] = (
     *("acquisition_date", "site"),
 )
 
-_SPREADSHEET_WHOLE_NUMBER = re.compile(r"\A([0-9]+)\.0+\Z")
-# What a cell of the archive manifest must be; the sex becomes part of a folder's name.
-_EXPECTED = {
-    "seq": "[0-9]{1,4}",
-    "subset": "|".join(SUBSETS),
-    "type": "v3d|m3d",
-    "sex": "[A-Za-z0-9]+",
-}
+# What other cells of the archive manifest must be.
+_EXPECTED = {"seq": "[0-9]{1,4}", "subset": "|".join(SUBSETS), "type": "v3d|m3d"}
 
 
 def classify(relative_path: str) -> dict[str, str] | None:
@@ -98,33 +96,63 @@ def modality(row: Mapping[str, str]) -> str | None:
     return next((name for name, scanners in sets.items() if scanner in scanners), None)
 
 
-def whole_number_text(text: str) -> str:
-    """Return the text without the fraction that a spreadsheet gives whole numbers.
-
-    >>> whole_number_text("19510122.0"), whole_number_text("4.5")
-    ('19510122', '4.5')
-    """
-    return _SPREADSHEET_WHOLE_NUMBER.sub(r"\1", text)
-
-
 def plain_row(row: Mapping[str, str]) -> dict[str, str]:
-    """Mend what spreadsheets do to a row of the archive manifest.
+    """Mend what people and spreadsheets do to a row of the archive manifest.
 
-    ``seq`` gets its four digits back, whole numbers lose their fraction, and an empty metadata
-    cell reads ``UND``. DatasetError where seq, subset or type is none that AMOS22 has, or the sex
-    cannot be part of a folder's name.
+    Blanks around a text go, ``seq`` gets its four digits back, metadata are brought into their
+    forms (see `forms.plain`), and empty ones read ``UND``. DatasetError where seq, subset or type
+    is none that AMOS22 has, or metadata have no form.
     """
-    plain = {**row, **{key: whole_number_text(row[key]) for key in INFO_KEYS}}
-    for key in METADATA:
-        plain[key] = plain[key] or UNDEFINED
+    place = f"in the manifest's row of {row['file_path']!r}"
+    # The name of a folder may begin with a blank.
+    plain = {**row, "file_path": row["file_path"].rstrip()}
+    for key in ("type", *INFO_KEYS):
+        form = forms.plain(key, row[key])
+        if form is None:
+            raise forms.fault(key, row[key], place, code="manifest")
+        plain[key] = form or (UNDEFINED if key in METADATA else "")
     for key, pattern in _EXPECTED.items():
         found = plain[key]
         if not re.fullmatch(pattern, found):
-            place = f"in the manifest's row of {row['file_path']!r}"
-            reason = f"{key} is {found!r} {place}, expected {pattern}"
-            raise errors.DatasetError(reason, code="manifest", expected=pattern, found=found)
+            reason = f"{key} is {row[key]!r} {place}, expected {pattern}"
+            raise errors.DatasetError(reason, code="manifest", expected=pattern, found=row[key])
     plain["seq"] = plain["seq"].zfill(4)
     return plain
+
+
+def check_manifest(rows: Sequence[Mapping[str, str]], where: object) -> None:
+    """Refuse an archive manifest, `where`, that knows no scanner: none tells CT from MRI."""
+    scanners = {forms.stripped(row["manufacturer_model_name"]) for row in rows}
+    if scanners and scanners <= {"", UNDEFINED}:
+        reason = (
+            f"{where}: it knows no scanner at all, the metadata table was missing in routine 01; "
+            f"download {METADATA_SOURCE}, put it into the archive or beside it, and run routine "
+            "01 again"
+        )
+        raise errors.DatasetError(reason, file=where, code="metadata", expected=METADATA_TABLE)
+
+
+def mask_faults(
+    info: Mapping[str, str], present: Collection[int], where: object
+) -> list[errors.DatasetError]:
+    """Find labels of a mask, `where`, that a person of this sex cannot have.
+
+    With an unknown sex label 15 may be either organ: a warning alone, for people may have looked
+    and found a prostate; label 16 is the uterus, whoever it is.
+    """
+    sex, cure = info.get("sex"), "routine 03 was forgotten, or the sex is wrong"
+    if labels.PROSTATE in present and sex == UNDEFINED:
+        errors.warn(f"{where}: label {labels.PROSTATE} and an unknown sex: prostate or uterus?")
+    impossible = {
+        "F": (labels.PROSTATE, "prostate", "woman"),
+        "M": (labels.UTERUS, "uterus", "man"),
+    }
+    label, organ, person = impossible.get(sex or "", (None, "", ""))
+    if label not in present:
+        return []
+    reason = f"{where}: label {label} ({organ}) in a {person}: {cure}"
+    expected = f"no label {label} with sex {sex}"
+    return [errors.DatasetError(reason, file=where, code="sex", expected=expected, found=label)]
 
 
 def sample_dir(info: Mapping[str, str]) -> PurePosixPath:

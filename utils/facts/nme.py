@@ -2,10 +2,11 @@
 
 import collections
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from utils import errors
+from utils.storage import forms
 
 NAME = "NME-2025.8.25"
 DESCRIPTION = "Non mass enhancement in breast MRI, from four hospitals"
@@ -123,17 +124,19 @@ def modality(row: Mapping[str, str]) -> str:
 
 
 def plain_row(row: Mapping[str, str]) -> dict[str, str]:
-    """Mend what spreadsheets do to a row of the archive manifest.
+    """Mend what people and spreadsheets do to a row of the archive manifest.
 
-    ``subset`` becomes train, val or test. Where seq or pid is what a spreadsheet makes of the one
-    in the file's name (12 of 0012, 100 of 01E002), the file's name counts. DatasetError where
-    site, collection, subset or type is none that the data set has, subset and type contradict, or
-    seq or pid is no plain name.
+    Blanks around a text go, and ``subset`` becomes train, val or test. Where seq or pid is what a
+    spreadsheet makes of the one in the file's name (12 of 0012, 100 of 01E002), the file's name
+    counts. DatasetError where site, collection, subset or type is none that the data set has,
+    subset and type contradict, or seq or pid is no plain name.
     """
-    plain = dict(row)
-    name = FILE_NAME.fullmatch(PurePosixPath(row["file_path"]).name)
+    # The name of a folder may begin with a blank.
+    plain = {**row, "file_path": row["file_path"].rstrip()}
+    plain.update((key, forms.stripped(row[key])) for key in ("type", *INFO_KEYS))
+    name = FILE_NAME.fullmatch(PurePosixPath(plain["file_path"]).name)
     for key, own in zip(("seq", "pid"), name.groups() if name else ()):
-        if _is_spreadsheet_form(row[key], own):
+        if _is_spreadsheet_form(plain[key], own):
             plain[key] = own
     known: dict = {"site": SITES.values(), "collection": SITES, "subset": FOLDERS}
     for key, names in known.items():
@@ -142,9 +145,10 @@ def plain_row(row: Mapping[str, str]) -> dict[str, str]:
     for key in ("seq", "pid"):
         if not re.fullmatch(_PART, plain[key]):
             raise _odd_cell(row, key, _PART)
-    file_type, plain["subset"] = FOLDERS[row["subset"]]
-    if row["type"] != file_type:
-        raise _odd_cell(row, "type", f"{file_type} ({row['subset']})")
+    folder = plain["subset"]
+    file_type, plain["subset"] = FOLDERS[folder]
+    if plain["type"] != file_type:
+        raise _odd_cell(row, "type", f"{file_type} ({folder})")
     return plain
 
 
@@ -168,6 +172,17 @@ def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:
         return []
     reason = f"site is {site!r} in the manifest, but collection {collection} comes from {expected}"
     return [errors.DatasetError(reason, code="site", expected=expected, found=site)]
+
+
+def check_manifest(rows: Sequence[Mapping[str, str]], where: object) -> None:
+    """Refuse an archive manifest that lacks something as a whole: there is nothing of the kind."""
+
+
+def mask_faults(
+    info: Mapping[str, str], present: Collection[int], where: object
+) -> list[errors.DatasetError]:
+    """Find labels of a mask that its sample cannot have: there are none."""
+    return []
 
 
 def sample_dir(info: Mapping[str, str]) -> PurePosixPath:

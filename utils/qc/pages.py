@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib import parse
 
 from utils.qc import judging
-from utils.storage import label_map
+from utils.storage import forms, label_map
 
 _HERE = Path(__file__).resolve().parent
 # Metadata that can be filtered by; also the headings of their columns.
@@ -173,7 +173,7 @@ def _row(entry, has_changes):
     cells = [
         _cell(entry.name, f'<a href="{page}">{_text(entry.name)}</a>'),
         *(_cell(meta.get(key, "")) for key in ("subset", "modality", "scanner", "sex")),
-        _cell(age_years(age), _text(age), "number"),
+        _cell(forms.years(age), _text(age), "number"),
         _cell(meta.get("site", "")),
         *_measured_cells(record, has_changes),
         _cell(len(entry.flags), _flag_list(entry, f"{page}#picture")),
@@ -206,12 +206,6 @@ def _cell(key, shown=None, kind=""):
     attribute = f' class="{kind}"' if kind else ""
     key = "" if key is None else _text(key)
     return f'<td{attribute} data-key="{key}">{key if shown is None else shown}</td>'
-
-
-def age_years(age: str) -> int | None:
-    """Read an age such as ``062Y``; None for one that is no number of years."""
-    digits = age.removesuffix("Y")
-    return int(digits) if digits.isascii() and digits.isdigit() else None
 
 
 def _flag_list(entry, target="#picture"):

@@ -5,7 +5,7 @@ from pathlib import Path
 from utils import errors
 from utils.qc import alignment, anatomy, judging, measures, pages, plotting, sample_report
 from utils.running import calls
-from utils.storage import files, manifest, samples, workbook
+from utils.storage import files, forms, manifest, samples, workbook
 
 INDEX = "index.html"
 _PAGES, _PLOTS = "samples", "plots"
@@ -96,7 +96,8 @@ def _entries(found, outcome, listed):
     for name in (sample.stem for sample in found):
         info = results[name].info if name in results else {}
         row = listed.get(name, info)
-        metadata[name] = {key: row.get(column, "") for key, column in _METADATA.items()}
+        texts = {key: row.get(column, "") for key, column in _METADATA.items()}
+        metadata[name] = {key: forms.plain(key, text) or text for key, text in texts.items()}
         if name in results:
             metadata[name]["modality"] = results[name].record["volume"]["modality"]
     flags = {}
@@ -139,7 +140,7 @@ def _plotted(entry):
         modality=metadata["modality"],
         sex=metadata["sex"],
         scanner=metadata["scanner"],
-        age_years=pages.age_years(metadata["age"]),
+        age_years=forms.years(metadata["age"]),
         shape=tuple(record["volume"]["shape"]),
         spacing=tuple(record["volume"]["spacing"]),
         volumes_ml={name: organ["volume_ml"] for name, organ in organs if not organ["at_edge"]},

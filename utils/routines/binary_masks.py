@@ -1,6 +1,7 @@
 """Binary masks: made from the multi-label mask, compared with it, replaced together with it."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,18 @@ ROUTINE = "routine 04 (NME: 03)"
 
 
 def write(
-    sample: samples.Sample, label_names: dict[int, str], overwrite: bool = False
+    sample: samples.Sample,
+    label_names: dict[int, str],
+    overwrite: bool = False,
+    mask_faults: Callable[..., list[errors.DatasetError]] | None = None,
 ) -> int | calls.Finished:
     """Write the binary masks of one sample that are missing or not its label's (any more).
 
     Every label gets a file, present or not; `overwrite` writes all, and removes those of another
-    label map. A multi-label mask that another tool stored in another data type becomes uint8.
-    Returns how many masks were written. DatasetError where the mask has a label outside the map,
-    or files of another label map lie there.
+    label map. What the data set's `mask_faults` (`facts.DataSet`) finds is a warning. A multi-label
+    mask that another tool stored in another data type becomes uint8. Returns how many masks were
+    written. DatasetError where the mask has a label outside the map, or files of another label map
+    lie there.
     """
     with holding.folder(sample.directory):
         return _write_held(sample, label_names, overwrite)
@@ -30,7 +35,10 @@ def write(
 
 def _write_held(sample, label_names, overwrite):
     mask = nifti.read_mask(sample.mask_path)
-    labels.check_known(mask.data, label_names, where=sample.mask_path)
+    present = labels.check_known(mask.data, label_names, where=sample.mask_path)
+    if mask_faults:
+        for fault in mask_faults(samples.info_of(sample), present, sample.mask_path):
+            errors.warn(str(fault))
     wanted = {sample.binary_mask_path(*entry): entry[0] for entry in label_names.items()}
     leftover = [path for path in sample.binary_mask_paths().values() if path not in wanted]
     if leftover and not overwrite:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +54,17 @@ class Entry:
 
 
 def describe(
-    sample: samples.Sample, root_dir: Path, info_keys: Sequence[str], tolerance_mm: float
+    sample: samples.Sample,
+    root_dir: Path,
+    info_keys: Sequence[str],
+    tolerance_mm: float,
+    mask_faults: Callable[..., list[errors.DatasetError]],
 ) -> Entry:
     """Check one sample and collect its row.
 
     Paths are relative to `root_dir`; `info_keys` of the info file become columns; affine, spacing
-    and origin may differ by `tolerance_mm`. Everything that does not fit together is a CasesError.
+    and origin may differ by `tolerance_mm`; `mask_faults` is the data set's (`facts.DataSet`).
+    Everything that does not fit together is a CasesError.
     """
     cases: list[errors.DatasetError] = []
     info = _tried(cases, _read_info, sample, info_keys)
@@ -79,6 +84,7 @@ def describe(
         if mask:
             present = frozenset(np.flatnonzero(labels.counts(mask.data)).tolist())
             cases += _label_cases(mask, paths, readable, present)
+            cases += mask_faults(info or {}, present, sample.mask_path)
     elif paths:
         text = f"{len(paths)} binary masks without their multi-label mask"
         cases.append(_case(sample.directory, text, "no_mask"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from utils import errors
 from utils.facts import DataSet
 from utils.routines import archive
+from utils.running import calls
 from utils.storage import files
 
 NAME = "dataset.json"
@@ -15,20 +16,22 @@ _TYPES = {"image": archive.VOLUME, "label": archive.MASK}
 
 
 def check(
-    root_dir: files.PathLike, contents: archive.Contents, facts: DataSet
-) -> list[tuple[str, str]]:
+    outcome: calls.Outcome, root_dir: files.PathLike, contents: archive.Contents, facts: DataSet
+) -> None:
     """Compare every dataset.json that was found below the root with the folders.
 
-    Returns pairs of the file and what is odd about it: unreadable, another subset than the
-    folder's, or files that are not on disk.
+    Another subset than the folder's, and files that are not on disk, become warnings of the
+    outcome; a dataset.json that cannot be compared, or not as a whole, fails.
     """
     found = [*contents.files, *contents.doubles]
     by_path = {file.relative_path: file for file in found}
     by_name = {(file.type, file.path.name): file for file in found}
-    messages = []
     for json_path in contents.matching(NAME):
         entries, problem = _entries(Path(root_dir, json_path), facts.DATASET_JSON_SUBSETS)
-        texts = [problem] if problem else []
+        if problem:
+            error = errors.DatasetError(problem, file=Path(root_dir, json_path), code="json")
+            outcome.fail(json_path, error)
+        texts: list[str] = []
         absent, elsewhere = [], []
         for subset, file_type, text in entries:
             path = posixpath.normpath(posixpath.join(posixpath.dirname(json_path), text))
@@ -43,18 +46,18 @@ def check(
         if elsewhere:
             count = f"has {len(elsewhere)} files in another subset than their folder, which counts"
             texts.append(f"{count}: {errors.listed(elsewhere)}")
-        messages += [(json_path, text) for text in texts]
-    return messages
+        outcome.warnings += [(json_path, text) for text in texts]
 
 
 def _entries(path, subsets):
     """Return [(subset, type, path text)] and what keeps the file from being understood."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        return [], f"cannot be read ({error.strerror}); only the folders count"
+        text = files.read_bytes(path).decode("utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number)
+    except errors.DamagedFileError as error:
+        return [], f"{error}; only the folders count"
     except (ValueError, RecursionError) as error:
-        return [], f"is no JSON file ({error}); only the folders count"
+        return [], f"is no JSON file ({errors.one_line(error)}); only the folders count"
     if not isinstance(content, dict):
         return [], "holds no lists of files; only the folders count"
     entries, n_odd = [], 0
@@ -70,3 +73,16 @@ def _entries(path, subsets):
             entries += named
             n_odd += not named
     return entries, f"has {n_odd} entries that name no file" if n_odd else ""
+
+
+def _once_each(pairs):
+    made = {}
+    for key, value in pairs:
+        if key in made:
+            raise ValueError(f"the key {key!r} stands twice")
+        made[key] = value
+    return made
+
+
+def _no_number(text):
+    raise ValueError(f"{text} is no number in JSON")

@@ -71,13 +71,16 @@ def plan(
     rows = workbook.Workbook(archive_manifest).table(
         manifest.MAIN_SHEET, required=("file_path", "type", *facts.INFO_KEYS)
     )
+    records = rows.to_dict("records")
+    facts.check_manifest(records, archive_manifest)
     by_sample = collections.defaultdict(list)
     faulty = []
-    for row in rows.to_dict("records"):
+    for row in records:
         try:
             plain = facts.plain_row(row)
         except errors.DatasetError as error:
-            faulty.append((row["file_path"] or "row without file_path", error))
+            if belongs is None or belongs(row):
+                faulty.append((row["file_path"] or "row without file_path", error))
             continue
         by_sample[facts.sample_name(plain)].append(plain)
     disk = _look(root_dir, output_dir, facts)

@@ -46,8 +46,7 @@ def describe(
     DatasetError
         There are no binary masks, or they are not those of the multi-label mask.
     """
-    # A tree that denoising wrote elsewhere has masks only.
-    info = samples.read_info(sample.info_path) if sample.info_path.exists() else {}
+    info = samples.info_of(sample)
     mask = nifti.read_mask(sample.mask_path)
     paths = sample.binary_mask_paths()
     if not paths:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import errors
-from utils.facts import amos22, amos22_table
+from utils.facts import amos22
 from utils.running import calls
 from utils.sample_data import abdomen, archive_folder, scan_files
 from utils.storage import files
@@ -178,7 +178,7 @@ def prepare(root_dir: files.PathLike, settings: Settings) -> list[Sample]:
     note = {"format": FORMAT, **dataclasses.asdict(settings)}
     archive_dir = archive_folder.begin(root_dir, note)
     files.put(archive_dir / "amos22" / "dataset.json", _dataset_json(samples))
-    files.put(archive_dir / amos22_table.DOWNLOAD, metadata_table(settings.seed))
+    files.put(archive_dir / amos22.METADATA_TABLE, metadata_table(settings.seed))
     for sample in samples[:2]:
         images, labels = _FOLDERS[sample.subset]
         folders = images, labels or images

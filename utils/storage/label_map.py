@@ -1,13 +1,12 @@
 """The label map file, and the names of labels as they stand in file names and before people."""
 
 import re
-from pathlib import Path
 
 from utils import errors
 from utils.arrays import labels
-from utils.storage import files
+from utils.storage import files, yaml_files
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 _.+-]*[A-Za-z0-9_.+-])?")
 
 
 def read(path: files.PathLike, short_form: bool = False) -> dict[int, str]:
@@ -15,15 +14,10 @@ def read(path: files.PathLike, short_form: bool = False) -> dict[int, str]:
 
     It holds ``full_form_index_map: {0: background, 1: spleen, ...}`` and, where file names use
     abbreviations (`short_form`), ``short_form_index_map``. DatasetError where it does not, or where
-    two names are one in file names.
+    a label stands twice (see `yaml_files.read`), or two names are one in file names.
     """
-    import yaml
-
     key = "short_form_index_map" if short_form else "full_form_index_map"
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _wrong(path, f"not a readable YAML file: {errors.one_line(error)}") from error
+    content = yaml_files.read(path, code="data", typed=True)
     names = content.get(key) if isinstance(content, dict) else None
     if not isinstance(names, dict) or not names:
         raise _wrong(path, f"{key} is missing; expected {key}: {{0: background, 1: ...}}")
@@ -45,7 +39,7 @@ def _check_entry(path, value, name):
         raise _wrong(path, f"label {value!r} found, {expected}")
     if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
         reason = f"name {name!r} of label {value} cannot be part of a file name"
-        raise _wrong(path, f"{reason}; expected letters, digits, blanks and _ . + -")
+        raise _wrong(path, f"{reason}; expected letters, digits, _ . + - and blanks between them")
 
 
 def _wrong(path, reason):

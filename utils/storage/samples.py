@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from utils import errors
-from utils.storage import files, label_map
+from utils.storage import files, forms, label_map, yaml_files
 
 INFO_SUFFIX = "_info.yaml"
 VOLUME_SUFFIX = "_volume.nii.gz"
@@ -133,19 +133,30 @@ def _stem(directory_name, names):
 
 
 def read_info(path: files.PathLike) -> dict[str, str]:
-    """Read an info file, all values as text; DatasetError where it holds no such table."""
-    import yaml
+    """Read an info file, its values in their forms (see `forms.plain`).
 
-    try:
-        # BaseLoader takes every scalar as text: a seq 0010 that lost its quotes is no octal 8.
-        info = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except FileNotFoundError as error:
-        raise _bad_info(path, "the info file is missing; routine 02 writes it") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _bad_info(path, f"no readable info file: {errors.one_line(error)}") from error
+    DatasetError where it holds no such table, a key twice, or a value that has no form.
+    """
+    if not os.path.lexists(path):
+        raise _bad_info(path, "the info file is missing; routine 02 writes it")
+    # All scalars are text: a seq 0010 that lost its quotes is no octal 8.
+    info = yaml_files.read(path, code="info")
     if not isinstance(info, dict):
         raise _bad_info(path, "found no table of keys and values")
-    return {key: str(value) for key, value in info.items()}
+    plain = {}
+    for key, value in info.items():
+        if not isinstance(value, str):
+            raise _bad_info(path, f"found a table or list as {key}, expected text", expected="text")
+        form = forms.plain(key, value)
+        if form is None:
+            raise forms.fault(key, value, f"in {path}", file=path, code="info")
+        plain[key] = form
+    return plain
+
+
+def info_of(sample: Sample) -> dict[str, str]:
+    """Read a sample's info file; empty without one, as denoising leaves masks in another tree."""
+    return read_info(sample.info_path) if os.path.lexists(sample.info_path) else {}
 
 
 def no_key(path: files.PathLike, key: str) -> errors.DatasetError:

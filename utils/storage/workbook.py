@@ -381,12 +381,9 @@ def _stored(value, sheet, row, column):
     """Kind and value of one cell."""
     if isinstance(value, str):
         text = _line_ends(value)
-        forbidden = _NOT_IN_XML.search(text)
-        if not forbidden and _excel_length(text) <= MAX_CELL_TEXT:
+        fault = text_fault(text)
+        if not fault:
             return "s", text
-        fault = f"{_excel_length(text)} characters, Excel holds {MAX_CELL_TEXT}"
-        if forbidden:
-            fault = f"the character {forbidden.group()!a} cannot stand in a workbook"
         where = f"worksheet {sheet}, row {row}, column {column!r}"
         raise errors.DatasetError(f"{where}: {fault}", code="cell")
     if isinstance(value, numbers.Integral):
@@ -395,6 +392,15 @@ def _stored(value, sheet, row, column):
         number = _fifteen_digits(value)
         return ("n", number) if math.isfinite(number) else ("s", str(number))
     raise TypeError(f"worksheet {sheet}, row {row}, column {column!r}: {type(value)} in a cell")
+
+
+def text_fault(text: str) -> str:
+    """Tell why no cell can hold a text; empty where one can."""
+    forbidden = _NOT_IN_XML.search(text)
+    if forbidden:
+        return f"the character {forbidden.group()!a} cannot stand in a workbook"
+    length = _excel_length(text)
+    return f"{length} characters, Excel holds {MAX_CELL_TEXT}" if length > MAX_CELL_TEXT else ""
 
 
 def _line_ends(text):
