@@ -245,7 +245,7 @@ def test_missing_info(tmp_path):
     with pytest.raises(errors.DatasetError, match="no regular file"):
         samples.read_info(tmp_path)
     os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(errors.DatasetError, match=r"pipe\.yaml: no regular file"):
+    with pytest.raises(errors.DatasetError, match=r"pipe\.yaml: cannot be read: no regular file"):
         samples.read_info(tmp_path / "pipe.yaml")
     (tmp_path / "link.yaml").symlink_to("nothing")
     with pytest.raises(errors.DatasetError, match=r"link\.yaml: cannot be read"):

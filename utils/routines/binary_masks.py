@@ -30,10 +30,10 @@ def write(
     lie there.
     """
     with holding.folder(sample.directory):
-        return _write_held(sample, label_names, overwrite)
+        return _write_held(sample, label_names, overwrite, mask_faults)
 
 
-def _write_held(sample, label_names, overwrite):
+def _write_held(sample, label_names, overwrite, mask_faults):
     mask = nifti.read_mask(sample.mask_path)
     present = labels.check_known(mask.data, label_names, where=sample.mask_path)
     if mask_faults:
