@@ -7,11 +7,13 @@ import shutil
 import types
 
 import nibabel as nib
+import nifti_files
 import numpy as np
 import openpyxl
 import pytest
 import trees
 import yaml
+from nifti_files import field
 
 from utils.facts import amos22
 from utils.storage import nifti
@@ -517,8 +519,8 @@ def test_sheared_axes_are_mended_within_a_tenth_of_a_millimetre(root, shear, is_
     source = trees.archive_file(root, "imagesTr", "amos_0004")
     affine = np.diag([2.0, 2.0, 3.0, 1.0])
     affine[0, 1] = 2 * shear
-    put_image(source, np.ones((7, 8, 9), np.float32), affine)
-    result = pair_ct(root)
+    put_image(source, np.full((7, 8, 9), 0.5, np.float32), affine)
+    result = pair_ct(root, "--misfit", "volume")
     assert result.exit_code == 0
     told = next(line for line in trees.complaints(result, "WARNING") if str(source) in line)
     written = nib.load(trees.sample_dir(root, "amos_0004") / "amos_0004_volume.nii.gz")
@@ -564,13 +566,26 @@ def test_undefined_and_infinite_voxels_are_kept_and_counted(root):
     np.testing.assert_array_equal(trees.voxels(written), data)
 
 
-def test_values_that_float32_cannot_hold_are_told_with_the_largest_loss(root):
-    data = np.zeros((7, 8, 9), np.int32)
-    data[0, 0, 0], data[0, 0, 1] = 2**24 + 1, 2**28 + 5
-    put_image(trees.archive_file(root, "imagesTr", "amos_0004"), data)
+@pytest.mark.parametrize(
+    ("data", "slope", "told"),
+    [
+        (np.int32([0, 2**28 + 5]), 1e-3, "largest loss is 0.005"),  # a step is 0.001
+        (np.int16([0, 30001]), 0.7, ""),  # every scaled volume is rounded
+        (np.int32([2**24 + 1, 2**28 + 5]), 1, ""),
+        (np.float64([0.1, 1e6 / 3]), 1, ""),
+        (np.float64([0.1, 1e300]), 1, "largest loss is inf"),
+    ],
+    ids=["fine steps", "coarse steps", "integers", "doubles", "overflow"],
+)
+def test_values_that_float32_cannot_hold_are_told_with_the_largest_loss(root, data, slope, told):
+    source = trees.archive_file(root, "imagesTr", "amos_0004")
+    put_image(source, np.resize(data, (7, 8, 9)))
+    nifti_files.patch(source, field(scl_slope=slope, scl_inter=0))
     result = pair_ct(root)
     assert result.exit_code == 0
-    assert "largest loss is 5" in result.stderr
+    assert [told in line for line in trees.complaints(result, "WARNING") if "loss" in line] == (
+        [True] if told else []
+    )
 
 
 def test_a_stored_pixdim_off_the_affine_is_told_and_mended(root):
@@ -581,7 +596,7 @@ def test_a_stored_pixdim_off_the_affine_is_told_and_mended(root):
     data = bytearray(gzip.decompress(source.read_bytes()))
     data[88:92] = np.float32(5).tobytes()  # pixdim[3]; nibabel mends it on saving
     source.write_bytes(gzip.compress(bytes(data)))
-    result = pair_ct(root)
+    result = pair_ct(root, "--misfit", "volume")
     assert result.exit_code == 0
     assert "pixdim 2 x 3 x 5 mm differs" in result.stderr
     header = nib.load(trees.sample_dir(root, "amos_0004") / "amos_0004_volume.nii.gz").header

@@ -266,7 +266,10 @@ def test_masks_alone_carry_the_norm_of_the_difference(tmp_path):
         ("0003", "v3d", None),
         ("0004", "m3d", None),
     ]
-    assert messages == []
+    ((name, message),) = messages
+    assert name == "labelsTr/amos_0001.nii.gz"
+    assert "the mask lies 5 mm (2 voxels) off its volume imagesTr/amos_0001.nii.gz" in message
+    assert "--misfit volume" in message
 
 
 def test_a_pair_of_unequal_size_or_subset_is_warned_about(tmp_path):
