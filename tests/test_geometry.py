@@ -102,7 +102,7 @@ def test_spacing():
 def test_orientation_codes(axes, to, origin):
     assert geometry.orientation_codes(affine_of(axes)) == (origin, to)
     oblique = affine_of(
-        transform.transform.Rotation.from_euler("xyz", [5, 4, 3], degrees=True).as_matrix() @ axes
+        transform.Rotation.from_euler("xyz", [5, 4, 3], degrees=True).as_matrix() @ axes
     )
     assert geometry.orientation_codes(oblique) == (
         f"Oblique(closest to {origin})",
@@ -320,11 +320,8 @@ def test_other_shapes_and_other_grids_have_no_order():
 @given(st.integers(0, 2**31))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_axis_order_of_any_two_grids_is_an_order_or_none(seed):
-    generator = np.random.default_rng(seed)
-    affine, onto = (
-        nib.affines.from_matvec(transform.Rotation.random(random_state=generator).as_matrix())
-        for _ in "ab"
-    )
+    turns = transform.Rotation.random(2, random_state=seed).as_matrix()
+    affine, onto = map(nib.affines.from_matvec, turns)
     order = geometry.axis_order(affine, (5, 5, 5), onto, (5, 5, 5))
     assert order is None or sorted(order[:, 0]) == [0, 1, 2]
 

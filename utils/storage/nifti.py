@@ -348,10 +348,10 @@ def _fields(path, header):
 
 def _voxels_begin(header):
     """Where the voxels begin: nibabel, too, refuses what lies inside the header."""
-    offset, least = int(header["vox_offset"]), len(header.binaryblock) + 4
-    if offset < least and offset:
-        raise ValueError(f"voxels cannot begin at byte {offset}, expected {least} or more")
-    return max(offset, least)
+    offset, least = float(header["vox_offset"]), len(header.binaryblock) + 4
+    if offset < least and offset != 0:
+        raise ValueError(f"voxels cannot begin at byte {offset:g}, expected {least} or more")
+    return max(int(offset), least)
 
 
 def _geometry(header, shape):
