@@ -6,6 +6,7 @@ import zlib
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from utils.storage import nifti
 
@@ -75,6 +76,15 @@ def field(**values):
                 header[name] = value
 
     return edit
+
+
+def itk_affine(path):
+    """Affine, RAS+ mm, as ITK reads it."""
+    image = sitk.ReadImage(str(path))
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return np.diag([-1, -1, 1, 1]) @ affine
 
 
 def values_of(header):

@@ -11,7 +11,7 @@ import pytest
 from nifti_files import labels_of, raw_image
 
 from utils import errors
-from utils.storage import nifti
+from utils.storage import file_kinds, nifti
 
 
 def zipped():
@@ -110,3 +110,8 @@ def test_an_empty_file(tmp_path):
     path = tmp_path / "x.nii.gz"
     reason = f"{path}: damaged: the file is empty; download it again"
     assert refusal(path, b"") == (reason, "truncated")
+
+
+def test_the_look_ends_within_the_first_bytes():
+    start = b"a" * file_kinds.N_BYTES
+    assert file_kinds.described(start + b"\0") == file_kinds.described(start)

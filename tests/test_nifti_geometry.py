@@ -8,10 +8,9 @@ import nibabel as nib
 import nifti_files
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nifti_files import AFFINE, SHAPE, field, labels_of, put, raw_image
+from nifti_files import AFFINE, SHAPE, field, itk_affine, labels_of, put, raw_image
 
 from utils import errors
 from utils.storage import nifti
@@ -31,14 +30,6 @@ def written(path, *edits, data=None, **options):
     return nifti.read_header(
         put(path, raw_image(labels_of() if data is None else data, edit, **options))
     )
-
-
-def itk_affine(path):
-    image = sitk.ReadImage(str(path))
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return np.diag([-1, -1, 1, 1]) @ affine
 
 
 def qform(affine, code=1):

@@ -79,7 +79,7 @@ class Header:
     descrip: str
     source_crc: str
     has_orientation: bool
-    oddities: tuple[str, ...] = ()
+    oddities: tuple[str, ...]
 
     @property
     def n_voxels(self) -> int:
