@@ -668,10 +668,22 @@ def test_a_mask_without_orientation_takes_its_volumes(root, misfit):
     result = pair_ct(root, "--misfit", misfit)
     assert result.exit_code == 0
     (line,) = warned(result)
-    assert "neither sform nor qform is set" in line
+    assert f"{path}: neither sform nor qform is set; its volume's geometry is taken" in line
     mask = trees.mask_path(root, "amos_0004")
     np.testing.assert_array_equal(trees.voxels(mask), labels)
     assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
+
+
+def test_a_volume_whose_orientation_is_a_guess_turns_no_mask(root):
+    volume, path = sources(root)
+    nifti_files.patch(volume, field(sform_code=0, qform_code=0))
+    guess = nib.load(volume).affine
+    mirrored = guess @ nib.orientations.inv_ornt_aff([[0, -1], [1, 1], [2, 1]], (7, 8, 9))
+    labels = trees.voxels(path).copy()
+    put_image(path, labels, mirrored)
+    assert failed_names(pair_ct(root)) == {"amos_0004"}
+    assert pair_ct(root, "--misfit", "volume").exit_code == 0
+    np.testing.assert_array_equal(trees.voxels(trees.mask_path(root, "amos_0004")), labels)
 
 
 @pytest.mark.parametrize("kind", [0, 1], ids=["volume", "mask"])

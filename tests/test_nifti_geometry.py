@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nifti_files import AFFINE, SHAPE, field, itk_affine, labels_of, put, raw_image
 
 from utils import errors
+from utils.arrays import geometry
 from utils.storage import nifti
 
 path = nifti_files.target_path  # fixture
@@ -247,6 +248,58 @@ def test_any_offset_is_read_as_nibabel_reads_it_or_refused(tmp_path_factory, off
         return
     if offset:
         assert (data == np.asarray(nib.load(path).dataobj)).all()
+
+
+# ---- everything at once
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(dims=st.lists(st.integers(-1, 12), min_size=8, max_size=8), n_dims=st.integers(-1, 8))
+def test_any_dimensions_are_nibabels_or_refused(tmp_path_factory, dims, n_dims):
+    path = tmp_path_factory.getbasetemp() / "dims.nii.gz"
+    dims = [n_dims, *dims[1:4], *(abs(n) % 2 for n in dims[4:])]  # frames: none or one
+    raw = raw_image(labels_of((12, 12, 12)), field(dim=dims))
+    try:
+        mask = nifti.read_mask(put(path, raw))
+    except errors.DatasetError as error:
+        assert str(path) in str(error)
+        assert not 3 <= n_dims <= 7 or min(dims[1 : n_dims + 1]) < 1
+        return
+    expected = np.asarray(nib.load(path).dataobj)
+    assert mask.data.shape == expected.shape[:3]
+    assert (mask.data == expected.reshape(mask.data.shape, order="F")).all()
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    codes=st.tuples(st.integers(-1, 6), st.integers(-1, 6)),
+    units=st.integers(0, 31),
+    pixdim=st.tuples(*[st.sampled_from([-1.0, 0.0, 1e-3, 0.7, 2.0, 900.0])] * 4),
+    rows=st.tuples(*[st.floats(-50, 50, width=32)] * 12),
+    parts=st.tuples(*[st.floats(-0.5625, 0.5625, width=32)] * 3),
+    kind=st.sampled_from(KINDS),
+)
+def test_any_geometry_is_nibabels_in_mm(tmp_path_factory, codes, units, pixdim, rows, parts, kind):
+    path = tmp_path_factory.getbasetemp() / "geometry.nii.gz"
+    edit = field(
+        **dict(zip(("sform_code", "qform_code"), codes)),
+        **dict(zip(("srow_x", "srow_y", "srow_z"), np.reshape(rows, (3, 4)))),
+        **dict(zip(("quatern_b", "quatern_c", "quatern_d"), parts)),
+        xyzt_units=units,
+        pixdim=(slice(0, 4), pixdim),
+    )
+    try:
+        header = written(path, edit, kind=kind)
+    except errors.DamagedFileError as error:
+        assert error.code == "affine"
+        return
+    expected = nib.load(path).affine
+    in_mm = geometry.spacing(expected) * {1: 1e3, 3: 1e-3}.get(units % 8, 1)
+    if units % 8 in (1, 3) and 0.01 <= in_mm.min() and in_mm.max() <= 50:
+        expected = np.diag([*[{1: 1e3, 3: 1e-3}[units % 8]] * 3, 1]) @ expected
+    np.testing.assert_allclose(header.affine, expected, rtol=1e-12)
+    assert all("\n" not in text for text in header.complaints())
+    assert any("lengths in" in text for text in header.complaints()) == (units % 8 in (1, 3))
 
 
 # ---- labels that were stored with a slope

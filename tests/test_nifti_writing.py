@@ -267,6 +267,15 @@ def test_has_label_looks_at_every_voxel(path, voxel, monkeypatch):
     )
 
 
+def test_has_label_of_a_binary_mask_that_a_tool_stored_with_a_slope(path):
+    image = nib.Nifti1Image((labels_of() == 3).astype(np.float64), AFFINE)
+    image.set_data_dtype(np.uint8)
+    nib.save(image, path)
+    assert nifti.read_header(path).slope == np.float32(1 / 255)
+    assert nifti_writing.has_label(path, labels_of(), 3, b"")
+    assert not nifti_writing.has_label(path, labels_of(), 4, b"")
+
+
 def test_has_label_of_a_damaged_file(path):
     encoded = nifti_writing.encode_mask(labels_of(), AFFINE, value=3)
     path.write_bytes(encoded[:-1])

@@ -99,7 +99,7 @@ def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet
 
 def _oddities(mask_file, mask, volume_file, volume):
     order = None
-    if mask.has_orientation:  # else routine 02 takes the volume's
+    if mask.has_orientation and volume.has_orientation:  # a guess moves no voxel
         order = geometry.axis_order(mask.affine, mask.shape, volume.affine, volume.shape)
     if order is not None:
         codes = [geometry.axis_codes(seen.affine) for seen in (mask, volume)]

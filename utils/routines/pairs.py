@@ -274,7 +274,7 @@ def confirm(
         staged: list[files.Pending] = []
         if mask and set(todo) == {pair.sample.volume_path}:
             # Renamed first: after an interruption the volume is still the one to do.
-            moved = _moved_mask(pair.sample.mask_path, affine, volume.shape)
+            moved = _moved_mask(pair.sample.mask_path, volume, affine)
             staged += map(stack.enter_context, moved)
         for target, source in todo.items():
             is_mask = source is mask
@@ -292,7 +292,7 @@ def _read_headers(pair):
     if pair.mask is None:
         return volume, None, None
     mask = nifti.read_header(pair.mask)
-    order = _order(mask, volume.affine, volume.shape)
+    order = _order(mask, volume, volume.affine)
     if order is None and mask.shape != volume.shape:
         message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
         sides = {"expected": volume.shape, "found": mask.shape}
@@ -300,10 +300,13 @@ def _read_headers(pair):
     return volume, mask, order
 
 
-def _order(mask, affine, shape):
-    """How a mask's axes must be exchanged and flipped to run as its volume's; None: not at all."""
-    if mask.has_orientation:
-        return geometry.axis_order(mask.affine, mask.shape, affine, shape)
+def _order(mask, volume, affine):
+    """How a mask's axes must be exchanged and flipped to be its volume's, which has this affine.
+
+    None: not at all; what is a guess moves no voxel.
+    """
+    if mask.has_orientation and volume.has_orientation:
+        return geometry.axis_order(mask.affine, mask.shape, affine, volume.shape)
     return None
 
 
@@ -312,10 +315,9 @@ def _mask_oddities(mask, volume, order, misfit):
     if nifti_writing.is_copy(volume, mask, order):
         message = f"{volume.path}: holds the same voxels as its mask {mask.path}, expected a scan"
         raise errors.DatasetError(message, file=volume.path, code="copy")
-    messages = mask.complaints()
     if not mask.has_orientation:
-        return messages
-    affine = mask.affine
+        return [f"{mask.path}: neither sform nor qform is set; its volume's geometry is taken"]
+    affine, messages = mask.affine, mask.complaints()
     if order is not None:
         affine, _ = geometry.reordered_grid(mask.affine, mask.shape, order)
         sides = [geometry.axis_codes(header.affine) for header in (mask, volume)]
@@ -400,15 +402,15 @@ def _stage(target, source, affine, is_mask, order, read_ahead):
     return pending
 
 
-def _moved_mask(path, affine, shape):
+def _moved_mask(path, volume, affine):
     """A finished mask, as it is now, in the geometry of its volume where that has changed."""
     kept = nifti.read_header(path)
     if np.array_equal(kept.affine, affine.astype(np.float32)):  # the header's very bytes
         return []
-    order = _order(kept, affine, shape)
+    order = _order(kept, volume, affine)
     if order is not None:
         errors.warn(f"{path}: its volume's axes changed since; the voxels are brought along")
-    elif geometry.corner_displacement_mm(kept.affine, affine, shape) > _SAME_AFFINE_MM:
+    elif geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > _SAME_AFFINE_MM:
         message = f"{path}: its volume's affine changed since; the voxels stay, the affine follows"
         errors.warn(message)
     descrip = marks.text(marks.read(kept.descrip))

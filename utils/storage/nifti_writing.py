@@ -152,8 +152,9 @@ def has_label(path: files.PathLike, data: np.ndarray, value: int, encoded: bytes
     if header.shape != data.shape:
         return False
     # All chunks, whatever they hold: the end of the file is checked behind the last one.
+    unused = nifti.Conversion()
     same = [
-        bool((chunk * header.slope + header.inter == (labels == value)).all())
+        bool((nifti.whole_numbers(chunk, header, unused) == (labels == value)).all())
         for chunk, labels in zip(nifti.voxel_chunks(header), _chunks(data))
     ]
     return all(same)
