@@ -16,7 +16,7 @@ import yaml
 from nifti_files import field
 
 from utils.facts import amos22
-from utils.storage import nifti
+from utils.storage import nifti, nifti_writing
 
 OTHERS = {"amos_0001_F", "amos_0008_F", "amos_0201_M"}  # CT samples but for amos_0004
 
@@ -759,6 +759,7 @@ def test_a_volume_that_is_a_copy_of_its_mask_fails(root, store):
 @pytest.mark.parametrize("chunk", [100, 503, 1 << 18])
 def test_one_voxel_makes_it_no_copy(root, monkeypatch, place, chunk):
     monkeypatch.setattr(nifti, "CHUNK_VOXELS", chunk)
+    monkeypatch.setattr(nifti_writing, "_GLANCE_VOXELS", 10)
     volume, path = sources(root)
     data = trees.voxels(path).astype(np.float32).ravel(order="F")
     data[place] += 0.25

@@ -15,6 +15,7 @@ from utils.storage import files, nifti
 # Of ISA-L on float32 CT: level 3 takes half as long again and saves 7 percent of the size.
 LEVEL = 1
 _GZIP = 31  # zlib's wbits for a gzip member
+_GLANCE_VOXELS = 1 << 12  # as good as always enough to tell a scan from its mask
 _HEADER_BYTES = 352  # NIfTI-1: 348 and "no extensions"
 
 
@@ -261,8 +262,12 @@ def is_copy(volume: nifti.Header, mask: nifti.Header, order: np.ndarray | None) 
     DatasetError as there.
     """
     unused = nifti.Conversion()
-    values = (nifti.whole_numbers(chunk, volume, unused) for chunk in nifti.voxel_chunks(volume))
-    return all(map(np.array_equal, values, _labels(mask, order, unused)[1]))
+    chunks = zip(nifti.voxel_chunks(volume), _labels(mask, order, unused)[1])
+    return all(
+        np.array_equal(nifti.whole_numbers(stored[part], volume, unused), labels[part])
+        for stored, labels in chunks
+        for part in (slice(_GLANCE_VOXELS), slice(_GLANCE_VOXELS, None))
+    )
 
 
 def _ahead(iterator):
