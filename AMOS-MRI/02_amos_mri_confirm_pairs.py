@@ -23,13 +23,13 @@ from utils.running import cli, shared_options
 @cli.routine(__doc__)
 @shared_options.root_dir
 @shared_options.pairing
-def main(root_dir, output_dir, archive_manifest, overwrite):
+def main(root_dir, output_dir, archive_manifest, misfit, overwrite):
     found = pairs.plan(
         root_dir, output_dir, archive_manifest, amos22, amos22.of_scanners(amos22.MRI_SCANNERS)
     )
     space = pairs.prepare(found, output_dir, amos22.SUBSETS, overwrite)
     outcome = cli.for_each_sample(
-        pairs.confirm, found, overwrite, cli.spare_core(), size=pairs.size_bytes
+        pairs.confirm, found, overwrite, cli.spare_core(), misfit, size=pairs.size_bytes
     )
     cli.finish(outcome, space, pairs.summary(outcome, amos22.SUBSETS))
 

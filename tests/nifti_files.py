@@ -7,6 +7,7 @@ import zlib
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from utils.storage import nifti
 
@@ -57,6 +58,14 @@ def put(path, raw):
     return path
 
 
+def patch(path, edit, kind=nib.Nifti1Header):
+    """Change header fields of a file behind nibabel's back."""
+    raw = gzip.decompress(path.read_bytes())
+    header = kind(raw[: kind.sizeof_hdr], check=False)
+    edit(header)
+    return put(path, header.binaryblock + raw[kind.sizeof_hdr :])
+
+
 def field(**values):
     """An edit of header fields; a tuple stands for (index, value)."""
 
@@ -68,6 +77,15 @@ def field(**values):
                 header[name] = value
 
     return edit
+
+
+def itk_affine(path):
+    """Affine, RAS+ mm, as ITK reads it."""
+    image = sitk.ReadImage(str(path))
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return np.diag([-1, -1, 1, 1]) @ affine
 
 
 def values_of(header):

@@ -8,14 +8,16 @@ import shutil
 import types
 
 import nibabel as nib
+import nifti_files
 import numpy as np
 import openpyxl
 import pytest
 import trees
 import yaml
+from nifti_files import field
 
 from utils.facts import amos22
-from utils.storage import nifti
+from utils.storage import nifti, nifti_writing
 
 OTHERS = {"amos_0001_F", "amos_0008_F", "amos_0201_M"}  # CT samples but for amos_0004
 
@@ -595,13 +597,291 @@ def test_a_masks_own_affine_gives_way_with_a_warning_in_figures(root):
     assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
 
 
+def sources(root, name="amos_0004"):
+    """Volume and mask in the archive."""
+    return [trees.archive_file(root, folder, name) for folder in ("imagesTr", "labelsTr")]
+
+
+def warned(result):
+    """Warnings about amos_0004."""
+    return [
+        line
+        for line in trees.complaints(result, "WARNING")
+        if line.startswith("WARNING amos_0004:")
+    ]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [[0, -1], [1, 1], [2, 1]],
+        [[0, -1], [1, -1], [2, -1]],
+        [[2, 1], [0, 1], [1, 1]],
+        [[1, -1], [0, 1], [2, -1]],
+    ],
+    ids=["mirrored", "all flipped", "permuted", "both"],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_mask_along_other_axes_is_brought_into_its_volumes_order(root, order, dtype):
+    volume, path = sources(root)
+    expected = trees.voxels(path).copy()
+    moved = nib.load(path).as_reoriented(np.array(order))
+    put_image(path, np.asarray(moved.dataobj).astype(dtype), moved.affine)
+    result = pair_ct(root)
+    assert result.exit_code == 0, result.output
+    (line,) = warned(result)
+    codes = ["".join(nib.aff2axcodes(nib.load(source).affine)) for source in (path, volume)]
+    assert f"{path}: stored along other axes ({codes[0]}) of its volume's grid ({codes[1]})" in line
+    mask = trees.mask_path(root, "amos_0004")
+    np.testing.assert_array_equal(trees.voxels(mask), expected)
+    assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
+    before = trees.identities(root / "grouped")
+    result = pair_ct(root)
+    assert result.exit_code == 0 and warned(result) == []
+    assert trees.identities(root / "grouped") == before
+
+
+def test_a_reordered_mask_has_the_bytes_of_one_in_order(root, monkeypatch):
+    monkeypatch.setattr(nifti, "CHUNK_VOXELS", 100)
+    _, path = sources(root)
+    assert pair_ct(root).exit_code == 0
+    mask = trees.mask_path(root, "amos_0004")
+    in_order = gzip.decompress(mask.read_bytes())
+    moved = nib.load(path).as_reoriented(np.array([[2, -1], [0, 1], [1, 1]]))
+    put_image(path, np.asarray(moved.dataobj), moved.affine)
+    assert pair_ct(root).exit_code == 0
+    reordered = gzip.decompress(mask.read_bytes())
+    assert reordered[:148] == in_order[:148] and reordered[228:] == in_order[228:]  # but descrip
+
+
+@pytest.mark.parametrize("label", [300, 2.5])
+def test_a_wrong_label_of_a_mask_along_other_axes_fails(root, label):
+    _, path = sources(root)
+    moved = nib.load(path).as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    data = np.asarray(moved.dataobj).astype(np.float32)
+    data[0, 0, 0] = label
+    put_image(path, data, moved.affine)
+    result = pair_ct(root)
+    assert failed_names(result) == {"amos_0004"} and f"labels {label} found" in result.stderr
+    assert not list(root.glob("grouped/AMOS-CT/*/*/amos_0004*"))
+
+
+def test_an_edited_mask_follows_a_volume_whose_axes_were_turned(paired):
+    """What lies where in the patient stays, and so does what was edited."""
+    volume, _ = sources(paired)
+    mask = trees.mask_path(paired, "amos_0004")
+    trees.put_voxel(mask, (0, 0, 0), 5)
+    edited = trees.voxels(mask).copy()
+    turned = nib.load(volume).as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    put_image(volume, np.asarray(turned.dataobj), turned.affine)
+    result = pair_ct(paired)
+    assert result.exit_code == 0, result.output
+    assert any(
+        "axes changed since; the voxels are brought along" in text for text in warned(result)
+    )
+    np.testing.assert_array_equal(trees.voxels(mask), edited[::-1])
+    assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
+
+
+def test_an_edited_mask_follows_the_last_digit_of_its_volumes_affine(paired):
+    volume, path = sources(paired)
+    mask = trees.mask_path(paired, "amos_0004")
+    affine = nib.load(volume).affine
+    affine[0, 3] = np.nextafter(np.float32(affine[0, 3]), np.float32(1e6))
+    put_image(volume, trees.voxels(volume), affine)
+    result = pair_ct(paired)
+    assert result.exit_code == 0
+    assert len(warned(result)) == 1 and "its source changed since" in warned(result)[0]
+    assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
+
+
+def misplace(path, vox):
+    """Put an image off along its third axis, in voxels."""
+    affine = nib.load(path).affine.copy()
+    affine[:3, 3] += vox * affine[:3, 2]
+    put_image(path, trees.voxels(path), affine)
+    return np.linalg.norm(vox * affine[:3, 2])
+
+
+@pytest.mark.parametrize("vox", [0.51, -0.51, 12])
+def test_a_mask_more_than_half_a_voxel_off_fails_unless_told(root, vox):
+    volume, path = sources(root)
+    labels = trees.voxels(path).copy()
+    by = misplace(path, vox)
+    result = pair_ct(root, "--failures_file", root / "failures.jsonl")
+    assert result.exit_code == 1 and failed_names(result) == {"amos_0004"}
+    (line,) = trees.complaints(result)
+    assert f"by {by:.3g} (Frobenius norm), at most {by:.3g} mm in a corner" in line
+    assert f"that is {abs(vox):.3g} voxels, expected at most 0.5" in line
+    assert "--misfit volume" in line and str(path) in line
+    assert json.loads((root / "failures.jsonl").read_text("utf-8"))["code"] == "misfit"
+    assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == OTHERS
+    result = pair_ct(root, "--misfit", "volume")
+    assert result.exit_code == 0 and "the volume's is taken" in warned(result)[0]
+    mask = trees.mask_path(root, "amos_0004")
+    np.testing.assert_array_equal(trees.voxels(mask), labels)
+    assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
+    result = pair_ct(root)  # finished is finished
+    assert result.exit_code == 0 and "4 skipped as finished" in result.stdout
+
+
+def test_mirrored_about_another_plane_is_no_other_order_of_the_same_grid(root):
+    _, path = sources(root)
+    put_image(path, trees.voxels(path), np.diag([-1, 1, 1, 1]) @ nib.load(path).affine)
+    assert failed_names(pair_ct(root)) == {"amos_0004"}
+
+
+@pytest.mark.parametrize(("apart_mm", "told"), [(0.9e-3, False), (1.1e-3, True)])
+def test_what_healthy_masks_are_off_is_not_told(root, apart_mm, told):
+    volume, path = sources(root)
+    affine = np.diag([42.0, 31.0, 40.0, 1.0])
+    put_image(volume, trees.voxels(volume), affine)
+    affine[0, 3] = apart_mm
+    put_image(path, trees.voxels(path), affine)
+    result = pair_ct(root)
+    assert result.exit_code == 0
+    assert ["Frobenius" in line for line in warned(result)] == [True] * told
+
+
+@pytest.mark.parametrize("misfit", ["fail", "volume"])
+def test_a_mask_without_orientation_takes_its_volumes(root, misfit):
+    _, path = sources(root)
+    labels = trees.voxels(path).copy()
+    nifti_files.patch(path, field(sform_code=0, qform_code=0))
+    result = pair_ct(root, "--misfit", misfit)
+    assert result.exit_code == 0
+    (line,) = warned(result)
+    assert f"{path}: neither sform nor qform is set; its volume's geometry is taken" in line
+    mask = trees.mask_path(root, "amos_0004")
+    np.testing.assert_array_equal(trees.voxels(mask), labels)
+    assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
+
+
+def test_a_volume_whose_orientation_is_a_guess_turns_no_mask(root):
+    volume, path = sources(root)
+    nifti_files.patch(volume, field(sform_code=0, qform_code=0))
+    guess = nib.load(volume).affine
+    mirrored = guess @ nib.orientations.inv_ornt_aff([[0, -1], [1, 1], [2, 1]], (7, 8, 9))
+    labels = trees.voxels(path).copy()
+    put_image(path, labels, mirrored)
+    assert failed_names(pair_ct(root)) == {"amos_0004"}
+    assert pair_ct(root, "--misfit", "volume").exit_code == 0
+    np.testing.assert_array_equal(trees.voxels(trees.mask_path(root, "amos_0004")), labels)
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["volume", "mask"])
+def test_forms_that_contradict_each_other_are_warned_of(root, kind):
+    path = sources(root)[kind]
+    affine = nib.load(path).affine
+    nifti_files.patch(path, lambda header: header.set_qform(np.diag([-1, 1, 1, 1]) @ affine, 1))
+    nifti_files.patch(path, lambda header: header.set_sform(affine, 1))
+    expected = trees.voxels(sources(root)[1]).copy()
+    result = pair_ct(root)
+    assert result.exit_code == 0
+    (line,) = warned(result)
+    assert f"{path}: sform" in line and "and qform" in line and "contradict each other" in line
+    mask = trees.mask_path(root, "amos_0004")
+    np.testing.assert_array_equal(trees.voxels(mask), expected)
+    np.testing.assert_allclose(nib.load(mask).affine, affine, atol=1e-4)
+
+
+def test_a_mask_in_metres_fits_its_volume_in_mm(root):
+    volume, path = sources(root)
+    affine = nib.load(path).affine.copy()
+    affine[:3] /= 1000
+    put_image(path, trees.voxels(path), affine)
+    nifti_files.patch(path, field(xyzt_units=1))
+    result = pair_ct(root)
+    assert result.exit_code == 0
+    (line,) = warned(result)
+    assert f"{path}: lengths in metres" in line and line.endswith("converted")
+
+
+def as_int16(data):
+    return data.astype(np.int16), None
+
+
+def as_float64(data):
+    return data.astype(np.float64), None
+
+
+def with_half_steps(data):
+    return (data * 2).astype(np.int16), field(scl_slope=0.5, scl_inter=0)
+
+
+def with_an_intercept(data):
+    return (data + 1024).astype(np.int16), field(scl_slope=1, scl_inter=-1024)
+
+
+def along_other_axes(data):
+    return data[::-1].astype(np.uint8), "mirrored"
+
+
+@pytest.mark.parametrize(
+    "store", [as_int16, as_float64, with_half_steps, with_an_intercept, along_other_axes]
+)
+def test_a_volume_that_is_a_copy_of_its_mask_fails(root, store):
+    volume, path = sources(root)
+    data, edit = store(trees.voxels(path))
+    affine = nib.load(path).affine
+    if edit == "mirrored":
+        affine = affine @ nib.orientations.inv_ornt_aff([[0, -1], [1, 1], [2, 1]], data.shape)
+    put_image(volume, data, affine)
+    if callable(edit):
+        nifti_files.patch(volume, edit)
+    result = pair_ct(root, "--failures_file", root / "failures.jsonl")
+    assert result.exit_code == 1 and failed_names(result) == {"amos_0004"}
+    (line,) = trees.complaints(result)
+    assert f"{volume}: holds the same voxels as its mask {path}, expected a scan" in line
+    assert json.loads((root / "failures.jsonl").read_text("utf-8"))["code"] == "copy"
+    assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == OTHERS
+    assert not trees.leftovers(root)
+
+
+@pytest.mark.parametrize("place", [0, 503])
+@pytest.mark.parametrize("chunk", [100, 503, 1 << 18])
+def test_one_voxel_makes_it_no_copy(root, monkeypatch, place, chunk):
+    monkeypatch.setattr(nifti, "CHUNK_VOXELS", chunk)
+    monkeypatch.setattr(nifti_writing, "_GLANCE_VOXELS", 10)
+    volume, path = sources(root)
+    data = trees.voxels(path).astype(np.float32).ravel(order="F")
+    data[place] += 0.25
+    put_image(volume, data.reshape((7, 8, 9), order="F"), nib.load(path).affine)
+    assert pair_ct(root).exit_code == 0
+
+
+def test_labels_stored_with_a_slope_are_rounded_with_a_warning(root):
+    _, path = sources(root)
+    image = nib.load(path)
+    data = np.arange(504).reshape((7, 8, 9)) % 15
+    stored = nib.Nifti1Image(data.astype(np.float64), image.affine)
+    stored.set_data_dtype(np.uint8)
+    nib.save(stored, path)
+    result = pair_ct(root)
+    assert result.exit_code == 0
+    (line,) = warned(result)
+    assert f"{path}: labels stored with a slope of 0.054902; rounded to whole numbers" in line
+    np.testing.assert_array_equal(trees.voxels(trees.mask_path(root, "amos_0004")), data)
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["volume", "mask"])
+def test_a_pipe_is_named_and_not_opened(root, kind):
+    path = sources(root)[kind]
+    path.unlink()
+    os.mkfifo(path)
+    result = pair_ct(root)
+    assert failed_names(result) == {"amos_0004"}
+    assert f"{path} is no regular file (a folder, pipe or device)" in result.stderr
+    assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == OTHERS
+
+
 @pytest.mark.parametrize(("shear", "is_mended"), [(2e-4, True), (0.2, False)])
 def test_sheared_axes_are_mended_within_a_tenth_of_a_millimetre(root, shear, is_mended):
     source = trees.archive_file(root, "imagesTr", "amos_0004")
     affine = np.diag([2.0, 2.0, 3.0, 1.0])
     affine[0, 1] = 2 * shear
-    put_image(source, np.ones((7, 8, 9), np.float32), affine)
-    result = pair_ct(root)
+    put_image(source, np.full((7, 8, 9), 0.5, np.float32), affine)
+    result = pair_ct(root, "--misfit", "volume")
     assert result.exit_code == 0
     told = next(line for line in trees.complaints(result, "WARNING") if str(source) in line)
     written = nib.load(trees.sample_dir(root, "amos_0004") / "amos_0004_volume.nii.gz")
@@ -647,13 +927,26 @@ def test_undefined_and_infinite_voxels_are_kept_and_counted(root):
     np.testing.assert_array_equal(trees.voxels(written), data)
 
 
-def test_values_that_float32_cannot_hold_are_told_with_the_largest_loss(root):
-    data = np.zeros((7, 8, 9), np.int32)
-    data[0, 0, 0], data[0, 0, 1] = 2**24 + 1, 2**28 + 5
-    put_image(trees.archive_file(root, "imagesTr", "amos_0004"), data)
+@pytest.mark.parametrize(
+    ("data", "slope", "told"),
+    [
+        (np.int32([0, 2**28 + 5]), 1e-3, "largest loss is 0.005"),  # a step is 0.001
+        (np.int16([0, 30001]), 0.7, ""),  # every scaled volume is rounded
+        (np.int32([2**24 + 1, 2**28 + 5]), 1, ""),
+        (np.float64([0.1, 1e6 / 3]), 1, ""),
+        (np.float64([0.1, 1e300]), 1, "largest loss is inf"),
+    ],
+    ids=["fine steps", "coarse steps", "integers", "doubles", "overflow"],
+)
+def test_values_that_float32_cannot_hold_are_told_with_the_largest_loss(root, data, slope, told):
+    source = trees.archive_file(root, "imagesTr", "amos_0004")
+    put_image(source, np.resize(data, (7, 8, 9)))
+    nifti_files.patch(source, field(scl_slope=slope, scl_inter=0))
     result = pair_ct(root)
     assert result.exit_code == 0
-    assert "largest loss is 5" in result.stderr
+    assert [told in line for line in trees.complaints(result, "WARNING") if "loss" in line] == (
+        [True] if told else []
+    )
 
 
 def test_a_stored_pixdim_off_the_affine_is_told_and_mended(root):
@@ -664,7 +957,7 @@ def test_a_stored_pixdim_off_the_affine_is_told_and_mended(root):
     data = bytearray(gzip.decompress(source.read_bytes()))
     data[88:92] = np.float32(5).tobytes()  # pixdim[3]; nibabel mends it on saving
     source.write_bytes(gzip.compress(bytes(data)))
-    result = pair_ct(root)
+    result = pair_ct(root, "--misfit", "volume")
     assert result.exit_code == 0
     assert "pixdim 2 x 3 x 5 mm differs" in result.stderr
     header = nib.load(trees.sample_dir(root, "amos_0004") / "amos_0004_volume.nii.gz").header

@@ -8,6 +8,7 @@ import struct
 import warnings
 
 import nibabel as nib
+import nifti_files
 import numpy as np
 import pytest
 from phantoms import touch
@@ -266,7 +267,10 @@ def test_masks_alone_carry_the_norm_of_the_difference(tmp_path):
         ("0003", "v3d", None),
         ("0004", "m3d", None),
     ]
-    assert messages == []
+    ((name, message),) = messages
+    assert name == "labelsTr/amos_0001.nii.gz"
+    assert "the mask lies 5 mm (2 voxels) off its volume imagesTr/amos_0001.nii.gz" in message
+    assert "--misfit volume" in message
 
 
 def test_a_pair_of_unequal_size_or_subset_is_warned_about(tmp_path):
@@ -279,6 +283,60 @@ def test_a_pair_of_unequal_size_or_subset_is_warned_about(tmp_path):
     assert "7 x 8 x 9" in size
     assert "lies in val" in subset
     assert "in train" in subset
+
+
+def pair(root, order=None, off_vox=0.0, **fields):
+    """A volume and its mask, brought into another order, moved, and edited."""
+    put(root / "imagesTr/amos_0001.nii.gz")
+    path = put(root / "labelsTr/amos_0001.nii.gz", dtype=np.uint16)
+    image = nib.load(path)
+    image = image.as_reoriented(np.array(order)) if order else image
+    affine = image.affine + np.pad(np.reshape(off_vox * AFFINE[:3, 1], (3, 1)), ((0, 1), (3, 0)))
+    put(path, image.shape, affine, np.uint16)
+    nifti_files.patch(path, nifti_files.field(**fields))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("order", "codes"),
+    [([[0, -1], [1, 1], [2, 1]], "RAS"), ([[2, 1], [0, -1], [1, 1]], "PSL")],
+    ids=["mirrored", "permuted"],
+)
+def test_a_mask_along_other_axes_is_warned_about_and_is_no_fault_of_shape(tmp_path, order, codes):
+    _, messages = compared(pair(tmp_path, order))
+    ((name, message),) = messages
+    assert name == "labelsTr/amos_0001.nii.gz"
+    assert message == (
+        f"the mask is stored along other axes ({codes}) of the grid of its volume "
+        "imagesTr/amos_0001.nii.gz (LAS); routine 02 brings it into the volume's order"
+    )
+
+
+@pytest.mark.parametrize(
+    ("off_vox", "codes", "told"),
+    [(0.49, {}, False), (0.51, {}, True), (9, {"sform_code": 0, "qform_code": 0}, False)],
+    ids=["near", "far", "without orientation"],
+)
+@pytest.mark.filterwarnings("ignore:.*neither sform:utils.errors.DataWarning")
+def test_a_mask_more_than_half_a_voxel_off_is_warned_about(tmp_path, off_vox, codes, told):
+    rows, messages = compared(pair(tmp_path, off_vox=off_vox, **codes))
+    assert [" off its volume " in text for _, text in messages] == [True] * told
+    assert rows[1]["diff_trans_f_norm"] > 0.9
+
+
+def test_forms_that_contradict_each_other_are_warned_about(tmp_path):
+    path = put(tmp_path / "imagesTr/amos_0001.nii.gz")
+    nifti_files.patch(path, lambda header: header.set_qform(np.diag([-1, 1, 1, 1]) @ AFFINE, 1))
+    (message,) = warned(single(path))
+    assert "sform LAS [-1.5 0 0 10; " in message and "qform RAS [1.5 0 0 -10; " in message
+
+
+def test_a_link_of_git_annex_to_nothing_says_so(tmp_path):
+    path = tmp_path / "imagesTr/amos_0001.nii.gz"
+    path.parent.mkdir()
+    path.symlink_to("../.git/annex/objects/0a/1b/MD5E-s9--0/MD5E-s9--0.nii.gz")
+    with pytest.raises(errors.DamagedFileError, match="fetch them with 'git annex get'"):
+        archive_manifest.describe(single(path))
 
 
 def test_summary_counts_everything(tmp_path):

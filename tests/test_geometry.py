@@ -1,5 +1,7 @@
 """Affines: spacing, orientation, obliquity, comparison, repair."""
 
+import itertools
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -268,3 +270,66 @@ def test_nearest_leaves_the_argument_alone():
     before = affine.copy()
     geometry.nearest_orthonormal(affine, SHAPE)
     assert (affine == before).all()
+
+
+# ---- grids that are the same, stored along other axes
+
+SPACED = np.array([[-1.5, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
+TURNED = np.eye(4)
+TURNED[:3, :3] = transform.Rotation.from_euler("xyz", [20, -15, 35], degrees=True).as_matrix()
+ORDERS = [
+    np.column_stack([axes, flips])
+    for axes in itertools.permutations(range(3))
+    for flips in itertools.product((1, -1), repeat=3)
+]
+
+
+@pytest.mark.parametrize("affine", [SPACED, TURNED @ SPACED], ids=["straight", "oblique"])
+@pytest.mark.parametrize("stored", ORDERS, ids=str)
+def test_axis_order_brings_every_order_back(affine, stored):
+    data = np.arange(504).reshape(SHAPE)
+    moved = nib.Nifti1Image(data.astype(np.int16), affine).as_reoriented(stored)
+    order = geometry.axis_order(moved.affine, moved.shape, affine, SHAPE)
+    if (stored == [[0, 1], [1, 1], [2, 1]]).all():
+        assert order is None
+        return
+    assert (geometry.reordered(np.asarray(moved.dataobj), order) == data).all()
+    back, shape = geometry.reordered_grid(moved.affine, moved.shape, order)
+    assert shape == SHAPE and np.allclose(back, affine)
+    assert geometry.is_turned(moved.affine, affine)
+
+
+@pytest.mark.parametrize(("off_vox", "is_same"), [(0.009, True), (0.011, False)])
+@pytest.mark.parametrize("axis", range(3))
+def test_the_same_grid_is_so_within_a_hundredth_of_a_voxel(off_vox, is_same, axis):
+    flipped = SPACED @ nib.orientations.inv_ornt_aff([[0, -1], [1, 1], [2, 1]], SHAPE)
+    flipped[:3, 3] += SPACED[:3, axis] * off_vox
+    order = geometry.axis_order(flipped, SHAPE, SPACED, SHAPE)
+    assert (order is not None) == is_same
+
+
+def test_other_shapes_and_other_grids_have_no_order():
+    flipped = SPACED @ nib.orientations.inv_ornt_aff([[0, -1], [1, 1], [2, 1]], SHAPE)
+    assert geometry.axis_order(flipped, SHAPE, SPACED, SHAPE) is not None
+    assert geometry.axis_order(flipped, (7, 8, 10), SPACED, SHAPE) is None
+    assert geometry.axis_order(flipped, (8, 8, 9), SPACED, SHAPE) is None
+    about_the_origin = np.diag([-1.0, 1, 1, 1]) @ SPACED
+    assert geometry.axis_order(about_the_origin, SHAPE, SPACED, SHAPE) is None
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_axis_order_of_any_two_grids_is_an_order_or_none(seed):
+    turns = transform.Rotation.random(2, random_state=seed).as_matrix()
+    affine, onto = map(nib.affines.from_matvec, turns)
+    order = geometry.axis_order(affine, (5, 5, 5), onto, (5, 5, 5))
+    assert order is None or sorted(order[:, 0]) == [0, 1, 2]
+
+
+def test_displacement_in_voxels_is_along_one_axis():
+    moved = SPACED.copy()
+    moved[:3, 3] += 0.75, 0.8, -2
+    assert geometry.displacement_vox(moved, SPACED, SHAPE) == pytest.approx(0.5)
+    larger = SPACED.copy()
+    larger[2, 2] *= 1.1
+    assert geometry.displacement_vox(larger, SPACED, SHAPE) == pytest.approx(0.8)

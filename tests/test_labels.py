@@ -69,3 +69,21 @@ def test_unknown_sex(sex):
         labels.uterus_of_prostate(data, sex, "m.nii.gz")
     assert (data == mask_with_prostate()).all()
     assert not labels.uterus_of_prostate(np.zeros((3, 4, 5), np.uint8), sex, "m.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        (range(17), "0..16"),
+        ([*range(7), *range(8, 17)], "0..6, 8..16"),
+        ([16, 0, 2, 1, 14], "0..2, 14, 16"),
+        ([0], "0"),
+        ([0, 1], "0..1"),
+    ],
+)
+def test_the_known_labels_are_listed_where_some_are_missing(known, text):
+    data = np.full((3, 4, 5), 77, np.uint8)
+    with pytest.raises(errors.DatasetError) as caught:
+        labels.check_known(data, dict.fromkeys(known, "x"), where="m.nii.gz")
+    assert str(caught.value).endswith(f"expected only the labels of the label map ({text})")
+    assert caught.value.expected == text

@@ -180,6 +180,19 @@ def test_contradictory_rows_fail_their_sample(scanned, changes, reason):
     assert len(done) == 17
 
 
+def test_misfit_is_an_option_here_too(scanned):
+    path = nme_trees.archive_file(scanned, "02A001", "labels")
+    image = nib.load(path)
+    affine = image.affine + np.pad([[500.0]], ((0, 3), (3, 0)))
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
+    result = nme_trees.invoke(nme_trees.PAIR, scanned)
+    assert result.exit_code == 1 and "17 done, 0 skipped as finished, 1 failed" in result.stdout
+    (line,) = trees.complaints(result)
+    assert line.startswith("FAILED 02A001_") and "at most 500 mm in a corner" in line
+    result = nme_trees.invoke(nme_trees.PAIR, scanned, "--misfit", "volume")
+    assert result.exit_code == 0 and "1 done, 17 skipped as finished, 0 failed" in result.stdout
+
+
 def test_a_corrected_collection_fails_until_the_old_folder_is_removed(paired):
     path = nme_trees.archive_manifest(paired)
     moved = {"collection": "test-outer-03", "site": "Zhongnan"}

@@ -64,7 +64,8 @@ def test_plan_takes_the_facts_of_any_data_set(tmp_path):
     )
     rows = []
     for name, kind, dtype in (("a_t1.nii.gz", "v3d", np.int16), ("a_seg.nii.gz", "m3d", np.uint8)):
-        nib.save(nib.Nifti1Image(np.ones((3, 4, 5), dtype), np.eye(4)), tmp_path / name)
+        data = np.full((3, 4, 5), 1 if kind == "m3d" else -1000, dtype)
+        nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / name)
         rows.append(
             {
                 "file_path": name,

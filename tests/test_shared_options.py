@@ -126,8 +126,16 @@ def test_root_dir(tree):
 def test_several_options_are_one_decorator(tree):
     file = tree / "grouped/label_map.yaml"
     words = ["--output_dir", tree / "new", "--archive_manifest", file]
-    values = {"output_dir": tree / "new", "archive_manifest": file}
+    values = {"output_dir": tree / "new", "archive_manifest": file, "misfit": "fail"}
     assert given(shared_options.pairing, *words) == values
+
+
+def test_misfit_is_fail_or_volume(tree):
+    file = tree / "grouped/label_map.yaml"
+    words = ["--output_dir", tree / "new", "--archive_manifest", file, "--misfit"]
+    assert given(shared_options.pairing, *words, "volume")["misfit"] == "volume"
+    result = run(shared_options.pairing, *words, "mask")
+    assert result.exit_code == 2 and "'fail', 'volume'" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,23 +16,35 @@ OBLIQUE_DEGREES = 0.01
 ITK_ORTHONORMAL_TOL = 1e-4
 # A voxel may move this far when an affine is replaced by the nearest one that ITK accepts.
 REPAIR_LIMIT_MM = 0.1
+# Two grids whose voxels lie closer than this, in voxels, are the same one.
+SAME_GRID_VOX = 0.01
+# A voxel that lies further off than this, in voxels, lies in its neighbour.
+MISFIT_VOX = 0.5
 _OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
 def check_affine(affine: np.ndarray, where: str) -> None:
     """DamagedFileError, naming the file, unless all is finite and the three axes span space."""
+    if not is_grid(affine):
+        expected = "finite values and three axes that span space"
+        reason = f"{where}: the affine {short_text(affine)} is no voxel grid; expected {expected}"
+        raise errors.DamagedFileError(reason, file=where, code="affine")
+
+
+def is_grid(affine: np.ndarray) -> bool:
+    """Whether all is finite and the three axes span space."""
     with np.errstate(all="ignore"):
         norms = spacing(affine)
-        spans = (
+        return bool(
             np.isfinite(affine).all()
             and (norms > 0).all()
             and abs(np.linalg.det(affine[:3, :3] / norms)) > 1e-3
         )
-    if not spans:
-        found = "[" + "; ".join(" ".join(f"{x:g}" for x in row) for row in affine[:3]) + "]"
-        expected = "finite values and three axes that span space"
-        reason = f"{where}: the affine {found} is no voxel grid; expected {expected}"
-        raise errors.DamagedFileError(reason, file=where, code="affine")
+
+
+def short_text(affine: np.ndarray) -> str:
+    """Put an affine into a message: ``[a b c d; e f g h; ...]``, six digits each."""
+    return "[" + "; ".join(" ".join(f"{x:g}" for x in row) for row in affine[:3]) + "]"
 
 
 def spacing(affine: np.ndarray) -> np.ndarray:
@@ -111,6 +123,60 @@ def corner_displacement_mm(affine: np.ndarray, other: np.ndarray, shape: Sequenc
     difference = np.asarray(affine, np.float64) - other
     moved = corners(shape) @ difference[:3, :3].T + difference[:3, 3]
     return float(np.linalg.norm(moved, axis=1).max())
+
+
+def displacement_vox(affine: np.ndarray, onto: np.ndarray, shape: Sequence[int]) -> float:
+    """How far apart two affines put the same voxel of a grid at the worst, along one axis.
+
+    In voxels of `onto`.
+    """
+    difference = np.linalg.inv(onto) @ affine - np.eye(4)
+    moved = corners(shape) @ difference[:3, :3].T + difference[:3, 3]
+    return float(np.abs(moved).max())
+
+
+def is_turned(affine: np.ndarray, other: np.ndarray) -> bool:
+    """Whether some axis of a grid runs nearest to another axis, or end, of the other grid."""
+    return not np.array_equal(_order(affine, other), [[0, 1], [1, 1], [2, 1]])
+
+
+def _order(affine, onto):
+    import nibabel as nib
+
+    return nib.io_orientation(np.linalg.inv(onto) @ affine)
+
+
+def axis_order(
+    affine: np.ndarray, shape: Sequence[int], onto: np.ndarray, onto_shape: Sequence[int]
+) -> np.ndarray | None:
+    """How to exchange and flip the axes of a grid that is another one, stored along other axes.
+
+    An orientation array of nibabel's, (3, 2), for `reordered`; None where the axes run alike, or
+    the two are not the same voxels within `SAME_GRID_VOX`.
+    """
+    order = _order(affine, onto)
+    if not is_turned(affine, onto) or not np.isfinite(order).all():
+        return None
+    moved, new_shape = reordered_grid(affine, shape, order)
+    same = new_shape == tuple(onto_shape)
+    return order if same and displacement_vox(moved, onto, new_shape) <= SAME_GRID_VOX else None
+
+
+def reordered_grid(
+    affine: np.ndarray, shape: Sequence[int], order: np.ndarray
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Affine and shape of an image behind `reordered`."""
+    import nibabel as nib
+
+    new_shape = tuple(shape[axis] for axis in np.argsort(order[:, 0]))
+    return affine @ nib.orientations.inv_ornt_aff(order, shape), new_shape
+
+
+def reordered(data: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Exchange and flip the axes of an array as `axis_order` says; a view."""
+    import nibabel as nib
+
+    return nib.apply_orientation(data, order)
 
 
 def is_orthonormal(affine: np.ndarray) -> bool:

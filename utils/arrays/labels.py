@@ -28,7 +28,7 @@ def check_known(data: np.ndarray, label_names: dict[int, str], where: object) ->
     unknown = [value for value in np.flatnonzero(n_voxels) if value not in label_names]
     if unknown:
         found = ", ".join(f"label {value} ({n_voxels[value]:,} voxels)" for value in unknown)
-        known = f"{min(label_names)}..{max(label_names)}"
+        known = _ranges(label_names)
         raise errors.DatasetError(
             f"{where}: {found} found, expected only the labels of the label map ({known})",
             file=where,
@@ -37,6 +37,15 @@ def check_known(data: np.ndarray, label_names: dict[int, str], where: object) ->
             found=found,
         )
     return frozenset(np.flatnonzero(n_voxels).tolist())
+
+
+def _ranges(values):
+    """Whole numbers as text, neighbours joined: ``"0..6, 8..16"``."""
+    ordered = sorted(values)
+    starts = [value for value in ordered if value - 1 not in values]
+    ends = [value for value in ordered if value + 1 not in values]
+    pairs = zip(starts, ends)
+    return ", ".join(str(start) if start == end else f"{start}..{end}" for start, end in pairs)
 
 
 def uterus_of_prostate(data: np.ndarray, sex: str, where: object) -> bool:

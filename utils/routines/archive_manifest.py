@@ -12,7 +12,7 @@ from utils.arrays import geometry
 from utils.facts import DataSet
 from utils.routines import archive
 from utils.running import calls
-from utils.storage import manifest, nifti, workbook
+from utils.storage import file_kinds, manifest, nifti, workbook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,14 @@ class Description:
     affine : (4, 4) float64
         Voxel index to RAS+ mm.
     shape : (3,) int
+    has_orientation
+        False where the affine is a guess.
     """
 
     row: dict
     affine: np.ndarray
     shape: tuple[int, ...]
+    has_orientation: bool = True
 
 
 def size_bytes(file: archive.ArchiveFile) -> int:
@@ -46,6 +49,10 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
     """
     if not os.path.isfile(file.path):  # opening a named pipe would wait for ever
         reason = "no regular file, a link to nothing, or in a folder that may not be entered"
+        if os.path.islink(file.path) and file_kinds.ANNEX in os.readlink(file.path):
+            reason = (
+                "a link of git-annex to data that are not here; fetch them with 'git annex get'"
+            )
         raise errors.DamagedFileError(f"{file}: {reason}", file=file.path)
     header = nifti.read_header(file.path)
     if check_content:
@@ -63,7 +70,7 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
         "dtype": header.dtype_name,
         "transform": geometry.affine_text(header.affine),
     }
-    return Description(row, header.affine, header.shape)
+    return Description(row, header.affine, header.shape, header.has_orientation)
 
 
 def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet) -> list[dict]:
@@ -91,9 +98,27 @@ def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet
 
 
 def _oddities(mask_file, mask, volume_file, volume):
-    if mask.shape != volume.shape:
+    order = None
+    if mask.has_orientation and volume.has_orientation:  # a guess moves no voxel
+        order = geometry.axis_order(mask.affine, mask.shape, volume.affine, volume.shape)
+    if order is not None:
+        codes = [geometry.axis_codes(seen.affine) for seen in (mask, volume)]
+        yield (
+            f"the mask is stored along other axes ({codes[0]}) of the grid of its volume "
+            f"{volume_file} ({codes[1]}); routine 02 brings it into the volume's order"
+        )
+    elif mask.shape != volume.shape:
         sizes = [" x ".join(map(str, shape)) for shape in (mask.shape, volume.shape)]
         yield f"the mask has {sizes[0]} voxels, its volume {volume_file} {sizes[1]}"
+    elif mask.has_orientation:
+        apart_vox = geometry.displacement_vox(mask.affine, volume.affine, volume.shape)
+        apart_mm = geometry.corner_displacement_mm(mask.affine, volume.affine, volume.shape)
+        if apart_vox > geometry.MISFIT_VOX:
+            yield (
+                f"the mask lies {apart_mm:.3g} mm ({apart_vox:.3g} voxels) off its volume "
+                f"{volume_file} in a corner, expected at most {geometry.MISFIT_VOX:g} voxels; "
+                "routine 02 fails it unless told --misfit volume"
+            )
     if mask_file.subset != volume_file.subset:
         place = f"its volume {volume_file} in {volume_file.subset}"
         yield f"the mask lies in {mask_file.subset}, {place}"

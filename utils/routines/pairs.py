@@ -17,12 +17,14 @@ from utils.arrays import geometry
 from utils.facts import DataSet
 from utils.routines import archive
 from utils.running import calls
-from utils.storage import files, manifest, marks, nifti, nifti_writing, samples, workbook
+from utils.storage import files, holding, manifest, marks, nifti, nifti_writing, samples, workbook
 
 # An int16 CT grows by about a fifth as float32 (same codec); this leaves a little for the rest.
 GROWTH = 1.3
-# Below this a mask's affine differs from its volume's by rounding alone.
-_SAME_AFFINE_MM = 1e-5
+# What to do with a mask that lies elsewhere than its volume: see the option --misfit.
+FAIL, TAKE_VOLUMES = "fail", "volume"
+# Below this a mask's affine differs from its volume's as sound files' do.
+_SAME_AFFINE_MM = 1e-3
 _FILE_KINDS = {"v3d": "volume", "m3d": "mask"}
 
 
@@ -192,8 +194,10 @@ def _find_files(rows, root_dir):
         path = root_dir / relative_path
         if relative_path.is_absolute() or ".." in relative_path.parts:
             reason = f"{row['file_path']!r} leaves the archive"
-        elif not os.path.isfile(path):
+        elif not os.path.exists(path):
             reason = f"{path} does not exist"
+        elif not os.path.isfile(path):  # opening a named pipe would wait for ever
+            reason = f"{path} is no regular file (a folder, pipe or device)"
         else:
             found[row["type"]] = path
             continue
@@ -240,44 +244,47 @@ def size_bytes(pair: Pair) -> int:
     return 0
 
 
-def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False) -> str | calls.Finished:
+def confirm(
+    pair: Pair, overwrite: bool, read_ahead: bool = False, misfit: str = FAIL
+) -> str | calls.Finished:
     """Write the files of one sample that are missing or out of date; return its subset.
 
-    `overwrite` writes all of them; `read_ahead` uses a second core for the same bytes. A faulty
-    pair, or one with a faulty file, is a DatasetError.
+    `overwrite` writes all of them; `read_ahead` uses a second core for the same bytes; with
+    `misfit` "volume" the voxels of a mask that lies elsewhere are taken as they lie. A faulty pair,
+    or one with a faulty file, is a DatasetError.
     """
     if pair.error is not None:
         raise pair.error
-    assert pair.volume is not None  # a pair without a fault has one
     if pair.note:
         errors.warn(pair.note)
-    volume = nifti.read_header(pair.volume)
-    mask = nifti.read_header(pair.mask) if pair.mask else None
-    if mask and mask.shape != volume.shape:
-        message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
-        sides = {"expected": volume.shape, "found": mask.shape}
-        raise errors.DatasetError(message, file=mask.path, code="shape", **sides)
+    headers = _read_headers(pair)
+    with files.directory(pair.sample.directory), holding.folder(pair.sample.directory):
+        return _write(pair, *headers, overwrite, read_ahead, misfit)
+
+
+def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
     files_of = {pair.sample.volume_path: volume, pair.sample.mask_path: mask}
     todo = {
         target: source
         for target, source in files_of.items()
-        if source and (overwrite or not _is_finished(target, source))
+        if source and (overwrite or not _is_finished(target, source, volume.shape))
     }
     info = samples.info_bytes(pair.info)
     if not todo and not overwrite and files.holds(pair.sample.info_path, info):
         return calls.Finished(pair.info["subset"])
-    affine, messages = _affine_to_write(volume, mask)
+    affine, messages = _affine_to_write(volume)
+    if todo and mask:
+        messages += _mask_oddities(mask, volume, order, misfit)
     for message in messages if todo else ():
         errors.warn(message)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(files.directory(pair.sample.directory))
         staged: list[files.Pending] = []
         if mask and set(todo) == {pair.sample.volume_path}:
             # Renamed first: after an interruption the volume is still the one to do.
-            staged += map(stack.enter_context, _moved_mask(pair.sample.mask_path, affine))
+            moved = _moved_mask(pair.sample.mask_path, volume, affine)
+            staged += map(stack.enter_context, moved)
         for target, source in todo.items():
-            is_mask = source is mask
-            pending = _stage(target, source, affine, is_mask, read_ahead)
+            pending = _stage(target, source, affine, source is mask, order, read_ahead)
             staged.append(stack.enter_context(pending))
         with files.Pending(pair.sample.info_path) as info_file:
             info_file.handle.write(info)
@@ -285,7 +292,64 @@ def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False) -> str | call
     return pair.info["subset"]
 
 
-def _is_finished(target, source):
+def _read_headers(pair):
+    """Headers of volume and mask, and how the mask's axes must run; DatasetError for no pair."""
+    volume = nifti.read_header(pair.volume)
+    if pair.mask is None:
+        return volume, None, None
+    mask = nifti.read_header(pair.mask)
+    order = _order(mask, volume, volume.affine)
+    if order is None and mask.shape != volume.shape:
+        message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
+        sides = {"expected": volume.shape, "found": mask.shape}
+        raise errors.DatasetError(message, file=mask.path, code="shape", **sides)
+    return volume, mask, order
+
+
+def _order(mask, volume, affine):
+    """How a mask's axes must be exchanged and flipped to be its volume's, which has this affine.
+
+    None: not at all; what is a guess moves no voxel.
+    """
+    if mask.has_orientation and volume.has_orientation:
+        return geometry.axis_order(mask.affine, mask.shape, affine, volume.shape)
+    return None
+
+
+def _mask_oddities(mask, volume, order, misfit):
+    """What is odd about how a mask lies to its volume; DatasetError where they are no pair."""
+    if nifti_writing.is_copy(volume, mask, order):
+        message = f"{volume.path}: holds the same voxels as its mask {mask.path}, expected a scan"
+        raise errors.DatasetError(message, file=volume.path, code="copy")
+    if not mask.has_orientation:
+        return [f"{mask.path}: neither sform nor qform is set; its volume's geometry is taken"]
+    affine, messages = mask.affine, mask.complaints()
+    if order is not None:
+        affine, _ = geometry.reordered_grid(mask.affine, mask.shape, order)
+        sides = [geometry.axis_codes(header.affine) for header in (mask, volume)]
+        messages.append(
+            f"{mask.path}: stored along other axes ({sides[0]}) of its volume's grid ({sides[1]}); "
+            "its voxels are brought into the volume's order"
+        )
+    apart = geometry.corner_displacement_mm(affine, volume.affine, volume.shape)
+    if apart <= _SAME_AFFINE_MM:
+        return messages
+    found = (
+        f"{mask.path}: affine differs from its volume's by "
+        f"{np.linalg.norm(affine - volume.affine):.3g} (Frobenius norm), at most {apart:.3g} mm in "
+        "a corner"
+    )
+    apart_vox = geometry.displacement_vox(affine, volume.affine, volume.shape)
+    if apart_vox > geometry.MISFIT_VOX and misfit == FAIL:
+        reason = (
+            f"that is {apart_vox:.3g} voxels, expected at most {geometry.MISFIT_VOX:g}; if their "
+            f"voxels belong together as they lie: --misfit {TAKE_VOLUMES}"
+        )
+        raise errors.DatasetError(f"{found}; {reason}", file=mask.path, code="misfit")
+    return [*messages, f"{found}; the volume's is taken"]
+
+
+def _is_finished(target, source, shape):
     """Whether a file of the grouped tree was made from this source; people may have edited it."""
     if not os.path.exists(target):
         return False
@@ -295,26 +359,26 @@ def _is_finished(target, source):
         errors.warn(f"{error}; written again")
         return False
     mark = marks.read(header.descrip).get(marks.SOURCE)
-    if mark == source.source_crc and header.shape == source.shape:
+    if mark == source.source_crc and header.shape == shape:
         return True
-    if mark is None and header.shape != source.shape:
+    if mark is None and header.shape != shape:
         message = (
             f"{target}: not written by this routine (no mark of its source) and of shape "
-            f"{header.shape}, expected {source.shape}; move it away or use --overwrite"
+            f"{header.shape}, expected {shape}; move it away or use --overwrite"
         )
-        sides = {"expected": source.shape, "found": header.shape}
+        sides = {"expected": shape, "found": header.shape}
         raise errors.DatasetError(message, file=target, code="foreign", **sides)
     if mark is None:
         fate = "carries no mark of its source (saved by another tool?); left as it is"
     elif mark != source.source_crc:
         fate = "its source changed since; written again"
     else:
-        fate = f"of shape {header.shape}, its source {source.shape}; written again"
+        fate = f"of shape {header.shape}, its source {shape}; written again"
     errors.warn(f"{target}: {fate}")
     return mark is None
 
 
-def _affine_to_write(volume, mask):
+def _affine_to_write(volume):
     """The volume's affine as ITK takes it, where that moves no voxel noticeably, and complaints."""
     messages = volume.complaints()
     affine = volume.affine
@@ -331,35 +395,32 @@ def _affine_to_write(volume, mask):
         messages.append(
             f"{volume.path}: axes not orthonormal; the nearest orthonormal affine {fate}"
         )
-    if mask is not None:
-        apart = geometry.corner_displacement_mm(mask.affine, volume.affine, volume.shape)
-        if apart > _SAME_AFFINE_MM:
-            norm = np.linalg.norm(mask.affine - volume.affine)
-            messages.append(
-                f"{mask.path}: affine differs from its volume's by {norm:.3g} (Frobenius norm), "
-                f"at most {apart:.3g} mm in a corner; the volume's is taken"
-            )
     return affine, messages
 
 
-def _stage(target, source, affine, is_mask, read_ahead):
+def _stage(target, source, affine, is_mask, order, read_ahead):
     descrip = marks.text({marks.SOURCE: source.source_crc})
     if is_mask:
-        return nifti_writing.stage_mask(target, source, affine, descrip)
+        return nifti_writing.stage_mask(target, source, affine, descrip, order)
     pending, conversion = nifti_writing.stage_volume(target, source, affine, descrip, read_ahead)
-    for message in conversion.complaints(source.path):
+    for message in conversion.complaints(source):
         errors.warn(message)
     return pending
 
 
-def _moved_mask(path, affine):
+def _moved_mask(path, volume, affine):
     """A finished mask, as it is now, in the geometry of its volume where that has changed."""
     kept = nifti.read_header(path)
-    if geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > _SAME_AFFINE_MM:
+    if np.array_equal(kept.affine, affine.astype(np.float32)):  # the header's very bytes
+        return []
+    order = _order(kept, volume, affine)
+    if order is not None:
+        errors.warn(f"{path}: its volume's axes changed since; the voxels are brought along")
+    elif geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > _SAME_AFFINE_MM:
         message = f"{path}: its volume's affine changed since; the voxels stay, the affine follows"
         errors.warn(message)
-        return [nifti_writing.stage_mask(path, kept, affine, marks.text(marks.read(kept.descrip)))]
-    return []
+    descrip = marks.text(marks.read(kept.descrip))
+    return [nifti_writing.stage_mask(path, kept, affine, descrip, order)]
 
 
 def summary(outcome: calls.Outcome, subsets: Sequence[str]) -> str:

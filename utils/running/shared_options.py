@@ -206,6 +206,13 @@ pairing = together(
         WORKBOOK,
         "Workbook of routine 01; it says which files, subsets and metadata.",
     ),
+    with_default(
+        "--misfit",
+        click.Choice(["fail", "volume"]),
+        "fail",
+        "A mask that lies more than half a voxel off its volume fails, or its voxels are taken as "
+        "they lie, in the volume's geometry.",
+    ),
 )
 
 # Besides --manifest_file, of the routines that cut index manifests.

@@ -14,7 +14,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import geometry
-from utils.storage import files
+from utils.storage import file_kinds, files
 
 try:
     from isal import igzip
@@ -31,7 +31,20 @@ _DRAIN_BYTES = 1 << 20
 _LARGEST_HEADER_BYTES = 540  # NIfTI-2
 _DEFLATE_LIMIT = 1032  # deflate cannot shrink more than this
 _PIXDIM_TOL_MM = 1e-3
-_LABEL_ROUNDING = 1e-4  # 255 times a float32 slope is off by up to 1.5e-5
+# 255 times a float32 slope is off by up to 1.5e-5: rounding, nobody need know of it.
+_SLOPE_NOISE = 2e-5
+_LABEL_ROUNDING = 1e-4
+# Of a smaller slope no whole number is further than a quarter from what is stored for it.
+_LABEL_SLOPE = 0.5
+# float32 cannot hold a value better than to 6e-8; from here on something was lost.
+_LOSS_OF_LARGEST = 1e-6
+# sform and qform say the same where they put all voxels this near.
+_FORMS_APART_MM = 0.1
+# As ITK does: squares of a quaternion's b, c, d that add up to a little more are rounding.
+_QUATERNION_EXCESS = 1e-5
+# NIfTI's codes of the unit of length, and the spacings that make sense of one.
+_UNITS_MM = {1: ("metres", 1e3), 3: ("microns", 1e-3)}
+_SPACING_MM = (0.01, 50)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +67,8 @@ class Header:
         False when neither sform nor qform is set.
     identity
         Which file was read, and as it was when: `Stream.identity`.
+    oddities
+        What was odd about the geometry, and what was made of it.
     """
 
     path: Path
@@ -68,6 +83,7 @@ class Header:
     source_crc: str
     has_orientation: bool
     identity: tuple[int, ...]
+    oddities: tuple[str, ...]
 
     @property
     def n_voxels(self) -> int:
@@ -96,7 +112,7 @@ class Header:
 
     def complaints(self) -> list[str]:
         """Oddities of the header that a user should know of."""
-        found = []
+        found = [f"{self.path}: {text}" for text in self.oddities]
         if not self.has_orientation:
             found.append(f"{self.path}: neither sform nor qform is set; the orientation is a guess")
         apart = np.abs(self.zooms.astype(np.float64) - self.spacing).max()
@@ -118,24 +134,42 @@ class Image:
 
 @dataclasses.dataclass
 class Conversion:
-    """What conversion of a volume to float32 met: counts of voxels, and the largest loss."""
+    """What conversion of stored numbers met.
+
+    Attributes
+    ----------
+    n_nan, n_infinite
+        Counts of voxels.
+    largest_loss, largest_value
+        What float32 lost of a volume's value, and the largest one that it was not sure to hold.
+    largest_rounding
+        How far a label was from a whole number.
+    """
 
     n_nan: int = 0
     n_infinite: int = 0
     largest_loss: float = 0.0
+    largest_value: float = 0.0
+    largest_rounding: float = 0.0
 
-    def complaints(self, path: files.PathLike) -> list[str]:
-        """What a user should know of it."""
+    def complaints(self, source: Header) -> list[str]:
+        """What a user should know of it; what rounding does to every file is not told."""
         found = []
         if self.n_nan or self.n_infinite:
             found.append(
-                f"{path}: {self.n_nan:,} voxels are NaN and {self.n_infinite:,} infinite; "
+                f"{source.path}: {self.n_nan:,} voxels are NaN and {self.n_infinite:,} infinite; "
                 "they are kept"
             )
-        if self.largest_loss:
+        step = abs(source.slope) if source.is_scaled else 2 * _LOSS_OF_LARGEST * self.largest_value
+        if self.largest_loss > step / 2:
             found.append(
-                f"{path}: float32 cannot hold all values exactly; the largest loss is "
+                f"{source.path}: float32 cannot hold all values exactly; the largest loss is "
                 f"{self.largest_loss:.3g}"
+            )
+        if self.largest_rounding > _SLOPE_NOISE and abs(source.slope) < _LABEL_SLOPE:
+            found.append(
+                f"{source.path}: labels stored with a slope of {source.slope:g}; rounded to whole "
+                f"numbers, by {self.largest_rounding:.2g} at most"
             )
         return found
 
@@ -199,6 +233,11 @@ class Stream:
         while piece := self.read(_DRAIN_BYTES):
             yield piece
 
+    def skip(self, size: int) -> None:
+        """Read so many bytes, in pieces, or to the end."""
+        while size and (piece := self.read(min(size, _DRAIN_BYTES))):
+            size -= len(piece)
+
     def finish(self) -> int:
         """Read to the end and return the total length."""
         for _ in self.rest():
@@ -216,8 +255,8 @@ class Stream:
             error = opinion or error
         if isinstance(error, EOFError):
             return _cut_off(self.path, length)
-        if "Not a gzipped file" in str(error) and _begins_as_gzip(self.path):
-            return _damaged(self.path, "something else follows the gzip stream", "junk")
+        if "Not a gzipped file" in str(error):
+            return _no_gzip(self.path)
         return _damaged(self.path, f"the gzip stream is corrupt: {error}")
 
 
@@ -238,12 +277,17 @@ def _second_opinion(path):
 
 def _cut_off(path, length):
     reason = f"the gzip stream is cut off, after {length:,} uncompressed bytes"
+    if not os.path.getsize(path):
+        reason = "the file is empty; download it again"
     return _damaged(path, reason, "truncated")
 
 
-def _begins_as_gzip(path):
+def _no_gzip(path):
     with open(path, "rb") as handle:
-        return handle.read(2) == b"\x1f\x8b"
+        start = handle.read(file_kinds.N_BYTES)
+    if start.startswith(b"\x1f\x8b"):
+        return _damaged(path, "something else follows the gzip stream", "junk")
+    return _damaged(path, f"no gzip file but {file_kinds.described(start)}", "no_gzip")
 
 
 def _damaged(path, reason, code="damaged", **sides):
@@ -297,7 +341,8 @@ def _parsed(path, raw):
         if len(raw) >= kind.sizeof_hdr and raw[magic_at : magic_at + 3] == magic
     ]
     if not fitting:
-        raise _damaged(path, "no single-file NIfTI (magic n+1 or n+2 is missing)", "no_nifti")
+        reason = "no single-file NIfTI (magic n+1 or n+2 is missing)"
+        raise _damaged(path, f"{reason} but {file_kinds.described(raw)}", "no_nifti")
     try:
         fields = _fields(path, fitting[0](raw[: fitting[0].sizeof_hdr], check=False))
     except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
@@ -319,27 +364,103 @@ def _fields(path, header):
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise _damaged(path, f"data type {dtype} is not one number per voxel", "dtype")
     slope, inter = header.get_slope_inter()
-    zooms = np.array(header["pixdim"][1:4], np.float32)
-    _mend_pixdim(header)
     return {
         "shape": shape[:3],
         "dtype": dtype,
-        "affine": np.array(header.get_best_affine(), np.float64),
-        "zooms": zooms,
         "slope": 1.0 if slope is None else float(slope),
         "inter": 0.0 if inter is None else float(inter),
-        "vox_offset": max(int(header["vox_offset"]), len(header.binaryblock) + 4),
+        "vox_offset": _voxels_begin(header),
         "descrip": bytes(header["descrip"]).rstrip(b"\0").decode("latin-1"),
-        "has_orientation": bool(header["sform_code"] or header["qform_code"]),
+        **_geometry(header, shape[:3]),
     }
 
 
-def _mend_pixdim(header):
-    """Do what nibabel does on loading, before an affine is made of a quaternion and pixdim."""
+def _voxels_begin(header):
+    """Where the voxels begin: nibabel, too, refuses what lies inside the header."""
+    offset, least = float(header["vox_offset"]), len(header.binaryblock) + 4
+    if offset < least and offset != 0:
+        raise ValueError(f"voxels cannot begin at byte {offset:g}, expected {least} or more")
+    return max(int(offset), least)
+
+
+def _geometry(header, shape):
+    """The fields of a Header about geometry: mm, as nibabel takes them, and what is odd."""
+    zooms = np.array(header["pixdim"][1:4], np.float64)
+    with np.errstate(all="ignore"):
+        odd = _mend(header)
+        affine = np.array(header.get_best_affine(), np.float64)
+        factor = _unit(header, geometry.spacing(affine), odd)
+        affine[:3] *= factor
+        odd += _contradiction(header, affine, factor, shape)
+        return {
+            "affine": affine,
+            "zooms": (zooms * factor).astype(np.float32),
+            "has_orientation": bool(header["sform_code"] or header["qform_code"]),
+            "oddities": tuple(odd),
+        }
+
+
+def _mend(header):
+    """Do what nibabel does on loading, before an affine is made; give what is worth a word."""
+    import nibabel as nib
+
     pixdim = header["pixdim"]
     if pixdim[0] not in (-1, 1):  # 0 is common, and stands for 1
         pixdim[0] = 1
     pixdim[1:4] = np.where(pixdim[1:4] == 0, 1, np.abs(pixdim[1:4]))
+    odd = []
+    for name in ("sform_code", "qform_code"):
+        code = int(header[name])
+        if code not in nib.nifti1.xform_codes.value_set():
+            odd.append(f"{name} {code} is none of NIfTI's; it counts as 0, as with nibabel")
+            header[name] = 0
+    parts = [header[f"quatern_{letter}"] for letter in "bcd"]
+    squares = sum(np.longdouble(part) ** 2 for part in parts)
+    if 1 < squares <= 1 + _QUATERNION_EXCESS:
+        for part in parts:
+            part[...] = part / np.sqrt(squares)
+    return odd
+
+
+def _unit(header, spacing, odd):
+    """The length of the header's unit in mm; what is said of it goes to `odd`."""
+    name, factor = _UNITS_MM.get(int(header["xyzt_units"]) & 7, ("mm", 1.0))
+    if name == "mm":
+        return 1.0
+    smallest, largest = _SPACING_MM
+    in_mm = spacing * factor
+    if smallest <= in_mm.min() and in_mm.max() <= largest:
+        odd.append(f"lengths in {name}, a spacing of {_numbers(in_mm)} mm; converted")
+        return factor
+    odd.append(
+        f"lengths in {name}, which gives a spacing of {_numbers(in_mm)} mm, expected {smallest:g} "
+        f"to {largest:g}; the numbers are taken as mm: {_numbers(spacing)}"
+    )
+    return 1.0
+
+
+def _contradiction(header, sform, factor, shape):
+    """Tell of a qform that is set, too, and says something else than the sform."""
+    if not (header["sform_code"] and header["qform_code"]):
+        return []
+    try:
+        qform = header.get_qform()
+    except ValueError as error:  # not a rotation
+        return [f"the qform makes no sense ({errors.one_line(error)}); the sform is taken"]
+    qform[:3] *= factor
+    if not geometry.is_grid(sform):
+        return []
+    if not geometry.is_grid(qform):
+        return [f"the qform {geometry.short_text(qform)} is no voxel grid; the sform is taken"]
+    apart = geometry.corner_displacement_mm(qform, sform, shape)
+    if apart <= _FORMS_APART_MM and not geometry.is_turned(qform, sform):
+        return []
+    sides = (
+        f"{name} {geometry.axis_codes(form)} {geometry.short_text(form)}"
+        for name, form in (("sform", sform), ("qform", qform))
+    )
+    both = " and ".join(sides)
+    return [f"{both} contradict each other, by {apart:.3g} mm in a corner; the sform is taken"]
 
 
 def _check_length(path, size, length):
@@ -379,7 +500,7 @@ def voxel_chunks(header: Header) -> Iterator[np.ndarray]:
 
 def _chunks(stream, header):
     chunk_bytes = CHUNK_VOXELS * header.dtype.itemsize
-    stream.read(header.vox_offset)
+    stream.skip(header.vox_offset)
     while missing := max(header.n_bytes - stream.position, 0):
         piece = stream.read(min(chunk_bytes, missing))
         if len(piece) < min(chunk_bytes, missing):
@@ -394,7 +515,15 @@ def read_mask(path: files.PathLike, same_as: Header | None = None) -> Image:
     DamagedFileError for a damaged file, DatasetError for a label that is not a whole number in
     0..255, and where it is not the file any more that the header `same_as` was read from.
     """
-    return _image(path, np.uint8, as_labels, same_as)
+    conversion = Conversion()
+
+    def convert(chunk, header):
+        return as_labels(chunk, header, conversion)
+
+    image = _image(path, np.uint8, convert, same_as)
+    for message in conversion.complaints(image.header):
+        errors.warn(message)
+    return image
 
 
 def read_volume(path: files.PathLike) -> Image:
@@ -426,14 +555,29 @@ def mask_memory(path: files.PathLike) -> int:
         return 0
 
 
-def as_labels(chunk: np.ndarray, header: Header) -> np.ndarray:
+def whole_numbers(chunk: np.ndarray, header: Header, conversion: Conversion) -> np.ndarray:
+    """The values of stored numbers, taking scaling for what it does to whole ones.
+
+    A value that lies as near to a whole number as its slope allows becomes that number.
+    """
+    if not header.is_scaled:
+        return chunk
+    values = chunk * np.float64(header.slope) + np.float64(header.inter)
+    limit = _LABEL_ROUNDING
+    if abs(header.slope) < _LABEL_SLOPE:
+        limit = max(limit, abs(header.slope) / 2 + _SLOPE_NOISE)
+    whole = np.rint(values)
+    with np.errstate(invalid="ignore"):
+        off = np.abs(values - whole)
+        near = off < limit
+    largest = float(off.max(where=near, initial=0))
+    conversion.largest_rounding = max(conversion.largest_rounding, largest)
+    return np.where(near, whole, values)
+
+
+def as_labels(chunk: np.ndarray, header: Header, conversion: Conversion) -> np.ndarray:
     """Make uint8 labels of stored numbers; DatasetError for one that is no label."""
-    if header.is_scaled:
-        # A label times a float32 slope misses the whole number by rounding alone.
-        scaled = chunk * np.float64(header.slope) + np.float64(header.inter)
-        with np.errstate(invalid="ignore"):
-            near = np.abs(scaled - np.rint(scaled)) < _LABEL_ROUNDING
-        chunk = np.where(near, np.rint(scaled), scaled)
+    chunk = whole_numbers(chunk, header, conversion)
     if chunk.dtype == np.uint8:
         return chunk
     with np.errstate(invalid="ignore"):
@@ -441,7 +585,7 @@ def as_labels(chunk: np.ndarray, header: Header) -> np.ndarray:
     wrong = labels != chunk
     if wrong.any():
         values = np.unique(chunk[wrong])
-        shown = ", ".join(f"{value:g}" for value in values[:5])
+        shown = ", ".join(map(_digits, values[:5]))
         reason = f"labels {shown}{' ...' if values.size > 5 else ''} found, expected whole numbers"
         raise errors.DatasetError(
             f"{header.path}: {reason} from 0 to 255",
@@ -451,6 +595,12 @@ def as_labels(chunk: np.ndarray, header: Header) -> np.ndarray:
             found=shown,
         )
     return labels
+
+
+def _digits(value):
+    """A number that is no label, with digits enough to see why."""
+    short = f"{value:g}"
+    return str(value) if float(short) in range(256) else short
 
 
 def as_float32(chunk: np.ndarray, source: Header, conversion: Conversion) -> np.ndarray:
@@ -468,7 +618,17 @@ def as_float32(chunk: np.ndarray, source: Header, conversion: Conversion) -> np.
             loss = np.abs(result.astype(np.longdouble) - values)
             largest = float(np.nanmax(loss, initial=0))
             conversion.largest_loss = max(conversion.largest_loss, largest)
+            if not source.is_scaled:
+                conversion.largest_value = max(conversion.largest_value, _largest(values))
     if not finite.all():
         conversion.n_nan += int(np.isnan(result).sum())
         conversion.n_infinite += int(np.isinf(result).sum())
     return result
+
+
+def _largest(values):
+    """The largest size of a finite value."""
+    ends = values.min(), values.max()
+    if not np.isfinite(ends).all():
+        return float(np.abs(values).max(where=np.isfinite(values), initial=0))
+    return max(abs(float(end)) for end in ends)
