@@ -308,6 +308,24 @@ def test_a_wrong_path_is_named_with_the_nearest(routine, tmp_path):
     assert (sorted(root.rglob("*")), trees.identities(root)) == before
 
 
+@each(lambda routine: "--root_dir" in routine.words(Path()) and routine.state != "empty")
+def test_another_part_of_the_root_is_told_from_the_one_that_was_meant(routine, tmp_path):
+    """ROOT/archive in place of ROOT/grouped, and the other way round."""
+    root = routine.start(tmp_path)
+    is_of_archive = routine.state in ("built", "scanned")
+    meant, given = root / "grouped", root / "archive"
+    if is_of_archive:
+        meant, given = given, meant
+    (given / "a folder").mkdir(parents=True, exist_ok=True)
+    before = sorted(root.rglob("*")), trees.identities(root)
+    for wrong in (given, given / "a folder"):
+        result = routine.run(root, "--root_dir", wrong)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"Error: {wrong}: ") and result.stderr.count("\n") == 1
+        assert result.stderr.endswith(f"; probably meant: {meant}\n")
+    assert (sorted(root.rglob("*")), trees.identities(root)) == before
+
+
 @each(lambda routine: "--manifest_file" in routine.words(Path()))
 @pytest.mark.parametrize("content", [b"", b"no workbook"])
 def test_a_manifest_that_is_no_workbook_is_named_in_one_line(routine, content, tmp_path):

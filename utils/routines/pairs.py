@@ -71,6 +71,10 @@ def plan(
     rows = workbook.Workbook(archive_manifest).table(
         manifest.MAIN_SHEET, required=("file_path", "type", *facts.INFO_KEYS)
     )
+    paths = [path for path in rows["file_path"] if path]
+    if paths and not any(os.path.lexists(Path(root_dir, path)) for path in paths):
+        reason = f"{root_dir}: has none of the {len(paths)} files that {archive_manifest} lists"
+        raise errors.DatasetError(reason + archive.meant(root_dir, facts), file=root_dir)
     by_sample = collections.defaultdict(list)
     faulty = []
     for row in rows.to_dict("records"):
