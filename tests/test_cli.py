@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import warnings
@@ -17,6 +18,8 @@ from pathlib import Path
 import click
 import click.testing
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from utils import errors
 from utils.running import calls, cli, free_memory, shared_options
@@ -187,7 +190,7 @@ def test_failures_file_replaces_one_of_an_earlier_run(tmp_path, content):
         b"[" * 10_000,
         OURS.encode() + b'{"sample": "1"}\n',
         OURS.encode() + b"\xff\n",
-        bytes((1 << 20) + 1),
+        bytes(1 << 20),
         json.dumps({"routine": "04", "failures": []}).encode() + b"\n",  # the record of runs
     ],
 )
@@ -206,6 +209,27 @@ def test_failures_file_does_not_replace_data(tmp_path, content, is_link):
     )
     assert data.read_bytes() == content and path.is_symlink() == is_link
     assert {entry.name for entry in tmp_path.iterdir()} == {data.name, path.name}
+
+
+ANY = st.text(st.characters(), max_size=20)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.lists(st.tuples(ANY, ANY, ANY), max_size=3))
+def test_any_failures_file_of_ours_is_replaced(told):
+    def main():
+        outcome = calls.Outcome(done=1)
+        for name, reason, found in told:
+            outcome.fail(name, errors.DatasetError(reason, file=name, found=found))
+        cli.finish(outcome)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "failures.jsonl")
+        for _ in range(2):
+            result = run(command(main), "--failures_file", path, "--quiet")
+            assert result.exit_code == bool(told)
+        assert path.read_bytes().count(b"\n") == len(told)
+    assert len(result.stderr.splitlines()) == len(told)
 
 
 def test_failures_file_behind_a_link_leaves_the_link(tmp_path):

@@ -25,7 +25,7 @@ _SETTINGS = {"help_option_names": _HELP_OPTIONS, "show_default": True, "max_cont
 _WORK = "work"  # key of the _Work in the context
 # What a line of a failures file holds at least; a longer line is none of ours.
 _FAILURE_KEYS = {"sample", "file", "code", "expected", "found", "reason"}
-_LONGEST_FAILURE = 1 << 20
+_LONGEST_FAILURE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
