@@ -9,8 +9,6 @@ worksheet Manifest. Correct it by hand where needed, then run routine 02.
       --output_manifest_file root_dir/descriptor/archive_manifest.xlsx
 """
 
-import click
-
 from utils import errors
 from utils.facts import amos22, amos22_table
 from utils.routines import archive, archive_manifest, dataset_json
@@ -48,12 +46,12 @@ def report_undefined(outcome, metadata, rows, table_paths):
 @cli.routine(__doc__)
 @shared_options.root_dir
 @shared_options.output_manifest_file
-@click.option(
+@shared_options.optional(
     "--labeled_data_meta",
-    type=shared_options.FILE,
+    shared_options.FILE,
+    "Metadata table.",
     metavar="CSV",
     show_default=f"{amos22_table.PATTERN} below --root_dir, else beside it",
-    help="Metadata table.",
 )
 @shared_options.check_content
 def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overwrite):
@@ -67,16 +65,15 @@ def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overw
         cli.print_note(TABLE, note)
     for warning in metadata.warnings:
         cli.print_warning(TABLE, warning)
-    outcome = cli.for_each_sample(
-        archive_manifest.describe, contents.files, check_content, size=archive_manifest.size_bytes
-    )
+    describe, size = archive_manifest.describe, archive_manifest.size_bytes
+    outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
     rows = archive_manifest.make_rows(outcome, contents, amos22)
     dataset_json.check(outcome, root_dir, contents, amos22)
     report_undefined(outcome, metadata, rows, table_paths)
     lines = archive_manifest.summary(contents, outcome.results, amos22.SUBSETS)
     rows = [row | metadata.of(row["seq"]) for row in rows]
     written = archive_manifest.write(target, amos22.ARCHIVE_COLUMNS, rows)
-    cli.finish(outcome, *lines, written, noun="file")
+    cli.finish(outcome, *lines, written)
 
 
 if __name__ == "__main__":

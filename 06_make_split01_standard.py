@@ -9,8 +9,6 @@ worksheets stay. Run it again after the manifest was rewritten or corrected.
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --split_name split01_standard
 """
 
-import click
-
 from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
 
@@ -21,7 +19,7 @@ from utils.running import cli, shared_options
 def main(manifest_file, split_name):
     """Add the worksheet and print the size of each subset."""
     counts = splits.make_sheet(manifest_file, split_name, split_choices.published)
-    click.echo(splits.summary(manifest_file, split_name, counts))
+    cli.tell(splits.summary(manifest_file, split_name, counts))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ exist in the split, nothing is written.
       --subsets train val --subsets train --subsets val --subsets test
 """
 
-import click
-
 from utils.routines import splits
 from utils.running import cli, shared_options
 
@@ -25,7 +23,7 @@ def main(manifest_file, split_name, output_index_manifest_dir, subsets):
     done = splits.extract(manifest_file, split_name, subsets, output_index_manifest_dir)
     if done.is_out_of_date:
         cli.print_warning(split_name, splits.OUT_OF_DATE)
-    click.echo(done.summary)
+    cli.tell(*done.summary)
 
 
 if __name__ == "__main__":

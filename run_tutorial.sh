@@ -30,6 +30,7 @@ END
 
 STEPS=(01 02 03 04 denoise 05 06 07)
 FOLDERS="imagesTr, labelsTr, ..."  # what is expected in the archive
+MEMBER=imagesTr                    # one of these folders, or a pattern of them
 SAMPLE_ROOT=sample_data
 GENERATOR=utils/generate_sample_archive.py
 TEMPLATE=descriptor_templates/label_map.yaml
@@ -65,6 +66,7 @@ main() {
     [[ " ${STEPS[*]} " == *" $from "* && $from != *' '* ]] ||
         refuse "no such step: $from; expected one of ${STEPS[*]}"
     [[ $have_root == no ]] || check_root "$root"
+    as_typed=$root  # for stop
     [[ $have_root == no ]] || root=$(CDPATH='' cd -- "$root" && pwd)
     CDPATH='' cd -- "$repository"
     root=${root#"$PWD"/}
@@ -76,9 +78,42 @@ main() {
 }
 
 check_root() {
-    local parts="$FOLDERS at any depth below it"
+    local parts="$FOLDERS at any depth below it" meant
     [[ -d $1 ]] || refuse "no such folder: $1; expected one with archive/ in it ($parts)"
-    [[ -d $1/archive ]] || refuse "no such folder: $1/archive; expected the archive there ($parts)"
+    [[ ! -d $1/archive ]] || return 0
+    meant=$(meant_root "$1")
+    [[ -z $meant ]] || refuse "no such folder: $1/archive; probably meant: $meant"
+    meant=$(unpacked_in "$1")
+    [[ -z $meant ]] || refuse "no such folder: $1/archive; $meant holds an archive: move it there"
+    refuse "no such folder: $1/archive; expected the archive there ($parts)"
+}
+
+# meant_root FOLDER: the ROOT whose part the folder is, or else the only ROOT in it.
+meant_root() {
+    local folder
+    local -a inside
+    folder=$(CDPATH='' cd -- "$1" && pwd)
+    while [[ -n $folder ]]; do
+        if [[ ${folder##*/} =~ ^(archive|grouped|descriptor)$ && -d ${folder%/*}/archive ]]; then
+            echo "${folder%/*}"
+            return
+        fi
+        folder=${folder%/*}
+    done
+    shopt -s nullglob  # in a subshell, as all that is called in $(...)
+    inside=("$1"/*/archive/)
+    (( ${#inside[@]} != 1 )) || echo "${inside[0]%/archive/}"
+}
+
+# unpacked_in FOLDER: what holds the folders of an archive, the folder itself or one in it.
+unpacked_in() {
+    local found
+    for found in "$1"/$MEMBER "$1"/*/$MEMBER; do  # a pattern, not quoted
+        if [[ -d $found ]]; then
+            dirname -- "$found"
+            return
+        fi
+    done
 }
 
 # run_steps FROM ROOT IS_GIVEN
@@ -267,12 +302,13 @@ run() {
 
 # stop STATUS: ends everything, and says how to go on.
 stop() {
-    local again=./run_tutorial.sh
+    local again
+    again=$(quoted "${called[@]}")
     [[ $dataset == amos22 ]] || again+=" --dataset $dataset"
     # Where 01 missed something, such as the metadata table, 02 would stop at it again.
     [[ $current != 02 || ${failed[0]-} != *01_gen_archive_manifest* ]] || current=01
     [[ $current == 01 ]] || again+=" --from $current"
-    [[ $is_given == no ]] || again+=" $(quoted "$root")"
+    [[ $is_given == no ]] || again+=" $(quoted "$as_typed")"
     echo >&2
     echo "run_tutorial.sh: stopped, the last command ended with exit status $1." >&2
     echo "To continue: $again" >&2
@@ -309,6 +345,9 @@ list_failed() {
     return 1
 }
 
+# How it was called, for the advice to call it again from the same folder.
+called=("$0")
+[[ $0 == */* && -x $0 ]] || called=(bash "$0")
 repository=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$repository/setup_venv.sh"
 main "$@"

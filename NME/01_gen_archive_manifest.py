@@ -26,14 +26,13 @@ from utils.storage import manifest
 def main(root_dir, output_manifest_file, check_content, overwrite):
     target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     contents = archive.find_any(root_dir, nme)
-    outcome = cli.for_each_sample(
-        archive_manifest.describe, contents.files, check_content, size=archive_manifest.size_bytes
-    )
+    describe, size = archive_manifest.describe, archive_manifest.size_bytes
+    outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
     rows = archive_manifest.make_rows(outcome, contents, nme)
     outcome.failures += nme.unknown_collections(contents.ignored)
     lines = archive_manifest.summary(contents, outcome.results, nme.SUBSETS)
     written = archive_manifest.write(target, nme.ARCHIVE_COLUMNS, rows)
-    cli.finish(outcome, *lines, written, noun="file")
+    cli.finish(outcome, *lines, written)
 
 
 if __name__ == "__main__":

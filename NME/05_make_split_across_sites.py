@@ -16,8 +16,6 @@ The same seed gives the same split on any machine, whatever the order of the row
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import nme
 from utils.routines import split_choices, splits
@@ -30,13 +28,17 @@ from utils.running import cli, shared_options
 @shared_options.share("--test_ratio", 0.3, "Share of the pooled samples for test")
 @shared_options.share("--val_ratio", 0.2, "Share of the samples left then for val")
 @shared_options.with_default(
-    "--random_seed", click.INT, 0, "Whole number; another one gives another split.", metavar="N"
+    "--random_seed",
+    shared_options.WHOLE,
+    0,
+    "Whole number; another one gives another split.",
+    metavar="N",
 )
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
     """Add the worksheet and print the size of each subset."""
     choose = split_choices.across_sites(nme.INNER_SITE, test_ratio, val_ratio, random_seed)
     counts = splits.make_sheet(manifest_file, split_name, choose)
-    click.echo(splits.summary(manifest_file, split_name, counts))
+    cli.tell(splits.summary(manifest_file, split_name, counts))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ import itertools
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
@@ -35,7 +33,7 @@ def main(manifest_file, split_name, site, collection):
         {"site": list(itertools.chain(*site)), "collection": list(itertools.chain(*collection))}
     )
     counts = splits.make_sheet(manifest_file, split_name, choose)
-    click.echo(splits.summary(manifest_file, split_name, counts))
+    cli.tell(splits.summary(manifest_file, split_name, counts))
 
 
 if __name__ == "__main__":

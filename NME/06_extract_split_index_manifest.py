@@ -14,8 +14,6 @@ exist in the split, nothing is written.
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.routines import splits
 from utils.running import cli, shared_options
@@ -29,7 +27,7 @@ def main(manifest_file, split_name, output_index_manifest_dir, subsets):
     done = splits.extract(manifest_file, split_name, subsets, output_index_manifest_dir)
     if done.is_out_of_date:
         cli.print_warning(split_name, splits.OUT_OF_DATE)
-    click.echo(done.summary)
+    cli.tell(*done.summary)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,11 @@ a folder with another archive in it is refused.
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.running import cli, shared_options
 from utils.sample_data import archive_folder, nme_archive
 
-_N_SCANS = click.IntRange(1, nme_archive.MAX_N)
+_N_SCANS = shared_options.whole(1, nme_archive.MAX_N)
 
 
 @cli.routine(__doc__)

@@ -2,6 +2,7 @@
 
 STEPS=(01 02 03 04 05 06)
 FOLDERS="NME-Seg-2025.8.25-train-val, NME-Seg-2025.8.25-test-inner-01, ..."
+MEMBER='NME-Seg-2025.8.25-*'
 SAMPLE_ROOT=sample_data_nme
 GENERATOR=NME/generate_sample_archive.py
 TEMPLATE=descriptor_templates/NME/label_map.yaml

@@ -1030,3 +1030,30 @@ def test_mask_of_another_shape_is_told_from_a_changed_source(paired):
     result = pair_ct(paired)
     assert result.exit_code == 0 and "its source (7, 8, 9); written again" in result.stderr
     assert "source changed" not in result.stderr
+
+
+# --- wrong folders ------------------------------------------------------------------------------
+
+
+def test_swapped_folders_are_told_and_nothing_is_made_in_the_archive(root):
+    before = trees.contents(root)
+    (root / "grouped").mkdir(exist_ok=True)
+    swapped = "--root_dir", root / "grouped", "--output_dir", root / "archive"
+    result = pair_ct(root, *swapped)
+    n_files = len(openpyxl.load_workbook(manifest_path(root))["Manifest"]["A"]) - 1
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"Error: {root}/grouped: has none of the {n_files} files that {manifest_path(root)} lists; "
+        f"probably meant: {root}/archive\n"
+    )
+    assert trees.contents(root) == before and not (root / "archive/train").exists()
+
+
+def test_one_file_of_the_manifest_is_enough_to_go_on(root):
+    """The others fail, each by name."""
+    kept = trees.archive_file(root, "imagesTr", "amos_0004")
+    for path in (root / "archive").rglob("amos_*.nii.gz"):
+        if path != kept:
+            path.unlink()
+    result = pair_ct(root)
+    assert result.exit_code == 1 and len(failed_names(result)) == len(trees.CT_SAMPLES)

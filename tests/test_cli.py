@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import warnings
@@ -17,10 +18,12 @@ from pathlib import Path
 import click
 import click.testing
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from utils import errors
 from utils.running import calls, cli, free_memory, shared_options
-from utils.storage import nifti, samples
+from utils.storage import files, nifti, samples
 
 ROOT = Path(cli.__file__).parents[2]
 SUMMARY = "samples: {} done, {} skipped as finished, {} failed"
@@ -162,9 +165,121 @@ def test_failures_file_does_not_replace_another_file_of_the_command(tmp_path):
     assert not target.exists()
 
 
+HEADER = {"sample": "2", "file": None, "code": "data", "expected": None, "found": None}
+OURS = json.dumps(HEADER | {"reason": "bad"}) + "\n"
+
+
+@pytest.mark.parametrize("content", ["", OURS, OURS * 2, OURS.replace("bad", "ä" * 9)])
+def test_failures_file_replaces_one_of_an_earlier_run(tmp_path, content):
+    path = tmp_path / "failures.jsonl"
+    path.write_text(content, encoding="utf-8")
+    assert run(over(2), "--failures_file", path).exit_code == 1
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\n",
+        b"ID,age\n1,2\n",
+        b"\x1f\x8b\x08" + bytes(range(256)),
+        b"{}",
+        b"[]\n",
+        b"null\n",
+        b'"sample"\n',
+        b"[" * 10_000,
+        OURS.encode() + b'{"sample": "1"}\n',
+        OURS.encode() + b"\xff\n",
+        bytes(1 << 20),
+        json.dumps({"routine": "04", "failures": []}).encode() + b"\n",  # the record of runs
+    ],
+)
+@pytest.mark.parametrize("is_link", [False, True])
+def test_failures_file_does_not_replace_data(tmp_path, content, is_link):
+    path = data = tmp_path / "amos_0001"
+    data.write_bytes(content)
+    if is_link:
+        path = tmp_path / "link"
+        path.symlink_to(data)
+    result = run(over(2), "--failures_file", path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"Error: --failures_file {path} would replace a file that holds no failures; expected a "
+        "failures file of an earlier run, or a new name\n"
+    )
+    assert data.read_bytes() == content and path.is_symlink() == is_link
+    assert {entry.name for entry in tmp_path.iterdir()} == {data.name, path.name}
+
+
+ANY = st.text(st.characters(), max_size=20)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.lists(st.tuples(ANY, ANY, ANY), max_size=3))
+def test_any_failures_file_of_ours_is_replaced(told):
+    def main():
+        outcome = calls.Outcome(done=1)
+        for name, reason, found in told:
+            outcome.fail(name, errors.DatasetError(reason, file=name, found=found))
+        cli.finish(outcome)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "failures.jsonl")
+        for _ in range(2):
+            result = run(command(main), "--failures_file", path, "--quiet")
+            assert result.exit_code == bool(told)
+        assert path.read_bytes().count(b"\n") == len(told)
+    assert len(result.stderr.splitlines()) == len(told)
+
+
+def test_failures_file_behind_a_link_leaves_the_link(tmp_path):
+    path, link = tmp_path / "failures.jsonl", tmp_path / "link"
+    path.write_text(OURS)
+    link.symlink_to(path)
+    assert run(over(0), "--failures_file", link).exit_code == 0
+    assert link.is_symlink() and path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "dangling", "loop", "/dev/null", "/dev/zero", "/dev/tty"])
+def test_failures_file_that_is_no_file(tmp_path, kind):
+    path = Path(kind) if kind[0] == "/" else tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind in ("dangling", "loop"):
+        path.symlink_to("loop")
+    before = os.lstat(path)
+    result = run(over(2), "--failures_file", path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    reason = f"{path} is no file (a pipe, a device, or a link to nothing)."
+    assert result.stderr.splitlines()[-1] == f"Error: Invalid value for '--failures_file': {reason}"
+    assert os.lstat(path) == before
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "out.txt"])
+def test_failures_file_that_is_the_standard_output(tmp_path, name):
+    """A file that the shell has just made is empty; replaced, it would not get the summary."""
+    with open(tmp_path / "out.txt", "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-c", SUMMARIZE, "--failures_file", name],
+            cwd=tmp_path,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: --failures_file {name} would replace a file")
+
+
+SUMMARIZE = """
+from utils.running import calls, cli
+cli.routine("Help.")(lambda: cli.finish(calls.Outcome(done=1)))()
+"""
+
+
 def test_other_noun():
     def main():
-        cli.finish(calls.Outcome(done=2), noun="file")
+        cli.finish(cli.for_each_sample(work, [0, 4], noun="file"))
 
     assert run(command(main)).stdout == "files: 2 done, 0 skipped as finished, 0 failed\n"
 
@@ -248,6 +363,177 @@ def test_data_fault_is_a_line_for_each_case():
     assert result.stderr == "Error: one\nError: two\n"
 
 
+def broken_later(*numbers, error=None, noun="sample"):
+    """A routine whose last file cannot be written."""
+
+    def main():
+        outcome = cli.for_each_sample(work, numbers, noun=noun)
+        outcome.fail("table", errors.DatasetError("added later", code="metadata"))
+        raise error or errors.DatasetError("m.xlsx: cannot be written", code="write")
+
+    return command(main)
+
+
+@pytest.mark.parametrize("noun", ["sample", "file"])
+def test_what_was_done_is_told_before_a_fault_that_follows(tmp_path, noun):
+    path = tmp_path / "failures.jsonl"
+    result = run(broken_later(*range(5), noun=noun), "--failures_file", path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "WARNING 1: is odd",
+        "FAILED 2: f: shape",
+        "FAILED 2: größe: damaged",
+        "FAILED table: added later",
+        "Error: m.xlsx: cannot be written",
+    ]
+    assert result.stdout == SUMMARY.format(3, 1, 2).replace("sample", noun) + "\n"
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_failures_file_that_turns_out_unwritable_at_the_end(tmp_path):
+    path = tmp_path / "failures.jsonl"
+
+    def main():
+        outcome = cli.for_each_sample(work, range(5))
+        path.mkdir()
+        cli.finish(outcome, "all is told")
+
+    result = run(command(main), "--failures_file", path)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == ["all is told", SUMMARY.format(3, 1, 1)]
+    assert result.stderr.splitlines()[:3] == [
+        "WARNING 1: is odd",
+        "FAILED 2: f: shape",
+        "FAILED 2: größe: damaged",
+    ]
+    assert result.stderr.splitlines()[3:] == [f"Error: {path}: cannot be written: Is a directory"]
+
+    def both():
+        cli.for_each_sample(work, [0])
+        path.mkdir()
+        raise errors.DatasetError("m.xlsx: cannot be written")
+
+    path.rmdir()
+    result = run(command(both), "--failures_file", path)
+    assert (result.exit_code, result.stdout) == (1, SUMMARY.format(1, 0, 0) + "\n")
+    assert result.stderr.splitlines() == [
+        f"Error: {path}: cannot be written: Is a directory",
+        "Error: m.xlsx: cannot be written",
+    ]
+
+
+def test_with_nothing_done_a_fault_ends_with_2():
+    def main():
+        cli.for_each_sample(work, [])
+        raise errors.DatasetError("no place")
+
+    assert run(command(main)).exit_code == 2
+
+
+def test_a_held_workbook_ends_with_1():
+    def main():
+        raise errors.DatasetError("m.xlsx: held by process 1 on host", code="held")
+
+    result = run(command(main, images=False))
+    assert (result.exit_code, result.stderr) == (1, "Error: m.xlsx: held by process 1 on host\n")
+
+
+ODD = "a\x1b[31mb\x07c\rd\x9be\u202ef\u2066g\u200bh\udce9"
+SHOWN = "a\\x1b[31mb\\x07c\\rd\\x9be\\u202ef\\u2066g\\u200bh\\udce9"
+
+
+def complain(sample):
+    errors.warn(f"warns {ODD}")
+    warnings.warn(f"library {ODD}", UserWarning, stacklevel=1)
+    if sample == ODD:
+        raise errors.DatasetError(f"fails {ODD}")
+
+
+def test_no_escape_sequence_reaches_the_terminal():
+    def main():
+        outcome = cli.for_each_sample(complain, [ODD, "b"])
+        cli.print_warning(ODD, ODD)
+        cli.print_note(ODD, ODD)
+        cli.finish(outcome, f"wrote {ODD}\nand {ODD}")
+
+    result = run(command(main))
+    assert result.stdout == f"wrote {SHOWN}\\nand {SHOWN}\n{SUMMARY.format(1, 0, 1)}\n"
+    shown = SHOWN.replace("\\r", " ")  # a library's text is put on one line first
+    assert result.stderr.splitlines() == [
+        f"note {SHOWN}: UserWarning: library {shown} (and 1 more)",
+        f"WARNING {SHOWN}: {SHOWN}",
+        f"note {SHOWN}: {SHOWN}",
+        f"WARNING {SHOWN}: warns {SHOWN}",
+        f"WARNING b: warns {SHOWN}",
+        f"FAILED {SHOWN}: fails {SHOWN}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--root_dir", ".", ODD],
+        ["--" + ODD],
+        ["--root_dir", ODD],
+        ["--root_dir", ".", "--workers", ODD],
+        ["--root_dir", ".", "--scheduler", ODD],
+        ["--root_dir", ".", "--kind", ODD],
+        ["--root_dir", ".", "--manifest", ODD],
+        ["--root_dir", ".", "--manifest", f"./{ODD}\nError: b"],
+    ],
+)
+def test_no_escape_sequence_of_wrong_usage_reaches_the_terminal(words):
+    options = [
+        shared_options.root_dir,
+        shared_options.choice("--kind", ["one", "other"], "one", "Kind."),
+        shared_options.optional("--manifest", shared_options.OUTPUT_WORKBOOK, "Workbook."),
+    ]
+    result = run(command(lambda **values: None, *options), *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert SHOWN in result.stderr.replace("\\\\", "\\")
+    assert set(ODD) & set(result.stderr) == set("a[31mbcdefgh")
+    assert result.stderr.count("Error: ") == 1 + ("Error: b" in words[-1])
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_ctrl_c_among_the_options():
+    def interrupt(context, option, value):
+        raise KeyboardInterrupt
+
+    option = shared_options.optional("--x", shared_options.TEXT, "X.", callback=interrupt)
+    result = run(command(lambda x: None, option), "--x", "1")
+    assert (result.exit_code, result.stderr) == (130, errors.STOPPED + "\n")
+
+
+def leave_and_die(sample, folder):
+    """Write a file, and be killed amid it."""
+    with files.whole(folder / f"{sample}.nii.gz") as handle:
+        handle.write(b"half")
+        handle.flush()
+        if sample == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("with_output_dir", [False, True])
+def test_what_a_killed_worker_was_writing_is_swept_up(tmp_path, with_output_dir):
+    root, output = tmp_path / "root", tmp_path / "output"
+    target = output if with_output_dir else root
+    for folder in (root, target / "sub"):
+        folder.mkdir(parents=True)
+    options = [shared_options.root_dir]
+    words = ["--workers", 2, "--root_dir", root]
+    if with_output_dir:
+        options.append(shared_options.output_dir("Output."))
+        words += ["--output_dir", output]
+
+    def main(**paths):
+        cli.finish(cli.for_each_sample(leave_and_die, range(3), target / "sub"))
+
+    result = run(command(main, *options), *words)
+    assert result.exit_code == 1 and "FAILED 1: the worker process was killed" in result.stderr
+    assert sorted(path.name for path in (target / "sub").iterdir()) == ["0.nii.gz", "2.nii.gz"]
+
+
 def test_bug_keeps_its_traceback(tmp_path):
     result = in_process(tmp_path, "1 / 0")
     assert result.returncode == 1
@@ -313,29 +599,6 @@ def test_library_warnings_outside_the_loop_are_one_line(tmp_path):
     result = in_process(tmp_path, body)
     assert (result.returncode, result.stdout) == (0, "on\n")
     assert result.stderr == "note: RuntimeWarning: invalid value\n"
-
-
-def test_reader_that_goes_away(tmp_path):
-    """``script | head -1`` ends the script without a word."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    script = "import click\nfor _ in range(10**4):\n    click.echo('x' * 100)"
-    (tmp_path / "script.py").write_text(
-        '"""Help."""\nfrom utils.running import cli\n@cli.routine(__doc__)\ndef main():\n    '
-        + script.replace("\n", "\n    ")
-        + "\nmain()\n"
-    )
-    result = subprocess.run(
-        [sys.executable, tmp_path / "script.py"],
-        stdout=writing,
-        text=True,
-        stderr=subprocess.PIPE,
-        check=False,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    os.close(writing)
-    assert result.returncode == 1 and "Traceback" not in result.stderr
 
 
 # ---- progress bar

@@ -69,6 +69,17 @@ def test_odd_characters_are_escaped():
     assert errors.printable(text) == "a\\x85b\\u2028c\\udce9d\\uffffé\\x7f"
 
 
+def test_what_is_printed_is_seen_and_stands_where_it_belongs():
+    """Besides control characters also those that hide or turn text; any script's letters stay."""
+    turning = [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C]
+    hidden = [0xAD, 0x180E, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xE0001, 0xE0041]
+    for number in [*range(0x20), *range(0x7F, 0xA0), *turning, *hidden]:
+        shown = errors.printable(f"a{chr(number)}b")
+        assert shown.isascii() and shown.isprintable() and shown.startswith("a\\")
+    names = "größe 扫描 מסח סריקה e\u0301"
+    assert errors.printable(names) == names
+
+
 def test_listed_names_stop_at_five():
     names = [f"n{number}" for number in range(7)]
     assert errors.listed(names[:5]) == "n0, n1, n2, n3, n4"

@@ -14,6 +14,8 @@ import openpyxl
 import pytest
 import trees
 
+from utils import errors
+from utils.running import runner
 from utils.storage import workbook
 
 # Options that name what must exist.
@@ -306,6 +308,63 @@ def test_a_wrong_path_is_named_with_the_nearest(routine, tmp_path):
         assert (result.exit_code, result.stdout) == (2, "")
         assert f"{value}x (nearest that exists: {value})" in result.stderr
         assert option in result.stderr and "Traceback" not in result.stderr
+    assert (sorted(root.rglob("*")), trees.identities(root)) == before
+
+
+def last_file(routine):
+    """What a routine writes when it is through with the samples."""
+    return routine.table or routine.all_or_nothing or "".join(routine.renewed[:1])
+
+
+@each(last_file, slow=(trees.REPORT,))
+def test_what_was_done_is_told_though_the_last_file_cannot_be_written(
+    routine, tmp_path, monkeypatch
+):
+    """A folder gets its name while the samples are worked on."""
+    counts = made(routine)[1].stdout.splitlines()[-1]
+    root = routine.start(tmp_path)
+    target = root / last_file(routine)
+    plain = runner.run
+
+    def run_and_block(*args, **options):
+        outcome = plain(*args, **options)
+        if "step" in options:  # the samples, not a check before them
+            if not routine.all_or_nothing:
+                outcome.fail("made up", errors.DatasetError("bad"))
+            outcome.warnings.append(("made up", "odd"))
+            target.mkdir(parents=True)
+        return outcome
+
+    monkeypatch.setattr(runner, "run", run_and_block)
+    failures = tmp_path / "failures.jsonl"
+    result = routine.run(root, "--failures_file", failures)
+    assert result.exit_code == 1
+    assert "WARNING made up: odd\n" in result.stderr
+    *_, last = result.stderr.splitlines()
+    assert last.startswith(f"Error: {target}: ")
+    n_failed = 0 if routine.all_or_nothing else 1
+    assert failures.read_text().count("\n") == result.stderr.count("FAILED") == n_failed
+    assert result.stdout == counts.replace(" 0 failed", f" {n_failed} failed") + "\n"
+    record = json.loads((root / "descriptor/provenance.jsonl").read_text().splitlines()[-1])
+    assert (record["exit_status"], record["counts"]["failed"]) == (1, n_failed)
+    assert record["counts"]["done"] > 0
+
+
+@each(lambda routine: "--root_dir" in routine.words(Path()) and routine.state != "empty")
+def test_another_part_of_the_root_is_told_from_the_one_that_was_meant(routine, tmp_path):
+    """ROOT/archive in place of ROOT/grouped, and the other way round."""
+    root = routine.start(tmp_path)
+    is_of_archive = routine.state in ("built", "scanned")
+    meant, given = root / "grouped", root / "archive"
+    if is_of_archive:
+        meant, given = given, meant
+    (given / "a folder").mkdir(parents=True, exist_ok=True)
+    before = sorted(root.rglob("*")), trees.identities(root)
+    for wrong in (given, given / "a folder"):
+        result = routine.run(root, "--root_dir", wrong)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"Error: {wrong}: ") and result.stderr.count("\n") == 1
+        assert result.stderr.endswith(f"; probably meant: {meant}\n")
     assert (sorted(root.rglob("*")), trees.identities(root)) == before
 
 

@@ -499,6 +499,28 @@ def test_nearest_existing_of_a_relative_path(tmp_path, monkeypatch):
     assert files.nearest_existing("groupd") == tmp_path / "grouped"
 
 
+@pytest.mark.parametrize(
+    "given, name, found",
+    [
+        ("archive", "grouped", "grouped"),
+        ("archive/amos22/imagesTr", "grouped", "grouped"),
+        ("descriptor", "archive", "archive"),
+        ("grouped", "archive", "archive"),
+        ("grouped/archive/a", "archive", None),  # the nearest part of a ROOT decides
+        ("archive", "archive", None),
+        ("other", "archive", None),
+        (".", "archive", None),
+    ],
+)
+def test_part_of_root(tmp_path, monkeypatch, given, name, found):
+    for part in ("archive", "grouped/archive/a", "descriptor", "other"):
+        (tmp_path / part).mkdir(parents=True)
+    expected = tmp_path / found if found else None
+    assert files.part_of_root(tmp_path / given, name) == expected
+    monkeypatch.chdir(tmp_path)
+    assert files.part_of_root(given, name) == expected
+
+
 def test_put_writes_what_is_not_there_yet(tmp_path):
     path = tmp_path / "new" / "a.txt"
     assert not files.holds(path, b"one") and files.put(path, b"one")

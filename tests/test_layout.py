@@ -60,8 +60,9 @@ HEAVY = {
 PATH_MAKERS = ("cluster",)
 PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
 # What catches DatasetError. pairs makes faulty manifest rows the failures of their samples, dataset
-# goes on looking for more cases of one sample.
-CATCHERS = ("calls", "cli", "pairs", "dataset")
+# goes on looking for more cases of one sample, cluster fails the samples that are left when it is
+# of no use any more.
+CATCHERS = ("calls", "cli", "cluster", "pairs", "dataset")
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.Match)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -231,6 +232,13 @@ def test_heavy_libraries_are_imported_inside_functions(path):
         [node for node in TREES[path].body if isinstance(node, (ast.Import, ast.ImportFrom))], []
     )
     assert not {name.partition(".")[0] for name in imported(top_level)} & HEAVY
+
+
+@parametrized(SCRIPTS)
+def test_scripts_import_only_utils_and_the_standard_library(path):
+    """So that `utils` comes first and can say that the packages are missing."""
+    names = {name.partition(".")[0] for name in imported(TREES[path])}
+    assert names - set(sys.stdlib_module_names) == {"utils"}
 
 
 # Every script gets a process that has imported nothing yet, without the start of an interpreter.

@@ -5,6 +5,7 @@ import errno
 import gzip
 import io
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -374,6 +375,18 @@ def test_same_bytes_with_and_without_reading_ahead(path, monkeypatch):
     _, _, ahead = convert(path, data, read_ahead=True)
     _, _, swapped = convert(path, data, endianness=">")
     assert plain == ahead == swapped
+
+
+def test_no_thread_left_to_read_ahead(path, monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(nifti, "CHUNK_VOXELS", 100)
+    data = labels_of(dtype=np.int16)
+    _, _, plain = convert(path, data)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    _, _, alone = convert(path, data, read_ahead=True)
+    assert alone == plain
 
 
 @pytest.mark.parametrize("read_ahead", [False, True])

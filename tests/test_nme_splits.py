@@ -319,4 +319,4 @@ def test_extracting_from_a_partial_split_tells_nothing(path, tmp_path):
     add_partial(path)
     done = splits.extract(path, "part", [("test",)], tmp_path / "out")
     assert not done.is_out_of_date
-    assert done.summary == f"{tmp_path / 'out' / 'part_test.xlsx'}: 2 samples"
+    assert done.summary == [f"{tmp_path / 'out' / 'part_test.xlsx'}: 2 samples"]

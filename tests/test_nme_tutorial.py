@@ -112,7 +112,7 @@ def test_stop_tells_how_to_continue(clone, tmp_path):
     (tmp_path / "archive").mkdir()
     result = clone.run(*WORDS, tmp_path, STUBS="03_extract", STATUS="2")
     assert result.returncode == 2
-    assert f"To continue: ./run_tutorial.sh --dataset nme --from 03 {tmp_path}" in result.stderr
+    assert f"To continue: {clone.called} --dataset nme --from 03 {tmp_path}" in result.stderr
 
 
 def test_without_root_the_sample_archive_is_made(clone):

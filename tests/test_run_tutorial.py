@@ -5,6 +5,7 @@ an installation would show; nothing is fetched from the network.
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -61,6 +62,11 @@ class Clone:
         self.python = folder / "python"
         self.python.write_text(FAKE_PYTHON.format(log=self.log, python=sys.executable))
         self.python.chmod(0o755)
+
+    @property
+    def called(self):
+        """How a shell is told to run the tutorial."""
+        return shlex.quote(str(self.path / "run_tutorial.sh"))
 
     @property
     def marker(self):
@@ -208,7 +214,7 @@ def test_from_02_takes_a_corrected_manifest_and_01_refuses_it(whole, tmp_path):
     trees.edit_cells(manifest, {("age", "amos_0004.nii.gz"): "099Y"})
     refused = clone.run(root)
     assert (refused.returncode, len(commands(refused))) == (2, 1)
-    assert f"To continue: ./run_tutorial.sh {root}\n" in refused.stderr
+    assert f"To continue: {clone.called} {root}\n" in refused.stderr
     assert "(--from 02 takes archive_manifest.xlsx as it is" in closing(refused)
     taken = clone.run("--from=02", root, STUBS="03_split", STATUS="2")
     assert taken.returncode == 2
@@ -239,7 +245,40 @@ def test_other_exit_stops_and_tells_how_to_continue(clone, tmp_path, status):
     result = clone.run(root, STUBS="04_extract", STATUS=str(status))
     assert result.returncode == status
     assert commands(result)[-1][1] == trees.EXTRACT
-    assert f"To continue: ./run_tutorial.sh --from 04 '{root}'" in closing(result)
+    assert f"To continue: {clone.called} --from 04 '{root}'" in closing(result)
+
+
+@pytest.mark.parametrize(
+    "folder, call",
+    [
+        (".", "the clone/run_tutorial.sh"),
+        ("the clone", "./run_tutorial.sh"),
+        ("the clone", "bash run_tutorial.sh"),
+        ("the clone/utils", "../run_tutorial.sh"),
+        ("data", "../the clone/run_tutorial.sh"),
+        ("data", "bash ../the clone/run_tutorial.sh"),
+        ("/", "{}/the clone/run_tutorial.sh"),
+    ],
+)
+@pytest.mark.parametrize("root", ["", "it's a root"])
+def test_the_advice_to_continue_works_as_printed(clone, tmp_path, folder, call, root):
+    folder = tmp_path / folder
+    folder.mkdir(exist_ok=True)
+    words = call.format(tmp_path).split(" ", 1) if call.startswith("bash") else [call]
+    words = [word.format(tmp_path) for word in words]
+    if root:
+        make_tree(tmp_path / root)
+        words.append(os.path.relpath(tmp_path / root, folder))
+    env = {**os.environ, "HOME": str(clone.home), "PYTHON": str(clone.python), "STATUS": "2"}
+    options = {"cwd": folder, "capture_output": True, "text": True, "timeout": 60}
+    first = subprocess.run(words, env={**env, "STUBS": "04_extract"}, **options)
+    assert first.returncode == 2
+    (advice,) = re.findall("^To continue: (.*)$", first.stderr, re.MULTILINE)
+    second = subprocess.run(advice, shell=True, env={**env, "STUBS": "05_gen"}, **options)
+    assert second.returncode == 2, second.stderr
+    begun = commands(second)[not root]  # the sample archive comes first
+    assert begun == commands(first)[-1] and begun[1] == trees.EXTRACT
+    assert "--from 05" in closing(second)
 
 
 def test_a_forgotten_metadata_table_stops_at_02_and_01_is_to_run_again(clone, tmp_path):
@@ -308,7 +347,7 @@ def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
     result = clone.run(STUBS="03_split", STATUS="2")
     made = "python utils/generate_sample_archive.py --root_dir sample_data"
     assert commands(result)[0] == made.split()
-    assert "To continue: ./run_tutorial.sh --from 03" in closing(result).splitlines()
+    assert f"To continue: {clone.called} --from 03" in closing(result).splitlines()
     assert (clone.path / "sample_data/descriptor/label_map.yaml").is_file()
     assert "/sample_data/" in (REPOSITORY / ".gitignore").read_text().split()
 
@@ -323,14 +362,28 @@ def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
         (["a", "b"], "a second: b"),
         (["no such root"], "no such folder: no such root; expected one with archive/"),
         (["empty"], "no such folder: empty/archive; expected the archive there"),
+        (["a root/archive"], "no such folder: a root/archive/archive; probably meant: {}/a root\n"),
+        (["a root/archive/amos22/imagesTr"], "probably meant: {}/a root\n"),
+        (["a root/grouped"], "probably meant: {}/a root\n"),
+        (["a root/descriptor/"], "probably meant: {}/a root\n"),
+        (["."], "no such folder: ./archive; probably meant: ./a root\n"),
+        (["unpacked"], "unpacked/archive; unpacked/amos22 holds an archive: move it there\n"),
+        (["unpacked/amos22"], "; unpacked/amos22 holds an archive: move it there\n"),
+        (["--dataset=nme", "nme"], "no such folder: nme/archive; nme holds an archive: move it"),
+        (["--dataset=nme", "unpacked"], "unpacked/archive; expected the archive there (NME-Seg-"),
+        (["two"], "no such folder: two/archive; expected the archive there"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_writes_nothing(clone, tmp_path, words, reason):
-    (tmp_path / "empty").mkdir()
+    for name in (
+        "empty a_root/archive/amos22/imagesTr a_root/grouped a_root/descriptor "
+        "unpacked/amos22/imagesTr nme/NME-Seg-2025.8.25-train-val two/1/archive two/2/archive"
+    ).split():
+        (tmp_path / name.replace("_", " ")).mkdir(parents=True)
     before = trees.contents(tmp_path)
     result = clone.run(*words, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert reason in result.stderr
+    assert reason.format(tmp_path) in result.stderr
     assert result.stderr.count("\n") == 1
     assert trees.contents(tmp_path) == before
 

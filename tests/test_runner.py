@@ -1,6 +1,7 @@
 """A per-sample function over all samples: order, failures, dying workers, memory."""
 
 import contextlib
+import errno
 import itertools
 import os
 import random
@@ -239,6 +240,107 @@ def test_idle_worker_that_is_killed_is_replaced(tmp_path, monkeypatch):
         work, needs, workers=2, memory=needs.get, step=lambda n_failed: has_answered.touch()
     )
     assert outcome.results == [(name, name) for name in needs] and not outcome.failures
+
+
+# ---- too few processes, pipes or threads
+
+
+def refusing(function, n_allowed, error):
+    """Let the first calls through and refuse all further ones, as a system at its limits does."""
+    left = [n_allowed]
+
+    def limited(*args):
+        if left[0] == 0:
+            raise error
+        left[0] -= 1
+        return function(*args)
+
+    return limited
+
+
+def pids(outcome):
+    return {pid for _, pid in outcome.results}
+
+
+def slow_pid(number):
+    time.sleep(0.1)
+    return os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("n_allowed", "n_kept", "error"),
+    [
+        (4, 2, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),
+        (5, 2, OSError(errno.ENOMEM, "Cannot allocate memory")),
+        (1, 0, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),
+        (0, 0, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),
+    ],
+)
+def test_fewer_workers_where_there_are_too_few_processes(monkeypatch, n_allowed, n_kept, error):
+    monkeypatch.setattr(os, "fork", refusing(os.fork, n_allowed, error))
+    with pytest.warns(errors.DataWarning) as caught:
+        outcome = runner.run(slow_pid, range(10), workers=8)
+    assert outcome.done == 10 and not outcome.failures
+    assert len(pids(outcome)) == max(1, n_kept)
+    assert (os.getpid() in pids(outcome)) == (n_kept == 0)
+    (warning,) = (entry for entry in caught if entry.category is errors.DataWarning)
+    assert str(warning.message) == (
+        f"fewer processes than --workers says, {max(1, n_kept)}: {error.strerror} "
+        "(see ulimit -u and ulimit -n)"
+    )
+
+
+LIMITED = """
+import resource, sys
+from utils import errors
+from utils.running import runner
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
+
+
+def work(number):
+    with open(sys.argv[2], "rb"), open(sys.argv[2], "rb"):
+        return number
+
+
+outcome = runner.run(work, range(50), workers=40)
+assert outcome.results == [(n, n) for n in range(50)], outcome.failures
+with open(sys.argv[2], "rb"), open(sys.argv[2], "rb"):
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("limit", [12, 20, 64])
+def test_fewer_workers_where_there_are_too_few_pipes(run_python, tmp_path, limit):
+    (tmp_path / "data").touch()
+    result = run_python(LIMITED, limit, tmp_path / "data")
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
+    assert "fewer processes than --workers says" in result.stderr
+    assert "Too many open files" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_dead_worker_that_cannot_be_replaced_leaves_the_rest_to_the_others(monkeypatch):
+    error = OSError(errno.ENOMEM, "Cannot allocate memory")
+    monkeypatch.setattr(os, "fork", refusing(os.fork, 2, error))
+    here = os.getpid()
+
+    def work(number):
+        if number in (1, 3) and os.getpid() != here:
+            die(signal.SIGKILL)
+        return number
+
+    with pytest.warns(errors.DataWarning, match="fewer processes than --workers says, 1: "):
+        outcome = runner.run(work, range(9), workers=2)
+    assert [name for name, _ in outcome.failures] == ["1", "3"]
+    assert outcome.results == [(n, n) for n in range(9) if n not in (1, 3)]
+    assert outcome.dead_workers == 2
+
+
+def test_workers_do_without_threads(monkeypatch):
+    """Each watches its parent by one."""
+    refused = refusing(None, 0, RuntimeError("can't start new thread"))
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    outcome = runner.run(slow_pid, range(6), workers=3)
+    assert len(pids(outcome)) == 3 and outcome.done == 6
 
 
 # ---- memory

@@ -34,6 +34,8 @@ def given(options, *words):
 def small_tree(tmp_path):
     (tmp_path / "grouped").mkdir()
     (tmp_path / "grouped/label_map.yaml").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to("no")
     return tmp_path
 
 
@@ -51,6 +53,16 @@ def test_existing_paths_are_given_as_paths(tree):
 @pytest.mark.parametrize(
     ("kind", "wrong", "words"),
     [
+        (shared_options.FILE, "pipe", "{}/pipe is not a file"),
+        (shared_options.DIRECTORY, "pipe", "{}/pipe is not a directory"),
+        (shared_options.WORKBOOK, "dangling", "{}/dangling is a link to a file that is not there"),
+        (shared_options.DIRECTORY, "dangling", "is a link to a directory that is not there: {}/no"),
+        (shared_options.OUTPUT_FILE, "pipe", "{}/pipe is no file"),
+        (shared_options.OUTPUT_FILE, "dangling", "{}/dangling is no file"),
+        (shared_options.OUTPUT_WORKBOOK, "pipe", "{}/pipe is no file"),
+        (shared_options.OUTPUT_WORKBOOK, "dangling", "{}/dangling is no file"),
+        (shared_options.OUTPUT_JSON, "grouped", "{}/grouped is a folder"),
+        (shared_options.OUTPUT_DIR, "pipe", "{}/pipe is not a directory"),
         (
             shared_options.FILE,
             "grouped/label_map.yml",
@@ -150,6 +162,57 @@ def test_numbers(option, wrong):
         assert given(option, "--x", text) == {"x": float(text)}
     for text in wrong:
         assert run(option, "--x", text).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://10.0.0.1:8786",
+        "10.0.0.1:8786",
+        "node-01.cluster:1",
+        "tls://[::1]:65535",
+        "ws://host:80",
+        "ucx://host:80",
+    ],
+)
+def test_addresses(address):
+    (option,) = [make for make in shared_options.RUN if "scheduler" in given(make)]
+    assert given(option, "--scheduler", address) == {"scheduler": address}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        " ",
+        "localhost",
+        "tcp://",
+        "tcp://:8786",
+        "://h:1",
+        "tcp://host",
+        "tcp://host:",
+        "tcp://host:x",
+        "tcp://host:0",
+        "tcp://host:65536",
+        "tcp://host:-1",
+        "tcp://ho st:1",
+        " tcp://host:1",
+        "tcp://host:1 ",
+        "tcp://host:1\n",
+        "tcp://host:1/",
+        "tcp//host:1",
+        "foo://host:1",
+        "http://host:8787/status",
+        "inproc://host:1",
+        "tcp://h:1:2",
+    ],
+)
+def test_malformed_addresses(address):
+    (option,) = [make for make in shared_options.RUN if "scheduler" in given(make)]
+    result = run(option, "--scheduler", address)
+    assert (result.exit_code, result.stdout) == (2, "")
+    reason = f"{address!r} found, expected an address such as tcp://10.0.0.1:8786."
+    assert result.stderr.splitlines()[-1] == f"Error: Invalid value for '--scheduler': {reason}"
 
 
 # ---- groups of values

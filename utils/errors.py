@@ -6,8 +6,14 @@ from collections.abc import Iterable
 
 # How many names a message lists before it only counts.
 LISTED = 5
-# Control characters, line breaks of Unicode, bytes that are no UTF-8, and non-characters.
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+# What Ctrl-C and SIGTERM leave to say.
+STOPPED = "Stopped; no file is half written. The same command continues."
+# Control characters, also those of Unicode that turn the text around or are not seen, its line
+# breaks, bytes that are no UTF-8, and non-characters.
+_ODD = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
 
 
 class DatasetError(ValueError):

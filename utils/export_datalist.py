@@ -13,8 +13,6 @@ A sample's metadata stand in an object of their own.
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.exports import cases, datalist
 from utils.facts import amos22
@@ -26,13 +24,13 @@ from utils.running import cli, shared_options
 @shared_options.required(
     "--output_file", shared_options.OUTPUT_JSON, "File to write; its folder is made."
 )
-@click.option(
+@shared_options.with_default(
     "--folds",
-    type=shared_options.COUNT,
-    default=5,
-    metavar="N",
-    help="Number the training samples for N-fold cross-validation; 0: no folds, "
+    shared_options.COUNT,
+    5,
+    "Number the training samples for N-fold cross-validation; 0: no folds, "
     "Auto3DSeg then validates on the list validation.",
+    metavar="N",
 )
 @shared_options.flag("--overwrite", "Replace a file that was changed by hand or is not ours.")
 def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):

@@ -22,8 +22,6 @@ import collections
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.exports import cases, nnunet_raw
@@ -35,7 +33,7 @@ def whole_numbers(context, option, groups):
     """Make labels of the words of --ignore_labels."""
     words = [word for group in groups for word in group]
     if not all(word.isdecimal() for word in words):
-        raise click.BadParameter(f"{' '.join(words)} found, expected labels such as 14 15 16")
+        shared_options.refuse(f"{' '.join(words)} found, expected labels such as 14 15 16")
     return frozenset(map(int, words))
 
 
@@ -52,12 +50,12 @@ def summary(chosen, settings, removed):
 @shared_options.export
 @shared_options.output_dir("nnU-Net's folder nnUNet_raw; made if it is missing.")
 @shared_options.required(
-    "--dataset_id", click.IntRange(1, 999), "Number of the data set, 1 to 999.", metavar="XXX"
+    "--dataset_id", shared_options.whole(1, 999), "Number of the data set, 1 to 999.", metavar="XXX"
 )
-@click.option("--dataset_name", default=amos22.NAME, metavar="NAME", help="Name of the data set.")
 @shared_options.with_default(
-    "--mode", click.Choice(nnunet_raw.MODES), "reference", "How images and labels get there."
+    "--dataset_name", shared_options.TEXT, amos22.NAME, "Name of the data set.", metavar="NAME"
 )
+@shared_options.choice("--mode", nnunet_raw.MODES, "reference", "How images and labels get there.")
 @shared_options.group(
     "--ignore_labels",
     "LABEL",

@@ -23,27 +23,25 @@ a folder with another archive in it is refused.
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.running import cli, shared_options
 from utils.sample_data import amos22_archive, archive_folder
 
-_N_CT = click.IntRange(0, amos22_archive.MAX_N_CT)
-_N_MRI = click.IntRange(0, amos22_archive.MAX_N_MRI)
+_N_CT = shared_options.whole(0, amos22_archive.MAX_N_CT)
+_N_MRI = shared_options.whole(0, amos22_archive.MAX_N_MRI)
 
 
 @cli.routine(__doc__)
 @shared_options.sample_archive(
     amos22_archive.DEFAULT_SHAPE, archive_folder.SHORTEST, archive_folder.LONGEST
 )
-@click.option(
+@shared_options.with_default(
     "--samples",
-    type=(_N_CT, _N_MRI),
+    (_N_CT, _N_MRI),
+    (amos22_archive.DEFAULT_N_CT, amos22_archive.DEFAULT_N_MRI),
+    "How many CT and how many MRI scans.",
     metavar="CT MRI",
-    default=(amos22_archive.DEFAULT_N_CT, amos22_archive.DEFAULT_N_MRI),
-    help="How many CT and how many MRI scans.",
 )
 def main(root_dir, samples, shape, seed, overwrite):
     settings = amos22_archive.Settings(shape, *samples, seed)

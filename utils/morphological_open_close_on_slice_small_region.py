@@ -16,8 +16,6 @@ Existing binary masks must be those of the mask: otherwise run routine 04 first.
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.routines import denoised_masks
@@ -28,7 +26,7 @@ from utils.storage import files, samples
 def odd(context, option, sizes):
     """Refuse kernels without a middle pixel."""
     if any(size % 2 == 0 for size in sizes):
-        raise click.BadParameter(
+        shared_options.refuse(
             f"{sizes[0]} {sizes[1]} found, expected odd numbers: an even kernel has no middle pixel"
         )
     return sizes
@@ -46,21 +44,21 @@ def check_apart(root_dir, output_dir):
 @cli.routine(__doc__)
 @shared_options.root_dir
 @shared_options.output_dir("The same as --root_dir: in place; else only masks are written, there.")
-@click.option(
+@shared_options.with_default(
     "--kernel_size",
+    shared_options.whole(1),
+    (5, 5),
+    "Size of the all-ones kernel, pixels; odd numbers.",
     nargs=2,
-    type=click.IntRange(min=1),
-    default=(5, 5),
     callback=odd,
     metavar="KX KY",
-    help="Size of the all-ones kernel, pixels; odd numbers.",
 )
-@click.option(
+@shared_options.with_default(
     "--filter_halfedge",
-    type=shared_options.COUNT,
-    default=3,
+    shared_options.COUNT,
+    3,
+    "The window has (2F+1) x (2F+1) pixels.",
     metavar="F",
-    help="The window has (2F+1) x (2F+1) pixels.",
 )
 @shared_options.threshold("--region_area_thresh", 10.0, "Regions below this area are small", "mm^2")
 def main(root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, overwrite):

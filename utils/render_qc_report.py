@@ -17,8 +17,6 @@ import os
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.qc import report, sample_report
@@ -38,17 +36,17 @@ def check_apart(output_dir, *data_dirs):
 @cli.routine(__doc__)
 @shared_options.root_dir
 @shared_options.output_dir("Folder for the report; made where missing.")
-@click.option(
+@shared_options.optional(
     "--before_dir",
-    type=shared_options.DIRECTORY,
+    shared_options.DIRECTORY,
+    "Tree with the masks before denoising, same folders as --root_dir.",
     show_default="none",
-    help="Tree with the masks before denoising, same folders as --root_dir.",
 )
-@click.option(
+@shared_options.optional(
     "--manifest_file",
-    type=shared_options.WORKBOOK,
+    shared_options.WORKBOOK,
+    "Show only the samples that it lists, with its metadata.",
     show_default="none",
-    help="Show only the samples that it lists, with its metadata.",
 )
 @shared_options.threshold(
     "--region_volume_thresh", 100.0, "Regions below this volume count as small", "mm^3"

@@ -117,8 +117,15 @@ def find_any(root_dir: files.PathLike, facts: DataSet) -> Contents:
         raise errors.DatasetError(
             f"{root_dir}: no file of {facts.NAME}, expected {facts.EXAMPLE_FILE} and others at any "
             f"depth below it{'; other NIfTI files: ' * bool(listed)}{listed}"
+            + meant(root_dir, facts)
         )
     return contents
+
+
+def meant(root_dir: files.PathLike, facts: DataSet) -> str:
+    """End a message about a root without the archive: the folder beside it that has it, or ''."""
+    beside = files.part_of_root(root_dir, "archive")
+    return f"; probably meant: {beside}" if beside and find(beside, facts).files else ""
 
 
 def _walk(root, failures):

@@ -73,6 +73,10 @@ def plan(
     rows = workbook.Workbook(archive_manifest).table(
         manifest.MAIN_SHEET, required=("file_path", "type", *facts.INFO_KEYS)
     )
+    paths = [path for path in rows["file_path"] if path]
+    if paths and not any(os.path.lexists(Path(root_dir, path)) for path in paths):
+        reason = f"{root_dir}: has none of the {len(paths)} files that {archive_manifest} lists"
+        raise errors.DatasetError(reason + archive.meant(root_dir, facts), file=root_dir)
     records = rows.to_dict("records")
     facts.check_manifest(records, archive_manifest)
     by_sample = collections.defaultdict(list)
@@ -257,9 +261,9 @@ def confirm(
         raise pair.error
     if pair.note:
         errors.warn(pair.note)
-    headers = _read_headers(pair)
+    volume, mask, order = _read_headers(pair)
     with files.directory(pair.sample.directory), holding.folder(pair.sample.directory):
-        return _write(pair, *headers, overwrite, read_ahead, misfit)
+        return _write(pair, volume, mask, order, overwrite, read_ahead, misfit)
 
 
 def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):

@@ -131,9 +131,9 @@ class Extraction:
     is_out_of_date: bool
 
     @property
-    def summary(self) -> str:
+    def summary(self) -> list[str]:
         """Lines that say what was written."""
-        return "\n".join(f"{path}: {count} samples" for path, count in self.counts.items())
+        return [f"{path}: {count} samples" for path, count in self.counts.items()]
 
 
 def extract(

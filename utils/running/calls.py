@@ -29,6 +29,10 @@ class Outcome:
     failures : list of (sample name, DatasetError)
         One entry per fault; a sample may have several.
     warnings : list of (sample name, str)
+    noun : str
+        What a sample is called in the summary.
+    dead_workers : int
+        How many worker processes died at a sample, also where another one did it then.
     """
 
     results: list = dataclasses.field(default_factory=list)
@@ -36,6 +40,8 @@ class Outcome:
     skipped: int = 0
     failures: list = dataclasses.field(default_factory=list)
     warnings: list = dataclasses.field(default_factory=list)
+    noun: str = "sample"
+    dead_workers: int = 0
 
     @property
     def failed(self) -> int:
@@ -69,12 +75,14 @@ class Reply:
     """What one call gave: a value or an error, and the texts of its warnings.
 
     Those of `DataWarning` are ``messages``; of the others each distinct one, with its category.
+    ``dead_workers`` counts the worker processes that died at it.
     """
 
     value: object = None
     error: errors.DatasetError | None = None
     messages: tuple[str, ...] = ()
     library_warnings: tuple[str, ...] = ()
+    dead_workers: int = 0
 
 
 def call(function: Callable, sample: object) -> Reply:
@@ -112,19 +120,21 @@ def pass_on(samples: list, replies: list[Reply]) -> None:
         warnings.warn(LibraryWarning(text, names[text]), stacklevel=3)
 
 
-def death(reason: str) -> errors.DatasetError:
-    """Make the error of a sample whose worker process is gone."""
-    return errors.DatasetError(
+def death(reason: str, dead_workers: int = 1) -> Reply:
+    """Make the reply of a sample whose worker process is gone, or so many of them."""
+    error = errors.DatasetError(
         f"the worker process {reason}; nothing of this sample is half written, the same command "
         "tries it again",
         code="worker",
     )
+    return Reply(error=error, dead_workers=dead_workers)
 
 
 def collect(samples: list, replies: list[Reply]) -> Outcome:
     """Sort the replies, one per sample and in their order, into an outcome."""
     outcome = Outcome()
     for sample, reply in zip(samples, replies):
+        outcome.dead_workers += reply.dead_workers
         outcome.warnings.extend((str(sample), message) for message in reply.messages)
         if reply.error is not None:
             outcome.fail(str(sample), reply.error)

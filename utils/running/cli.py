@@ -17,12 +17,15 @@ from typing import NoReturn
 import click
 
 from utils import errors
-from utils.running import calls, provenance, runner, shared_options
+from utils.running import calls, provenance, runner, shared_options, standard_streams
 from utils.storage import files
 
 _HELP_OPTIONS = ["-h", "--help"]
 _SETTINGS = {"help_option_names": _HELP_OPTIONS, "show_default": True, "max_content_width": 100}
-_RUN = "run"  # key of the provenance.Run in the context
+_WORK = "work"  # key of the _Work in the context
+# What a line of a failures file holds at least; a longer line is none of ours.
+_FAILURE_KEYS = {"sample", "file", "code", "expected", "found", "reason"}
+_LONGEST_FAILURE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +39,50 @@ class RunOptions:
     scheduler: str | None = None
 
 
+@dataclasses.dataclass
+class _Work:
+    """What a command has done so far: its record, what came of its samples, whether that is told.
+
+    ``folder`` is what the samples' files are written below.
+    """
+
+    run: provenance.Run
+    folder: Path | None
+    outcome: calls.Outcome | None = None
+    is_told: bool = False
+
+    @property
+    def is_begun(self):
+        found = self.outcome
+        return found is not None and bool(self.is_told or found.results or found.failures)
+
+
+class _Command(shared_options.GroupCommand):
+    """A command that ends well whatever becomes of its output, and whatever users have typed."""
+
+    def main(self, *args, **kwargs):
+        standard_streams.secure()
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args, **kwargs):
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.ClickException as error:
+            error.message = errors.printable(error.message)
+            raise
+        except KeyboardInterrupt as stop:
+            _end_stopped(stop)
+
+
 def routine(doc: str, images: bool = True) -> Callable[[Callable], click.Command]:
     """Make a click command of a script's main function; the script's docstring is its help.
 
     With ``images`` it has the options of routines that open images (`RunOptions`): the function
     gets those that it names as parameters, `for_each_sample` and `finish` use the others.
 
-    A `DatasetError` that leaves the function becomes one line and exit status 2; Ctrl-C ends with
-    130 and SIGTERM with 143, both without traceback and without half-written files.
+    A `DatasetError` that leaves the function becomes one line and exit status 2, or 1 when samples
+    were worked on before; what came of them is told first then. Ctrl-C ends with 130 and SIGTERM
+    with 143, both without traceback and without half-written files.
     """
     names = {field.name for field in dataclasses.fields(RunOptions)} if images else set()
 
@@ -57,13 +96,15 @@ def routine(doc: str, images: bool = True) -> Callable[[Callable], click.Command
                 for name, value in given.items():
                     given[name] = value.absolute() if isinstance(value, Path) else value
             own = {name: given[name] for name in given if name in wanted or name not in names}
-            click.get_current_context().obj = options
-            with _printed_warnings(), _recorded(function, given), _stopped_in_one_line():
+            run = provenance.Run(function.__code__.co_filename, given)
+            folder = given.get("output_dir") or given.get("root_dir")
+            context = click.get_current_context()
+            context.obj, context.meta[_WORK] = options, _Work(run, folder)
+            with _printed_warnings(), _recorded(run), _stopped_in_one_line():
                 _check_failures_file(options.failures_file, given)
                 return function(**own)
 
-        kind = shared_options.GroupCommand
-        command = click.command(cls=kind, help=doc, context_settings=_SETTINGS)(wrapped)
+        command = click.command(cls=_Command, help=doc, context_settings=_SETTINGS)(wrapped)
         for option in shared_options.RUN if images else ():
             option(command)
         return command
@@ -72,10 +113,8 @@ def routine(doc: str, images: bool = True) -> Callable[[Callable], click.Command
 
 
 @contextlib.contextmanager
-def _recorded(function, given):
+def _recorded(run):
     """Add the run to the data's provenance; one that ends with 2 has done nothing."""
-    run = provenance.Run(function.__code__.co_filename, given)
-    click.get_current_context().meta[_RUN] = run
     exit_status = 1  # of a traceback
     try:
         yield
@@ -101,15 +140,32 @@ def _stopped_in_one_line():
     try:
         yield
     except errors.DatasetError as error:
-        for case in error.cases:
-            _print_line(f"Error: {case}")
-        sys.exit(2)
+        sys.exit(_tell_error(error))
     except KeyboardInterrupt as stop:
-        _print_line("Stopped; no file is half written. The same command continues.")
-        sys.exit(stop.args[0] if stop.args else 130)
+        _end_stopped(stop)
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def _end_stopped(stop):
+    _print_line(errors.STOPPED)
+    sys.exit(stop.args[0] if stop.args else 130)
+
+
+def _tell_error(error):
+    """Print what came of the samples so far, then the error; return the exit status."""
+    work = _work()
+    cases = error.cases
+    if work.is_begun and not work.is_told:
+        try:
+            _tell(work.outcome)
+        except errors.DatasetError as another:
+            cases = [*another.cases, *cases]
+    for case in cases:
+        _print_line(f"Error: {case}")
+    # A workbook that another run holds is nobody's mistake: the same command works later.
+    return 1 if work.is_begun or error.code == "held" else 2
 
 
 @contextlib.contextmanager
@@ -142,8 +198,18 @@ def _print_line(text):
         click.echo(errors.printable(text), err=True)
 
 
+def tell(*lines: str) -> None:
+    """Print lines of a summary to stdout."""
+    for line in lines:
+        click.echo(errors.printable(line))
+
+
 def _options():
     return click.get_current_context().obj or RunOptions()
+
+
+def _work():
+    return click.get_current_context().meta[_WORK]
 
 
 def for_each_sample(
@@ -152,17 +218,19 @@ def for_each_sample(
     *args: object,
     size: Callable[..., float] | None = None,
     memory: Callable[..., float] | None = None,
+    noun: str = "sample",
 ) -> calls.Outcome:
     """Call ``function(sample, *args)`` for all samples as the command line says.
 
-    ``size`` and ``memory`` are those of `runner.run`; a progress bar is shown where stderr is a
-    terminal.
+    ``size`` and ``memory`` are those of `runner.run`, ``noun`` is what the summary calls a sample;
+    a progress bar is shown where stderr is a terminal. The outcome is told even if the command
+    fails later.
     """
     samples = list(samples)
     bound = functools.partial(_call_with, function, args)
-    options = _options()
+    options, work = _options(), _work()
     with _progress(len(samples)) as step:
-        return runner.run(
+        work.outcome = runner.run(
             bound,
             samples,
             workers=options.workers,
@@ -171,6 +239,10 @@ def for_each_sample(
             step=step,
             scheduler=options.scheduler,
         )
+    work.outcome.noun = noun
+    if work.outcome.dead_workers and work.folder is not None:
+        files.sweep(work.folder)  # what they were writing; another one may have done it since
+    return work.outcome
 
 
 @contextlib.contextmanager
@@ -229,42 +301,72 @@ def print_note(name: str, message: str) -> None:
     _print_line(f"note {name}: {message}")
 
 
-def finish(outcome: calls.Outcome, *lines: str, noun: str = "sample") -> NoReturn:
+def finish(outcome: calls.Outcome, *lines: str) -> NoReturn:
     """Print warnings, failures and the summary, write the failures file, and exit.
 
-    ``lines`` are what the routine has to say besides the counts, ``noun`` is what was counted.
-    Exit status 0 when nothing failed, else 1. Counts and failures go into the provenance, too.
+    ``lines`` are what the routine has to say besides the counts. Exit status 0 when nothing failed,
+    else 1. Counts and failures go into the provenance, too.
     """
-    options = _options()
-    run = click.get_current_context().meta[_RUN]
-    run.counts = {key: getattr(outcome, key) for key in ("done", "skipped", "failed")}
-    run.failures = [(name, error.code) for name, error in outcome.failures]
+    _tell(outcome, *lines)
+    sys.exit(1 if outcome.failures else 0)
+
+
+def _tell(outcome, *lines):
+    options, work = _options(), _work()
+    work.outcome, work.is_told = outcome, True
+    work.run.counts = {key: getattr(outcome, key) for key in ("done", "skipped", "failed")}
+    work.run.failures = [(name, error.code) for name, error in outcome.failures]
     for name, message in outcome.warnings:
         print_warning(name, message)
     for name, error in outcome.failures:
         _print_line(f"FAILED {name}: {error}")
-    if options.failures_file is not None:
-        files.put(options.failures_file, _failure_lines(outcome.failures))
     if not options.quiet:
         n_done, n_skipped = outcome.done, outcome.skipped
         counts = f"{n_done} done, {n_skipped} skipped as finished, {outcome.failed} failed"
-        for line in (*lines, f"{noun}s: {counts}"):
-            click.echo(line)
-    sys.exit(1 if outcome.failures else 0)
+        tell(*lines, f"{outcome.noun}s: {counts}")
+    if options.failures_file is not None:
+        files.put(options.failures_file.resolve(), _failure_lines(outcome.failures))
 
 
 def _check_failures_file(path, given):
-    """Refuse a failures file that cannot be written: before the work, not after it."""
+    """Refuse a failures file that cannot be written, or would replace another kind of file.
+
+    Before the work, not after it.
+    """
     if path is None:
         return
     others = {name: given[name] for name in given if name != "failures_file"}
     for name, other in others.items():
         if isinstance(other, Path) and os.path.realpath(other) == os.path.realpath(path):
-            reason = f"--failures_file {path} would replace --{name}; expected a file of its own"
-            raise errors.DatasetError(reason, file=path, code="name")
-    files.make_dir(path.parent)
-    with files.Pending(path):
+            _refuse_failures_file(path, f"would replace --{name}; expected a file of its own")
+    if os.path.exists(path) and not _holds_failures(path):
+        expected = "expected a failures file of an earlier run, or a new name"
+        _refuse_failures_file(path, f"would replace a file that holds no failures; {expected}")
+    target = path.resolve()  # where it is a link, the link stays
+    files.make_dir(target.parent)
+    with files.Pending(target):
         pass
+
+
+def _refuse_failures_file(path, reason):
+    raise errors.DatasetError(f"--failures_file {path} {reason}", file=path, code="name")
+
+
+def _holds_failures(path):
+    """Whether every line is one of ours; an empty file had no failures to hold."""
+    with files.opened(path) as handle:
+        for number in range(3):  # /dev/stdout may be an empty file: the summary goes there
+            if os.path.samestat(os.fstat(handle.fileno()), os.fstat(number)):
+                return False
+        return all(map(_is_failure, iter(lambda: handle.readline(_LONGEST_FAILURE), b"")))
+
+
+def _is_failure(line):
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.keys() >= _FAILURE_KEYS
 
 
 def _failure_lines(failures):

@@ -55,25 +55,30 @@ def replies(
     Notes
     -----
     The sample of a dead worker goes to another one. A sample that `_MOST_DEATHS` workers died of
-    fails. When the connection to the scheduler is lost, all samples that are left fail.
+    fails. When the connection to the scheduler is lost, or no worker is of use any more, all
+    samples that are left fail.
     What runs on a worker cannot be stopped from outside: when this generator is closed, nothing
     more is handed out, and the workers finish the samples they are at.
     """
     with contextlib.closing(_Run(function, samples, order, address)) as run:
         import distributed
 
+        has_answered = False
         try:
-            while run.waiting or run.running:
-                run.hand_out()
-                yield from run.collect()
-                yield from run.bury()
+            for answered in run.answers():
+                has_answered = True
+                yield answered
+        except errors.DatasetError as error:
+            if not has_answered:  # nothing was done
+                raise
+            fault = error
         except (OSError, distributed.CancelledError) as error:
-            lost = _fault(
+            fault = _fault(
                 f"the connection to the Dask scheduler was lost ({errors.one_line(error)}); what "
                 "its workers are at they may still finish, the same command does the rest"
             )
-            for index in sorted({*run.waiting, *(index for index, _ in run.running.values())}):
-                yield index, calls.Reply(error=lost)
+        for index in sorted({*run.waiting, *(index for index, _ in run.running.values())}):
+            yield index, calls.Reply(error=fault)
 
 
 def _connect(address):
@@ -199,6 +204,13 @@ class _Run:
         key = f"{self._key}-{index}-{uuid.uuid4().hex[:8]}"
         return self._client.submit(*self._call, payload, key=key, workers=[worker], pure=False)
 
+    def answers(self):
+        """Yield (index, reply) until nothing waits or runs any more."""
+        while self.waiting or self.running:
+            self.hand_out()
+            yield from self.collect()
+            yield from self.bury()
+
     def hand_out(self):
         """Give every idle worker a sample."""
         if self._client.status != "running":
@@ -226,6 +238,7 @@ class _Run:
                 self._team.refuse(worker, found)
                 self.waiting.appendleft(index)
             else:
+                found.dead_workers += self._deaths[index]
                 yield index, found
 
     def bury(self):
@@ -241,11 +254,11 @@ class _Run:
             if self._deaths[index] < _MOST_DEATHS:
                 self.waiting.appendleft(index)
             else:
-                yield index, _killer()
+                yield index, _killer(self._deaths[index])
 
 
-def _killer():
-    return calls.Reply(error=calls.death("was killed again and again (out of memory?)"))
+def _killer(dead_workers):
+    return calls.death("was killed again and again (out of memory?)", dead_workers)
 
 
 def _taken(arrived):
@@ -265,7 +278,7 @@ def _result(future):
         return result if isinstance(result, str) else pickle.loads(result)
     error = future.exception()
     if isinstance(error, distributed.KilledWorker):
-        return _killer()
+        return _killer(1)
     raise RuntimeError("a worker stopped with an exception: a bug, not bad data") from error
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 
+from utils import errors
 from utils.running import calls, free_memory
 
 # A worker that does not end by then sits in a library or on a dead file server.
@@ -88,9 +89,13 @@ class _Worker:
         self.pipe, child_pipe = context.Pipe()
         words = function, child_pipe, self.pipe
         self.process = context.Process(target=_work, args=words, daemon=True)
-        self.process.start()
-        child_pipe.close()  # else a dead worker's pipe would stay open here
         self.index = None
+        with child_pipe:  # left open here, a dead worker's pipe would seem alive
+            try:
+                self.process.start()
+            except OSError:
+                self.pipe.close()
+                raise
 
     def give(self, index, sample):
         """Send a sample; its answer comes through the pipe."""
@@ -110,7 +115,7 @@ class _Worker:
             raise RuntimeError("a worker process stopped with a traceback: a bug, not bad data")
         was_killed = exitcode == -signal.SIGKILL
         reason = "was killed (out of memory?)" if was_killed else f"died with exit code {exitcode}"
-        return index, calls.Reply(error=calls.death(reason))
+        return index, calls.death(reason)
 
 
 @contextlib.contextmanager
@@ -149,7 +154,8 @@ def _work(function, pipe, parent_pipe):
     signal.signal(signal.SIGTERM, _leave)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    with contextlib.suppress(RuntimeError):  # no more threads: it notices at its next sample
+        threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError):
         while True:
             sample = pipe.recv()
@@ -185,24 +191,42 @@ def _in_processes(function, samples, order, workers, memory):
     waiting = list(order)
     pool = []
     try:
-        with _signals_held():
-            pool += (_Worker(context, function) for _ in range(workers))
-        while waiting or any(worker.index is not None for worker in pool):
+        make_worker = functools.partial(_Worker, context, function)
+        _hire(pool, workers, make_worker)
+        while pool and (waiting or any(worker.index is not None for worker in pool)):
             _hand_out(pool, waiting, samples, needs, budget)
             busy = {worker.pipe: worker for worker in pool if worker.index is not None}
             for pipe in connection.wait(list(busy)):
                 yield busy[pipe].take()
-            _replace_dead(pool, context, function)
+            _replace_dead(pool, make_worker)
     finally:
         _stop(pool)
+    yield from ((index, calls.call(function, samples[index])) for index in waiting)
 
 
-def _replace_dead(pool, context, function):
-    for number, worker in enumerate(pool):
-        if worker.index is None and not worker.process.is_alive():
-            worker.pipe.close()
-            with _signals_held():
-                pool[number] = _Worker(context, function)
+def _hire(pool, number, make_worker):
+    """Add so many workers; where the system refuses one, half of the new ones go again."""
+    n_before = len(pool)
+    try:
+        with _signals_held():
+            for _ in range(number):
+                pool.append(make_worker())
+    except OSError as error:
+        # What is left then is for files, here and in the workers.
+        n_kept = n_before + (len(pool) - n_before) // 2
+        _stop(pool[n_kept:])
+        del pool[n_kept:]
+        reason = f"{error.strerror or error} (see ulimit -u and ulimit -n)"
+        errors.warn(f"fewer processes than --workers says, {max(1, n_kept)}: {reason}")
+
+
+def _replace_dead(pool, make_worker):
+    dead = [worker for worker in pool if worker.index is None and not worker.process.is_alive()]
+    for worker in dead:
+        worker.pipe.close()
+        pool.remove(worker)
+    if dead:
+        _hire(pool, len(dead), make_worker)
 
 
 def _hand_out(pool, waiting, samples, needs, budget):

@@ -3,9 +3,10 @@
 import functools
 import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -41,12 +42,16 @@ def _input_fault(path, kind, is_right):
         return None
     if os.path.exists(path):
         return f"{path} is not a {kind}."
+    if os.path.islink(path):
+        return f"{path} is a link to a {kind} that is not there: {os.path.realpath(path)}"
     return f"no such {kind}: {path} (nearest that exists: {files.nearest_existing(path)})"
 
 
 def _output_file_fault(path, suffix=None):
     if os.path.isdir(path):
         return f"{path} is a folder."
+    if os.path.lexists(path) and not os.path.isfile(path):
+        return f"{path} is no file (a pipe, a device, or a link to nothing)."
     return f"{path} should end in {suffix}." if suffix and path.suffix != suffix else None
 
 
@@ -67,7 +72,33 @@ OUTPUT_FILE = _Path("file", "PATH", _output_file_fault)
 OUTPUT_JSON = _Path("file", "JSON", _output_file_fault)
 OUTPUT_WORKBOOK = _Path("file", "XLSX", _output_workbook_fault)
 OUTPUT_DIR = _Path("directory", "DIR", _output_dir_fault)
-COUNT = click.IntRange(min=0)
+TEXT = click.STRING
+WHOLE = click.INT
+
+
+def whole(first: int, last: int | None = None) -> click.ParamType:
+    """Whole numbers from the first to the last one."""
+    return click.IntRange(first, last)
+
+
+COUNT = whole(0)
+
+
+class _Address(click.ParamType):
+    """Where a Dask scheduler listens; a malformed one would be tried until a timeout."""
+
+    name = "address"
+    _FORM = re.compile(
+        r"(?:(?:tcp|tls|ucx|ws|wss)://)?(?:[^\s/:\[\]]+|\[[^\s/\[\]]+\]):([0-9]{1,5})"
+    )
+
+    def convert(self, value, param, ctx):
+        found = self._FORM.fullmatch(value)
+        if not found or not 0 < int(found[1]) < 1 << 16:
+            self.fail(
+                f"{value!r} found, expected an address such as tcp://10.0.0.1:8786.", param, ctx
+            )
+        return value
 
 
 class _Range(click.FloatRange):
@@ -122,6 +153,11 @@ def _join_groups(args, names):
         yield from (name, _JOINT.join(group))
 
 
+def refuse(reason: str) -> NoReturn:
+    """End the command, in the callback of an option whose value is wrong."""
+    raise click.BadParameter(reason)
+
+
 # ---- makers of options
 
 
@@ -130,11 +166,27 @@ def required(name: str, kind: click.ParamType, text: str, **more: Any) -> Callab
     return click.option(name, required=True, type=kind, help=text, **more)
 
 
+def optional(
+    name: str, kind: click.ParamType | tuple[click.ParamType, ...], text: str, **more: Any
+) -> Callable:
+    """Make an option that need not be given; without a default it is None then."""
+    return click.option(name, type=kind, help=text, **more)
+
+
 def with_default(
-    name: str, kind: click.ParamType, default: object, text: str, **more: Any
+    name: str,
+    kind: click.ParamType | tuple[click.ParamType, ...],
+    default: object,
+    text: str,
+    **more: Any,
 ) -> Callable:
     """Make an option with a default."""
-    return click.option(name, type=kind, default=default, help=text, **more)
+    return optional(name, kind, text, default=default, **more)
+
+
+def choice(name: str, words: Sequence[str], default: str, text: str) -> Callable:
+    """Make an option that takes one of these words."""
+    return with_default(name, click.Choice(words), default, text)
 
 
 def flag(name: str, text: str) -> Callable:
@@ -276,11 +328,12 @@ RUN = (
         show_default="none",
         help="Write the failures here, too, as JSON lines.",
     ),
-    click.option(
+    optional(
         "--scheduler",
+        _Address(),
+        "Work on the Dask cluster of this scheduler instead of --workers processes here; "
+        "needs requirements-cluster.txt.",
         metavar="ADDRESS",
         show_default="none",
-        help="Work on the Dask cluster of this scheduler instead of --workers processes here; "
-        "needs requirements-cluster.txt.",
     ),
 )

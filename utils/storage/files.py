@@ -19,6 +19,7 @@ PathLike = str | os.PathLike[str]
 _TEMPORARY_NAME = re.compile(
     re.escape(processes.TEMPORARY_PREFIX) + r"([^~]+)~([0-9]+)~([0-9]+)~[0-9]+"
 )
+_PARTS_OF_ROOT = ("archive", "grouped", "descriptor")
 _DAY_S = 24 * 60 * 60
 # What file systems answer that lack fsync, of a folder most of all, or the rights for it.
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF)
@@ -273,6 +274,18 @@ def nearest_existing(path: PathLike) -> Path:
         for close in difflib.get_close_matches(missing, sorted(os.listdir(folder)), 1, 0.75):
             return folder / close
     return folder
+
+
+def part_of_root(path: PathLike, name: str) -> Path | None:
+    """Find the folder of this name beside another part of the same ROOT, given that or what it has.
+
+    ``part_of_root("ROOT/grouped/AMOS-CT", "archive")`` is ``ROOT/archive``, where there is one.
+    """
+    path = Path(os.path.abspath(path))
+    for folder in (path, *path.parents):
+        if folder.name in _PARTS_OF_ROOT and os.path.isdir(folder.parent / name):
+            return None if folder.name == name else folder.parent / name
+    return None
 
 
 def _literal(pattern):

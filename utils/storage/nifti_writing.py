@@ -275,7 +275,11 @@ def _ahead(iterator):
     from concurrent import futures
 
     with futures.ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, iterator, None)
+        try:
+            coming = pool.submit(next, iterator, None)
+        except RuntimeError:  # the system has no thread left
+            yield from iterator
+            return
         while (item := coming.result()) is not None:
             coming = pool.submit(next, iterator, None)
             yield item

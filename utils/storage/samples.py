@@ -110,6 +110,9 @@ def find(root_dir: files.PathLike) -> list[Sample]:
     found = scan(root_dir)
     if not found:
         reason = f"no sample directory (with *{VOLUME_SUFFIX} or *{MASK_SUFFIX}) below it"
+        meant = files.part_of_root(root_dir, "grouped")
+        if meant and scan(meant):
+            reason += f"; probably meant: {meant}"
         raise errors.DatasetError(f"{root_dir}: {reason}", file=root_dir)
     return found
 
