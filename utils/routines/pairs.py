@@ -277,7 +277,7 @@ def confirm(pair: Pair, overwrite: bool, read_ahead: bool = False) -> str | call
             pending = _stage(target, source, affine, is_mask, read_ahead)
             staged.append(stack.enter_context(pending))
         with files.Pending(pair.sample.info_path) as info_file:
-            info_file.handle.write(info)
+            info_file.write(info)
             files.commit([*staged, info_file])
     return pair.info["subset"]
 
