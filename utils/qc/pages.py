@@ -2,16 +2,22 @@
 
 import html
 import math
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib import parse
 
+from utils import errors
 from utils.qc import judging
 from utils.storage import label_map
 
 _HERE = Path(__file__).resolve().parent
 # Metadata that can be filtered by; also the headings of their columns.
 FILTERS = ("subset", "modality", "scanner", "sex", "site")
+# Characters that change the direction of the text around them.
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_YEARS = re.compile(r"([0-9]{1,3})Y?")
 _CHANGE_COLUMNS = {
     "lost": "voxels lost",
     "gained": "voxels gained",
@@ -116,11 +122,12 @@ def _asset(name):
 
 
 def _text(value):
-    return html.escape(str(value))
+    """Text as text: no markup, no control character, nothing that turns its neighbours round."""
+    return html.escape(_TURNING.sub("", errors.printable(value)))
 
 
 def _link(name):
-    return html.escape(parse.quote(name))
+    return html.escape(parse.quote(os.fsencode(name)))
 
 
 def _filters(entries):
@@ -210,8 +217,8 @@ def _cell(key, shown=None, kind=""):
 
 def age_years(age: str) -> int | None:
     """Read an age such as ``062Y``; None for one that is no number of years."""
-    digits = age.removesuffix("Y")
-    return int(digits) if digits.isascii() and digits.isdigit() else None
+    years = _YEARS.fullmatch(age)
+    return int(years[1]) if years else None
 
 
 def _flag_list(entry, target="#picture"):
