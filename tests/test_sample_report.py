@@ -247,12 +247,6 @@ def test_a_file_in_a_folders_place_is_found_before_the_work(root, place, kind):
     assert not list((root / "qc").glob("*.html"))
 
 
-def test_links_in_a_circle_as_output_are_named(root):
-    (root / "qc").symlink_to("qc")
-    result = trees.invoke(trees.REPORT, root)
-    assert result.exit_code == 2 and f"{root}/qc" in result.stderr
-
-
 def test_a_folder_in_a_pages_place_leaves_all_others(root, monkeypatch):
     monkeypatch.setattr(plotting, "draw", lambda rows: {})
     (root / "qc/samples/amos_0001.html").mkdir(parents=True)

@@ -28,10 +28,9 @@ from utils.storage import samples
 
 def check_apart(output_dir, *data_dirs):
     """Refuse a report among the data: other routines would find its files."""
-    real = Path(os.path.realpath(output_dir))  # Path.resolve raises for links in a circle
-    around = [real, *real.parents]
+    around = [output_dir.resolve(), *output_dir.resolve().parents]
     for data_dir in filter(None, data_dirs):
-        if Path(os.path.realpath(data_dir)) in around:
+        if data_dir.resolve() in around:
             place = f"--output_dir {output_dir} lies in the data's folder {data_dir}"
             raise errors.DatasetError(f"{place}; expected one outside")
 

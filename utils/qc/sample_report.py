@@ -231,7 +231,7 @@ def _measure_mask(mask, inputs, region_volume_thresh):
     if mask is None:
         return {"organs": None, "small_regions": None, "changes": None}, {}
     zooms = inputs.mask.zooms
-    regions.check_sizes(zooms, region_volume_thresh)
+    regions.check_sizes(zooms, region_volume_thresh)  # all sizes are counted by them
     organs = measures.measure(mask, inputs.label_names, inputs.mask.affine, zooms)
     if inputs.before is None:
         n_small = len(regions.find_small_regions(mask, zooms, region_volume_thresh))
