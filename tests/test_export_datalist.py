@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import finished
+import phantoms
 import pytest
 import trees
 
@@ -144,6 +145,64 @@ def test_hand_made_changes_are_refused(root, change):
     assert "datalist.json: was changed by hand, or was not written here" in result.stderr
     export(root, "--overwrite")
     assert path.read_text() == before != changed
+
+
+ODD_JSON = {
+    "list": b"[]",
+    "number": b"1",
+    "text": b'"sha256"',
+    "null": b"null",
+    "infinity": b'{"sha256": Infinity}',
+    "deep": b"[" * 100_000,
+    "deep table": b'{"sha256": "", "a": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "long number": b"9" * 5000,
+    "no UTF-8": b'{"sha256": "\xff"}',
+    "byte order mark": b'\xef\xbb\xbf{"sha256": ""}',
+    "lone surrogate": b'{"a": "\\ud800", "sha256": ""}',
+}
+
+
+@pytest.mark.parametrize("kind", ODD_JSON)
+def test_json_of_another_shape_is_refused(root, kind):
+    path = phantoms.touch(root / "lists/datalist.json", ODD_JSON[kind])
+    result = finished.run(finished.DATALIST, *words(root))
+    assert (result.exit_code, path.read_bytes()) == (2, ODD_JSON[kind])
+    assert result.stderr.startswith(f"Error: {path}: was changed by hand, or was not written here")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_key_twice_is_a_change_by_hand(root):
+    path, _ = export(root)
+    text = path.read_text().replace('"numTest": 2', '"numTest": 9,\n  "numTest": 2')
+    path.write_text(text)
+    result = finished.run(finished.DATALIST, *words(root))
+    assert (result.exit_code, path.read_text()) == (2, text)
+    assert "was changed by hand" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing"])
+def test_what_is_no_file_is_named(root, kind):
+    path = root / "lists/datalist.json"
+    path.parent.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nothing")
+    fault = "is a folder" if kind == "folder" else "is no file (a pipe, a device, or a link to"
+    for more in ((), ("--overwrite",)):
+        result = finished.run(finished.DATALIST, *words(root, *more))
+        assert result.exit_code == 2 and f"{path} {fault}" in result.stderr
+    assert not trees.leftovers(root) and os.path.lexists(path) and not path.is_file()
+
+
+def test_a_folder_whose_name_is_no_utf_8(root, tmp_path):
+    odd = root.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    path = tmp_path / "list.json"
+    finished.call(finished.DATALIST, *finished.source(odd), "--output_file", path)
+    for item in json.loads(path.read_text(encoding="utf-8"))["training"]:
+        assert (tmp_path / item["image"]).is_file()
 
 
 def test_missing_file_is_named_and_the_earlier_list_stays(root):

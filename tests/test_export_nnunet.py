@@ -1,16 +1,20 @@
 """The nnU-Net export as a person runs it; nnU-Net itself is asked in test_frameworks.py."""
 
+import errno
+import io
 import json
 import os
 import shutil
 
 import finished
 import numpy as np
+import openpyxl
 import pytest
 import trees
 
 from utils import errors
 from utils.exports import nnunet_raw
+from utils.storage import files
 
 TRAIN = {"amos_0001", "amos_0004", "amos_0507", "amos_0540"}
 VAL = {"amos_0008", "amos_0554"}
@@ -278,6 +282,194 @@ def test_foreign_dataset_json_is_refused(root):
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     assert "was not written here" in refused(root)
+
+
+OUTSIDE = "../../mine.nii.gz"
+NOT_OURS = [
+    OUTSIDE,
+    "ABSOLUTE",
+    f"imagesTr/{OUTSIDE}",
+    "imagesTr/..",
+    "imagesTr",
+    "imagesTr/sub/x.nii.gz",
+    "./imagesTr/x.nii.gz",
+    "imagesTr//x.nii.gz",
+    "imagesTr\\x.nii.gz",
+    "imagesTr/x\0.nii.gz",
+    "imagesTr/x.nii.gz\n",
+    "imagesTr/.nii.gz",
+    "dataset.json",
+    "exported_files.json",
+    "",
+    None,
+    1,
+    ["imagesTr/x.nii.gz"],
+]
+
+
+@pytest.mark.parametrize("name", NOT_OURS, ids=range(len(NOT_OURS)))
+def test_names_in_the_record_are_checked_before_anything_is_removed(root, name):
+    """Each of them would have been removed as what an earlier export left."""
+    directory, _ = export(root, "--mode", "copy")
+    mine = root / "nnUNet_raw/mine.nii.gz"
+    mine.write_bytes(b"mine")
+    record = json.loads((directory / "exported_files.json").read_bytes())
+    record["files"].append(str(mine) if name == "ABSOLUTE" else name)
+    (directory / "exported_files.json").write_text(json.dumps(record))
+    for more in ((), ("--overwrite",)):
+        stderr = refused(root, "--mode", "copy", *more)
+        assert stderr.count("\n") == 1
+        assert f"{directory}/exported_files.json: was changed by hand; move {directory} a" in stderr
+
+
+def test_nothing_is_removed_through_a_link(root, tmp_path):
+    directory, _ = export(root, "--mode", "copy")
+    (directory / "imagesTr").rename(tmp_path / "elsewhere")
+    (directory / "imagesTr").symlink_to(tmp_path / "elsewhere")
+    before = tree(tmp_path / "elsewhere")
+    stderr = refused(root, "--mode", "copy", which="MRI")
+    assert "not put there by this export: imagesTr; move it away" in stderr
+    assert tree(tmp_path / "elsewhere") == before != {}
+
+
+ODD_JSON = {
+    "list": b"[]",
+    "number": b"1",
+    "text": b'"files"',
+    "null": b"null",
+    "nothing": b"",
+    "infinity": b'{"files": Infinity, "sha256": NaN}',
+    "files are a text": b'{"files": "imagesTr/a.nii.gz", "sha256": {}}',
+    "files are a table": b'{"files": {"imagesTr/a.nii.gz": 1}, "sha256": {}}',
+    "no checksums": b'{"files": []}',
+    "checksums are a number": b'{"files": [], "sha256": 1}',
+    "deep": b"[" * 100_000,
+    "deep names": b'{"sha256": {}, "files": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "long number": b"9" * 5000,
+    "no UTF-8": b'{"files": ["\xff"]}',
+    "lone surrogate": b'{"files": ["imagesTr/\\ud800.nii.gz"], "sha256": {}}',
+}
+
+
+@pytest.mark.parametrize("kind", ODD_JSON)
+def test_records_of_another_shape_are_named(root, kind):
+    directory, _ = export(root)
+    (directory / "exported_files.json").write_bytes(ODD_JSON[kind])
+    stderr = refused(root, which="CT")
+    assert f"{directory}/exported_files.json: was changed by hand" in stderr
+    assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ODD_JSON)
+def test_dataset_json_of_another_shape_is_not_replaced(root, kind):
+    directory, _ = export(root)
+    (directory / "dataset.json").write_bytes(ODD_JSON[kind])
+    assert "dataset.json: was changed by hand" in refused(root, which="CT")
+    export(root, "--overwrite", which="CT")
+
+
+def in_place_of(path, kind):
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nothing")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("name", ["dataset.json", "splits_final.json", "exported_files.json"])
+def test_what_is_no_file_is_found_before_the_work(root, name, kind):
+    directory, _ = export(root, "--mode", "copy")
+    in_place_of(directory / name, kind)
+    stderr = refused(root, "--mode", "copy", which="CT")
+    assert (
+        f"{directory / name}: cannot be read: no regular file" in stderr and stderr.count("\n") == 1
+    )
+
+
+def test_a_record_that_leads_nowhere_is_named(root):
+    directory, _ = export(root)
+    in_place_of(directory / "exported_files.json", "link")
+    assert "exported_files.json: cannot be read: No such file" in refused(root)
+
+
+@pytest.mark.parametrize("mode", ["link", "copy"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_folder_in_an_images_place_is_named_before_the_work(root, mode, is_known):
+    directory = root / "nnUNet_raw/Dataset218_AMOS22"
+    if is_known:
+        export(root, "--mode", mode)
+    in_place_of(directory / "imagesTr/amos_0001_0000.nii.gz", "folder")
+    stderr = refused(root, "--mode", mode)
+    expected = "not put there by this export: imagesTr/amos_0001_0000.nii.gz; move it away"
+    assert expected in stderr
+
+
+def test_a_file_in_a_folders_place_loses_nothing(root):
+    directory, _ = export(root, which="CT")
+    in_place_of(directory / "labelsTr", "pipe")
+    stderr = refused(root, "--mode", "copy")
+    assert f"{directory}/labelsTr: cannot be written: File exists" in stderr
+
+
+@pytest.fixture(name="spoilt_source")
+def source_that_cannot_be_read_to_its_end(root, monkeypatch):
+    """Root may read anything, so the fault is made up."""
+    path = trees.sample_dir(root, "amos_0001") / "amos_0001_volume.nii.gz"
+    plain = files.opened
+
+    class Spoilt(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "opened", lambda name: Spoilt() if name == path else plain(name))
+    return path
+
+
+@pytest.mark.parametrize("has_copy", [False, True])
+def test_an_unreadable_source_is_named_and_not_its_target(root, request, has_copy):
+    directory = root / "nnUNet_raw/Dataset218_AMOS22"
+    if has_copy:
+        export(root, "--mode", "copy")
+    path = request.getfixturevalue("spoilt_source")
+    result = finished.run(finished.NNUNET, *words(root, "--mode", "copy"))
+    assert result.exit_code == 1
+    line = f"FAILED amos_0001: {path}: cannot be read: Input/output error\n"
+    assert result.stderr == line
+    assert (directory / "imagesTr/amos_0004_0000.nii.gz").is_file()
+    assert not (directory / "dataset.json").exists() or has_copy
+    assert not trees.leftovers(root)
+
+
+def test_label_names_that_nnunet_needs_itself():
+    for names in ({0: "b", 1: "background", 2: "a"}, {0: "b", 1: "ignore", 2: "a"}):
+        with pytest.raises(errors.DatasetError, match="nnU-Net's own"):
+            nnunet_raw.Settings(None, "link", names, frozenset({2})).new_labels()
+
+
+@pytest.mark.parametrize("column", ["mask_01_tumour", "mask_17_liver", "mask_256_tumour"])
+def test_labels_or_names_twice_in_the_columns_are_refused(root, column):
+    path = root / "grouped/dataset_manifest.xlsx"
+    book = openpyxl.load_workbook(path)
+    sheet = book[finished.SPLIT]
+    for name in (column, f"{column}_existence"):
+        sheet.insert_cols(2)
+        sheet.cell(1, 2, name)
+    book.save(path)
+    stderr = refused(root, "--ignore_labels", 14)
+    assert "columns of binary masks with a label or a name twice, or a label above 255" in stderr
+
+
+def test_a_folder_whose_name_is_no_utf_8(root, tmp_path):
+    odd = root.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    finished.call(finished.NNUNET, *words(odd, "--output_dir", tmp_path / "raw"))
+    directory = tmp_path / "raw/Dataset218_AMOS22"
+    content = json.loads((directory / "dataset.json").read_bytes())
+    for entry in content["dataset"].values():
+        assert (directory / entry["label"]).is_file()
 
 
 def test_number_of_another_data_set(root):

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+import unittest.mock
 from pathlib import Path
 
 import pytest
@@ -151,11 +152,44 @@ def test_long_names(tmp_path):
 
 
 def test_full_disk_while_writing(old):
-    with pytest.raises(errors.DatasetError, match="No space left") as caught:
-        with files.whole(old):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(errors.DatasetError, match="target.xlsx: .*No space left") as caught:
+        with files.whole(old) as pending:
+            full = unittest.mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+            pending.handle = unittest.mock.Mock(write=full)
+            pending.write(b"new")
     assert caught.value.code == "write"
     assert old.read_bytes() == b"old" and names(old.parent) == ["target.xlsx"]
+
+
+def test_what_else_fails_in_the_block_is_not_blamed_on_the_target(old):
+    with pytest.raises(OSError, match="somewhere else"):
+        with files.whole(old):
+            raise OSError(errno.EIO, "somewhere else")
+    assert old.read_bytes() == b"old" and names(old.parent) == ["target.xlsx"]
+
+
+def test_pieces_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert list(files.pieces(tmp_path / "a", 2)) == [b"12", b"34", b"5"]
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (("b", "b: cannot be read: No such file"), ("pipe", "no regular file")):
+        with pytest.raises(errors.DamagedFileError, match=message):
+            list(files.pieces(tmp_path / name))
+
+
+@pytest.mark.parametrize("other, is_same", [(b"12345", True), (b"12346", False), (b"1234", False)])
+def test_same_bytes(tmp_path, other, is_same):
+    (tmp_path / "a").write_bytes(b"12345")
+    (tmp_path / "b").write_bytes(other)
+    assert files.same_bytes(tmp_path / "a", tmp_path / "b") is is_same
+    assert files.same_bytes(tmp_path / "b", tmp_path / "a") is is_same
+
+
+def test_same_bytes_names_the_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    for words in (("a", "b"), ("b", "a")):
+        with pytest.raises(errors.DamagedFileError, match="/b: cannot be read"):
+            files.same_bytes(*(tmp_path / word for word in words))
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -545,9 +579,8 @@ def test_staging_keeps_its_file_unless_the_block_fails(tmp_path):
     assert not path.exists() and pending.temporary_path.exists()
     pending.commit()
     assert path.read_bytes() == b"one"
-    for error in (KeyboardInterrupt, OSError(28, "No space left on device")):
-        expected = errors.DatasetError if isinstance(error, OSError) else KeyboardInterrupt
-        with pytest.raises(expected), files.staging(path):
+    for error in (KeyboardInterrupt(), OSError(28, "No space left on device")):
+        with pytest.raises(type(error)), files.staging(path):
             raise error
     assert list(tmp_path.iterdir()) == [path]
 

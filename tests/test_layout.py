@@ -340,6 +340,12 @@ def test_functions_fit_on_a_screen(path):
     assert (long, deep) == ({}, {})
 
 
+@parametrized(path for path in MODULES.values() if path.stem != "files")
+def test_files_in_the_making_are_written_by_their_own_method(path):
+    # What it raises names the file; the handle's would be a traceback.
+    assert ".handle.write" not in path.read_text(encoding="utf-8")
+
+
 @parametrized([*SOURCES, *sorted(REPOSITORY.glob("*.sh")), *sorted(REPOSITORY.glob("*.txt"))])
 def test_lines_are_narrow_and_clean(path):
     lines = path.read_text(encoding="utf-8").split("\n")

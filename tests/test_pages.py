@@ -1,13 +1,16 @@
 """Pages, plots and colours of the quality report, without any image behind them."""
 
 import dataclasses
+import html
+import html.parser
+import os
 import re
 
 import pytest
 import trees
 
 from utils import errors
-from utils.qc import anatomy, contours, judging, pages, plotting, report, sample_report
+from utils.qc import anatomy, contours, drawing, judging, pages, plotting, report, sample_report
 from utils.storage import label_map, samples
 
 _METADATA = {
@@ -59,6 +62,65 @@ def test_text_from_tables_is_escaped_and_paths_are_quoted():
     assert 'href="samples/a%20b.html#picture"' in text
 
 
+ODD_TEXTS = [
+    "$\\frac$ a^b_{c} \\",
+    "<script>alert(1)</script>",
+    "\"' onerror=x",
+    "]]> --> <!--",
+    "\x00\x1b[31m\x7f\x85\r\n\t\ufffe",
+    "\ud800",
+    "\u202etxet\u2066\u200f",
+    "_hidden",
+    "x" * 40_000,
+]
+
+
+class _Cells(html.parser.HTMLParser):
+    """Tags, and texts of cells."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.texts = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def _parsed(page):
+    text = page.decode("utf-8")
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\ufffe\ud800-\udfff]", text)
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f]", text)
+    parser = _Cells()
+    parser.feed(text)
+    return parser
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+def test_odd_texts_stay_texts_on_the_pages(text):
+    metadata = dict.fromkeys(_METADATA, text)
+    plain, odd = (
+        pages.Entry("a", given, _record(n_changed=1), [judging.Flag(kind, kind)], {6: kind})
+        for given, kind in ((_METADATA, "x"), (metadata, text))
+    )
+    for make in (
+        lambda entry: pages.index([entry], [], []),
+        lambda entry: pages.sample(*3 * [entry]),
+    ):
+        expected, found = _parsed(make(plain)), _parsed(make(odd))
+        assert found.tags == expected.tags
+    shown = re.sub("[\u202e\u2066\u200f]", "", errors.printable(text))
+    assert shown in found.texts
+
+
+def test_names_of_files_that_are_no_utf_8_are_linked():
+    page = pages.index([_entry(os.fsdecode(b"a\xff#?%"))], [], []).decode()
+    assert 'href="samples/a%FF%23%3F%25.html"' in page
+    assert ">a\\udcff#?%</a>" in page
+
+
 def test_changes_are_added_up_over_all_samples():
     text = pages.index([_entry("a", n_changed=7), _entry("b", n_changed=8)], [], []).decode()
     table = text[text.index("What denoising changed") :]
@@ -80,7 +142,8 @@ def test_a_samples_page_leads_to_its_neighbours():
 
 
 @pytest.mark.parametrize(
-    "age, years", [("062Y", "62"), ("62.0", "62"), ("018M", "1"), ("UND", ""), ("6.5Y", "")]
+    "age, years",
+    [("062Y", "62"), ("62.0", "62"), ("018M", "1"), ("UND", ""), ("6.5Y", ""), ("9999999999Y", "")],
 )
 def test_ages_are_sorted_by_years(age, years):
     entry = dataclasses.replace(_entry("a"), metadata={"age": age})
@@ -117,6 +180,30 @@ def test_plots_are_drawn_for_what_there_is_and_come_out_the_same():
     bare = plotting.draw([_row(age_years=None, volumes_ml={}, small_regions={})])
     assert list(bare) == ["sizes_and_spacings.svg"]
     assert b"<dc:date>" not in plots["ages.svg"]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+def test_odd_texts_stay_texts_in_plots(text):
+    from xml.etree import ElementTree
+
+    odd = _row(scanner=text, sex=text, volumes_ml={text: 3.0}, small_regions={text: (1, 2)})
+    plots = plotting.draw([odd, _row()])
+    assert len(plots) == 5
+    for content in plots.values():
+        ElementTree.fromstring(content)
+    # matplotlib repeats what it has drawn, letter by letter, in a comment.
+    start = drawing.caption(text).strip()[:6].replace("--", "- -")
+    for name in ("organ_volumes_by_scanner.svg", "sizes_and_spacings.svg"):
+        assert start in html.unescape(plots[name].decode())
+
+
+def test_captions_are_short_and_in_legends():
+    assert len(drawing.caption("x" * 41)) == 40 == len(drawing.caption("x" * 40))
+    assert drawing.caption("a\nb") == "a\\nb" and drawing.caption("_x") == " _x"
+
+
+def test_nothing_to_plot():
+    assert plotting.draw([]) == {}
 
 
 def test_every_label_has_a_line_of_its_own_and_the_facts_name_known_labels():

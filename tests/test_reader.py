@@ -238,3 +238,12 @@ def test_as_a_library_from_another_directory(root, run_python, tmp_path):
     )
     done = run_python(code, root / "grouped", cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("False 7\n", "")
+
+
+@pytest.mark.parametrize("text", ["", "x", "-7", "7.5", "7e0", "nan", "9" * 5000, "\u0667"])
+def test_a_size_that_is_no_whole_number_is_named(root, tmp_path, text):
+    changes = {("szx", "amos_0001"): text, ("szx", "amos_0004"): "7.0"}
+    data = edited(root, tmp_path, changes)
+    assert data.shape("amos_0004") == (7, 8, 9)
+    with pytest.raises(errors.DatasetError, match="of amos_0001, expected three whole numbers"):
+        data.shape("amos_0001")

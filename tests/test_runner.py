@@ -401,11 +401,11 @@ from utils.storage import files
 
 
 def work(number, folder):
-    with files.whole(Path(folder, f"{number}.nii.gz")) as handle:
-        handle.write(b"half")
-        handle.flush()
+    with files.whole(Path(folder, f"{number}.nii.gz")) as pending:
+        pending.write(b"half")
+        pending.handle.flush()
         time.sleep(0.02 if number < 4 else 60)
-        handle.write(b"whole")
+        pending.write(b"whole")
 
 
 @cli.routine(__doc__)

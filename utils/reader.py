@@ -20,6 +20,7 @@ if typing.TYPE_CHECKING:
 
 _MANIFESTS = "dataset_manifest*.xlsx"
 _BACKUP = re.compile(r".*\.bak[0-9]*\.xlsx")
+_SIZE = re.compile(r"[0-9]{1,9}(\.0+)?")  # spreadsheets write 160.0
 _TOLERANCE_MM = 1e-2  # routine 05 lets a mask differ from its volume by 1e-3
 
 
@@ -131,8 +132,12 @@ class AMOS22:
         return geometry.spacing(self.affine(id))
 
     def shape(self, id: str) -> tuple[int, int, int]:
-        """Number of voxels along each array axis."""
-        x, y, z = (int(self._cell(id, column)) for column in ("szx", "szy", "szz"))
+        """Number of voxels along each array axis; DatasetError where they are no numbers."""
+        found = [self._cell(id, column) for column in ("szx", "szy", "szz")]
+        if not all(map(_SIZE.fullmatch, found)):
+            reason = f"size {' x '.join(map(repr, found))} of {id}, expected three whole numbers"
+            raise self._fault(reason, code="shape", found=found)
+        x, y, z = (int(float(text)) for text in found)
         return x, y, z
 
     def modality(self, id: str) -> str | None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from utils import errors
+from utils.arrays import labels
 from utils.facts import DataSet
 from utils.routines import split_choices, splits
 from utils.running import calls, runner
@@ -136,11 +137,16 @@ def _check_rows(table, column, where):
 
 
 def _label_names(columns, where):
-    found = {}
-    for column in columns:
-        match = _BINARY_MASK_COLUMN.fullmatch(column)
-        if match and column + _EXISTENCE in columns:
-            found[int(match[1])] = match[2]
+    pairs = [
+        (int(match[1]), match[2])
+        for match in map(_BINARY_MASK_COLUMN.fullmatch, columns)
+        if match and match[0] + _EXISTENCE in columns
+    ]
+    found = dict(pairs)
+    if max(found, default=0) > labels.LARGEST_LABEL or len(set(found.values())) < len(pairs):
+        named = errors.listed(f"{value} {name}" for value, name in pairs)
+        fault = "columns of binary masks with a label or a name twice, or a label above 255"
+        raise errors.DatasetError(f"{where}: {fault}: {named}", code="columns", found=named)
     if not found:
         example = "mask_00_background"
         reason = f"no columns of binary masks ({example} and so on), which name the labels"

@@ -1,20 +1,20 @@
 """A raw data set folder of nnU-Net v2: images and labels by reference, link or copy."""
 
+import contextlib
 import dataclasses
-import filecmp
 import json
 import os
-import shutil
+import re
 from pathlib import Path
 
 import numpy as np
 
 from utils import errors
 from utils.arrays import labels
-from utils.exports import cases, json_files
+from utils.exports import cases
 from utils.facts import DataSet
 from utils.running import calls
-from utils.storage import files, nifti, nifti_writing
+from utils.storage import files, json_files, nifti, nifti_writing
 
 MODES = ("reference", "link", "copy")
 FILE_ENDING = ".nii.gz"
@@ -22,6 +22,10 @@ IMAGES, LABELS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 DATASET_JSON, SPLITS_JSON = "dataset.json", "splits_final.json"
 # Which files of the folder are ours, and the checksums of the two above.
 RECORD = "exported_files.json"
+# All that `_wanted` names, and thus all that a record can hold.
+_EXPORTED = re.compile(
+    rf"(?:{IMAGES}|{LABELS}|{TEST_IMAGES})/{cases.PLAIN_NAME.pattern}{re.escape(FILE_ENDING)}"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Settings:
         # nnU-Net finds the background by its name.
         names = ["background", *(self.label_names[value] for value in self.kept[1:])]
         names += ["ignore"] if self.ignored else []
+        if len(set(names)) < len(names):
+            reason = f"a label has the name background or ignore, nnU-Net's own: {names[1:]}"
+            raise errors.DatasetError(reason, code="labels", found=names)
         return {name: number for number, name in enumerate(names)}
 
     def lookup(self) -> np.ndarray:
@@ -155,22 +162,17 @@ def _write_link(path, source, settings, overwrite):
 
 
 def _write_copy(path, source, settings, overwrite):
-    if not overwrite and not path.is_symlink() and path.exists() and _same_bytes(source, path):
+    if not overwrite and not path.is_symlink() and path.exists() and files.same_bytes(source, path):
         return 0
     with files.Pending(path) as pending:
-        with open(source, "rb") as handle:
-            shutil.copyfileobj(handle, pending.handle, 1 << 20)
+        for piece in files.pieces(source):
+            pending.write(piece)
         pending.seal()
-        if not _same_bytes(source, pending.temporary_path):
-            reason = f"{path}: the disk does not hold what was copied"
+        if not files.same_bytes(source, pending.temporary_path):
+            reason = f"{path}: the disk does not hold what was copied, or {source} changes"
             raise errors.DatasetError(reason, file=path, code="write")
         pending.commit()
     return 1
-
-
-def _same_bytes(source, path):
-    with files.explained(path):
-        return filecmp.cmp(source, path, shallow=False)
 
 
 def _write_remapped(path, source, settings, overwrite):
@@ -236,36 +238,43 @@ def prepare(settings: Settings, new: Contents, overwrite: bool = False) -> None:
     """Make the folders, and remove a dataset.json or splits_final.json that will change.
 
     So dataset.json stands only where all that it names is there. DatasetError where there are
-    images or labels that `write_case` did not put there, or where one of the two was changed by
-    hand or is not ours (`overwrite`: replaced). Nothing is changed then.
+    images or labels that `write_case` did not put there, where one of the two was changed by
+    hand or is not ours (`overwrite`: replaced), or nothing can be written. Nothing is changed then.
     """
     directory = settings.directory
     files.sweep(directory)
     record = _read_record(directory)
     _refuse_foreign(directory, record["files"])
     paths = [path for path in (directory / DATASET_JSON, directory / SPLITS_JSON) if path.exists()]
-    outdated = [path for path in paths if path.read_bytes() != new.texts.get(path.name)]
+    contents = {path: files.read_bytes(path) for path in paths}
+    outdated = [path for path in paths if contents[path] != new.texts.get(path.name)]
     for path in outdated:
         known = record["sha256"].get(path.name)
-        if not overwrite and json_files.checksum(path.read_bytes()) != known:
+        if not overwrite and json_files.checksum(contents[path]) != known:
             raise json_files.changed(path)
+    for folder in {directory, *((directory / name).parent for name in new.names)}:
+        files.make_dir(folder)
+    with files.Pending(directory / RECORD):  # before anything is lost
+        pass
     for path in outdated:
         files.remove(path)
-    for folder_name in {Path(name).parent for name in new.names}:
-        files.make_dir(directory / folder_name)
     _write_record(directory, new.names | record["files"], new)
 
 
 def _read_record(directory):
+    """What an earlier export wrote, by names that only it can have written: they may be removed."""
     path = directory / RECORD
-    if not path.exists():
+    if not os.path.lexists(path):
         return {"files": frozenset(), "sha256": {}}
-    try:
-        record = json.loads(path.read_bytes())
-        return {"files": frozenset(record["files"]), "sha256": dict(record["sha256"])}
-    except (ValueError, TypeError, LookupError) as error:
+    content, record = files.read_bytes(path), None
+    with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
+        found = json.loads(content)
+        if isinstance(found["files"], list) and all(map(_EXPORTED.fullmatch, found["files"])):
+            record = {"files": frozenset(found["files"]), "sha256": dict(found["sha256"])}
+    if record is None:
         reason = f"{path}: was changed by hand; move {directory} away"
-        raise errors.DatasetError(reason, file=path, code="changed") from error
+        raise errors.DatasetError(reason, file=path, code="changed")
+    return record
 
 
 def _write_record(directory, names, new):
@@ -274,12 +283,15 @@ def _write_record(directory, names, new):
 
 
 def _refuse_foreign(directory, known):
-    present = [
-        path.relative_to(directory).as_posix()
-        for name in (IMAGES, LABELS, TEST_IMAGES)
-        for path in sorted((directory / name).glob(f"*{FILE_ENDING}"))
-    ]
-    foreign = [name for name in present if name not in known]
+    """Refuse folders that lead elsewhere, files that are not known, and folders in their place."""
+    folder_names = IMAGES, LABELS, TEST_IMAGES
+    foreign = [name for name in folder_names if (directory / name).is_symlink()]
+    for path in (
+        path for name in folder_names for path in sorted((directory / name).glob(f"*{FILE_ENDING}"))
+    ):
+        name = path.relative_to(directory).as_posix()
+        if name not in known or (path.is_dir() and not path.is_symlink()):
+            foreign.append(name)
     if foreign:
         fault = f"not put there by this export: {errors.listed(foreign)}"
         reason = f"{directory}: {fault}; move it away"

@@ -71,10 +71,14 @@ def _regions_gone(before, after):
     """(2, 256) islands removed and holes filled in one slice."""
     components, n_regions = regions.connect(before)
     kept = np.bincount(components[before == after], minlength=n_regions + 1)[1:] > 0
-    found = np.zeros((2, 256), np.int64)
-    for region in np.flatnonzero(~kept) + 1:
-        pixels = components == region
-        found[0, before[pixels][0]] += 1
-        found[1, np.bincount(after[pixels]).argmax()] += 1
+    gone = ~np.concatenate([[True], kept])[components]
+    region = components[gone].astype(np.int64)
+    _, first = np.unique(region, return_index=True)
+    # Pixels of each region by the label they went to; the most first, of as many the lowest label.
+    pairs, n_pixels = np.unique(region * 256 + after[gone], return_counts=True)
+    order = np.lexsort((pairs % 256, -n_pixels, pairs // 256))
+    _, best = np.unique(pairs[order] // 256, return_index=True)
+    labels = before[gone][first], pairs[order][best] % 256
+    found = np.stack([np.bincount(of_kind, minlength=256) for of_kind in labels])
     found[:, 0] = 0  # background that was filled is a hole of the label it went to
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from utils import errors
 from utils.qc import contours, slices
 from utils.storage import label_map
 
@@ -19,6 +20,7 @@ _HEAD_PX, _LEGEND_ROW_PX = 34, 22
 _TALLEST_PX = 560
 _MARGIN_MM = 25.0
 _LEGEND_COLUMNS = 8
+_LONGEST_CAPTION = 40
 # Below this size in a slice an organ gets no number.
 _NUMBERED_MM2 = 40.0
 _ZOOM_MM = 60.0
@@ -96,8 +98,22 @@ def plain_style() -> Iterator[None]:
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update({"svg.hashsalt": "qc", "font.size": 9})
+        # Text is text: a $ in a scanner's name begins no formula.
+        mpl.rcParams.update({"svg.hashsalt": "qc", "font.size": 9, "text.parse_math": False})
         yield
+
+
+def caption(text: str) -> str:
+    """Return a text of the data as pictures and plots show it: one line, not too long.
+
+    >>> caption("_a" + 40 * "b")
+    ' _abbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb…'
+    """
+    shown = errors.printable(text)
+    if len(shown) > _LONGEST_CAPTION:
+        shown = shown[: _LONGEST_CAPTION - 1] + "…"
+    # matplotlib leaves names with an underscore in front out of legends.
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _figure(width_px, height_px):
@@ -272,7 +288,7 @@ def _legend(drawn, label_names, n_rows, total):
         colour, style = contours.line(value)
         ends = (x, x + 26 / WIDTH_PX), (y, y)
         drawn.add_artist(lines.Line2D(*ends, color=colour, linestyle=style, linewidth=2))
-        text = f"{value} {label_map.shown(name)}"
+        text = f"{value} {caption(label_map.shown(name))}"
         drawn.text(x + 33 / WIDTH_PX, y, text, color=_TEXT_COLOUR, fontsize=8.5, va="center")
 
 

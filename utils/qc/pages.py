@@ -2,10 +2,12 @@
 
 import html
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib import parse
 
+from utils import errors
 from utils.qc import judging
 from utils.storage import forms, label_map
 
@@ -116,11 +118,12 @@ def _asset(name):
 
 
 def _text(value):
-    return html.escape(str(value))
+    """Text as text: no markup, no control character, nothing that turns its neighbours round."""
+    return html.escape(errors.printable(value))
 
 
 def _link(name):
-    return html.escape(parse.quote(name))
+    return html.escape(parse.quote(os.fsencode(name)))
 
 
 def _filters(entries):

@@ -57,6 +57,8 @@ def draw(rows: list[Row]) -> dict[str, bytes]:
     """Draw all plots for which there are values: file name to SVG file, the same for equal rows."""
     import pandas as pd
 
+    if not rows:
+        return {}
     table = pd.DataFrame(rows, columns=list(Row.__annotations__))
     table["person"] = table.modality + " " + table.sex
     volumes_ml = pd.DataFrame(list(table.volumes_ml)).dropna(how="all")
@@ -104,11 +106,10 @@ def _volumes(groups, text):
     for axes, name in zip(drawn.subplots(n_rows, _PER_ROW, squeeze=False).flat, names):
         for place, (_, members, *style) in enumerate(_styled(groups)):
             _strip(axes, place, members[name].dropna().to_numpy(), *style)
-        axes.set_title(label_map.shown(name), fontsize=9)
+        axes.set_title(drawing.caption(label_map.shown(name)), fontsize=9)
         axes.set_yscale("log")
-        axes.set_xticks(
-            range(len(groups)), list(groups.groups), rotation=30, ha="right", fontsize=7
-        )
+        ticks = list(map(drawing.caption, groups.groups))
+        axes.set_xticks(range(len(groups)), ticks, rotation=30, ha="right", fontsize=7)
         axes.set_xlim(-0.6, len(groups) - 0.4)
         _plain_numbers(axes)
     for axes in drawn.axes[len(names) :]:
@@ -147,7 +148,7 @@ def _grids(groups):
         slices = [shape[axis] for shape, axis in zip(rows["shape"], across)]
         in_plane = [max(np.delete(shape, axis)) for shape, axis in zip(rows["shape"], across)]
         options = {"color": colour, "alpha": 0.7, "markersize": 6, "markeredgewidth": 0}
-        left.plot(in_plane, slices, marker, label=scanner, **options)
+        left.plot(in_plane, slices, marker, label=drawing.caption(scanner), **options)
         right.plot(spacings[:, 0], spacings[:, 2], marker, **options)
     left.set(title="Sizes", xlabel="voxels in the plane (longer edge)", ylabel="slices")
     right.set(title="Spacings", xlabel="smallest spacing (mm)", ylabel="largest spacing (mm)")
@@ -160,7 +161,8 @@ def _ages(groups):
     axes = drawn.subplots()
     names, ages, colours, _ = zip(*_styled(groups))
     bins = np.arange(0, groups.obj.max() + 2 * _AGE_STEP, _AGE_STEP)
-    axes.hist(ages, bins=bins, stacked=True, label=names, color=list(colours))
+    shown = list(map(drawing.caption, names))
+    axes.hist(ages, bins=bins, stacked=True, label=shown, color=list(colours))
     axes.set(title="Ages", xlabel="years", ylabel="samples")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8)
@@ -175,7 +177,8 @@ def _small_regions(counts):
         label = f"{side} denoising: {counts[side].sum():,}"
         bars = axes.bar(places + offset, counts[side], 0.4, color=colour, label=label)
         axes.bar_label(bars, fontsize=7)
-    axes.set_xticks(places, map(label_map.shown, counts.index), rotation=30, ha="right")
+    shown = [drawing.caption(label_map.shown(name)) for name in counts.index]
+    axes.set_xticks(places, shown, rotation=30, ha="right")
     axes.set(title="Small regions in all masks (of the background: holes)", ylabel="regions")
     axes.legend(fontsize=8)
     return _svg(drawn)

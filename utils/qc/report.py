@@ -8,7 +8,7 @@ from utils.running import calls
 from utils.storage import files, forms, manifest, samples, workbook
 
 INDEX = "index.html"
-_PAGES, _PLOTS = "samples", "plots"
+_PLOTS = "plots"
 # Key on the pages -> column of the manifest and key of the info file.
 _METADATA = {
     "subset": "subset",
@@ -49,10 +49,19 @@ def read_manifest(path: Path) -> dict[str, dict]:
 
 
 def make_folders(output_dir: Path) -> None:
-    """Make the folders of the report, and sweep what interrupted runs left there."""
-    for name in (sample_report.PICTURES, sample_report.MEASURES, _PAGES, _PLOTS):
+    """Make the folders of the report, and sweep what interrupted runs left there.
+
+    DatasetError where the pages of the set could not be written after all the work.
+    """
+    for name in ("", sample_report.PICTURES, sample_report.MEASURES, sample_report.PAGES, _PLOTS):
         files.make_dir(output_dir / name)
+        with files.Pending(output_dir / name / INDEX):
+            pass
     files.sweep(output_dir)
+    for path in (output_dir / INDEX, *sorted((output_dir / _PLOTS).glob("*.svg"))):
+        if path.is_dir():
+            reason = f"{path}: a folder, expected a file of the report; move it away"
+            raise errors.DatasetError(reason, file=path, code="write")
 
 
 def write(
@@ -79,7 +88,11 @@ def write(
     """
     entries = _entries(found, outcome, listed or {})
     plots = plotting.draw([_plotted(entry) for entry in entries if entry.record])
-    neighbours = zip([None, *entries], entries, [*entries[1:], None])
+    neighbours = [
+        (before, entry, after)
+        for before, entry, after in zip([None, *entries], entries, [*entries[1:], None])
+        if not (output_dir / entry.page).is_dir()  # that has failed the sample already
+    ]
     contents = {
         **{f"{_PLOTS}/{name}": content for name, content in plots.items()},
         **{entry.page: pages.sample(entry, before, after) for before, entry, after in neighbours},

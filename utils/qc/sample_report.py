@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from utils.arrays import geometry, regions
 from utils.facts import amos22
 from utils.qc import alignment, anatomy, changes, drawing, measures, slices
 from utils.running import calls
-from utils.storage import files, nifti, samples
+from utils.storage import files, json_files, nifti, samples
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
 FORMAT = 1
-PICTURES, MEASURES = "pictures", "measures"
+PICTURES, MEASURES, PAGES = "pictures", "measures", "samples"
+_ENDINGS = (".png", "_small.png", "_changes.png")
 _N_SLICES = {"axial": 6, "coronal": 2, "sagittal": 2}
 _AXIAL_PER_ROW = 3
 _N_CHANGED_SLICES = 4
@@ -93,34 +95,46 @@ def memory(sample: samples.Sample) -> int:
 def render(sample: samples.Sample, settings: ReportSettings) -> Result | calls.Finished:
     """Measure one sample and draw its pictures, unless its record says that this was done.
 
-    DatasetError where a file is missing or damaged, or shapes differ. The record is written last:
-    it says that the pictures are there, and of which inputs.
+    DatasetError where a file is missing or damaged, or shapes differ, or where a folder has the
+    name of a file to write. The record is written last: it says that the pictures are there, and
+    of which inputs.
     """
+    record_path, pictures = _places(sample.stem, settings.output_dir)
     inputs = _inputs(sample, settings)
     result = Result({}, inputs.info, inputs.label_names, geometry.axis_codes(inputs.volume.affine))
     digest = _digest(inputs, settings)
-    pictures_dir = settings.output_dir / PICTURES
-    record_path = settings.output_dir / MEASURES / f"{sample.stem}.json"
-    finished = None if settings.overwrite else _finished(record_path, digest, pictures_dir)
+    finished = None if settings.overwrite else _finished(record_path, digest, pictures)
     if finished:
         return calls.Finished(dataclasses.replace(result, record=finished))
     record, drawn = _measure_and_draw(sample.stem, inputs, settings.region_volume_thresh)
-    pictures = {sample.stem + ending: content for ending, content in drawn.items()}
-    record = {"digest": digest, **record, "pictures": sorted(pictures)}
-    for name, content in pictures.items():
-        files.put(pictures_dir / name, content)
-    if f"{sample.stem}_changes.png" not in pictures:
-        files.remove(pictures_dir / f"{sample.stem}_changes.png")
-    files.put(record_path, json.dumps(record, indent=1).encode())
+    names = sorted(pictures[ending].name for ending in drawn)
+    record = {"digest": digest, **record, "pictures": names}
+    for ending, path in pictures.items():
+        if ending in drawn:
+            files.put(path, drawn[ending])
+        else:
+            files.remove(path)
+    files.put(record_path, json_files.sealed(record))
     return dataclasses.replace(result, record=record)
 
 
-def _finished(record_path, digest, pictures_dir):
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads(record_path.read_bytes())
-        if record.get("digest") == digest and all(
-            (pictures_dir / name).is_file() for name in record["pictures"]
-        ):
+def _places(stem, output_dir):
+    """Where the record of a sample goes, and its pictures by the endings of their names."""
+    record_path = output_dir / MEASURES / f"{stem}.json"
+    pictures = {ending: output_dir / PICTURES / f"{stem}{ending}" for ending in _ENDINGS}
+    for path in (record_path, *pictures.values(), output_dir / PAGES / f"{stem}.html"):
+        if os.path.isdir(path):
+            reason = f"{path}: a folder, expected a file of the report; move it away"
+            raise errors.DatasetError(reason, file=path, code="write")
+    return record_path, pictures
+
+
+def _finished(record_path, digest, pictures):
+    """The record, where it is as it was written, of these inputs, and its pictures are there."""
+    with contextlib.suppress(errors.DamagedFileError):  # there is none yet
+        record = json_files.unsealed(record_path)
+        there = {path.name for path in pictures.values() if path.is_file()}
+        if record and record.get("digest") == digest and there.issuperset(record["pictures"]):
             return record
     return None
 
@@ -143,6 +157,10 @@ def _inputs(sample, settings):
             text = f"{header.path}: {reason}"
             raise errors.DatasetError(text, file=header.path, code="shape", **sides)
     names = {value: name for value, name in sample.binary_mask_paths() if value}
+    if len(set(names.values())) < len(names):
+        named = errors.listed(f"{value} {name}" for value, name in names.items())
+        reason = f"{sample.directory}: binary masks of one name for two labels: {named}"
+        raise errors.DatasetError(reason, file=sample.directory, code="labels", found=named)
     return _Inputs(volume, mask, mask_before, samples.read_info(source.info_path), names)
 
 
@@ -172,7 +190,7 @@ def _digest(inputs, settings):
 def _measure_and_draw(stem, inputs, region_volume_thresh):
     """Return the record of one sample, and its pictures by the endings of their names."""
     header = inputs.volume
-    mask = nifti.read_mask(inputs.mask.path).data if inputs.mask else None
+    mask = _read_mask(inputs.mask) if inputs.mask else None
     record, before_slices = _measure_mask(mask, inputs, region_volume_thresh)
     views, steps = slices.views(header.affine), slices.coarse_steps(header.spacing)
     if mask is not None:
@@ -199,16 +217,26 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
     return record, pictures
 
 
+def _read_mask(header):
+    """The voxels of a mask whose header was read before; the record tells of these two together."""
+    image = nifti.read_mask(header.path)
+    if (image.header.source_crc, image.header.n_bytes) != (header.source_crc, header.n_bytes):
+        reason = f"{header.path}: changed while it was read; run this again"
+        raise errors.DatasetError(reason, file=header.path, code="changed")
+    return image.data
+
+
 def _measure_mask(mask, inputs, region_volume_thresh):
     """Measures of a mask, and {index: slice before denoising} where most changed."""
     if mask is None:
         return {"organs": None, "small_regions": None, "changes": None}, {}
     zooms = inputs.mask.zooms
+    regions.check_sizes(zooms, region_volume_thresh)  # all sizes are counted by them
     organs = measures.measure(mask, inputs.label_names, inputs.mask.affine, zooms)
     if inputs.before is None:
         n_small = len(regions.find_small_regions(mask, zooms, region_volume_thresh))
         return {"organs": organs, "changes": None, "small_regions": n_small}, {}
-    before = nifti.read_mask(inputs.before.path).data
+    before = _read_mask(inputs.before)
     found = changes.find(before, mask, zooms, region_volume_thresh)
     n_small = sum(counts["small_after"] for counts in found.per_label.values())
     changed = {
@@ -274,12 +302,14 @@ def _title(stem, volume):
     shape = " x ".join(map(str, volume["shape"]))
     spacing = " x ".join(f"{step:.3g}" for step in volume["spacing"])
     size = f"{shape} voxels of {spacing} mm"
-    return f"{stem}    {volume['modality']}    {size}    {volume['orientation_to']}"
+    return (
+        f"{drawing.caption(stem)}    {volume['modality']}    {size}    {volume['orientation_to']}"
+    )
 
 
 def _changes_title(stem, changed, n_shown):
     found = f"{changed['n_voxels']:,} voxels in {changed['n_slices']} slices changed"
-    return f"{stem}    {found}; the {n_shown} slices with most changes"
+    return f"{drawing.caption(stem)}    {found}; the {n_shown} slices with most changes"
 
 
 def _spacing(view, header):

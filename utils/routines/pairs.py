@@ -291,7 +291,7 @@ def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
             pending = _stage(target, source, affine, source is mask, order, read_ahead)
             staged.append(stack.enter_context(pending))
         with files.Pending(pair.sample.info_path) as info_file:
-            info_file.handle.write(info)
+            info_file.write(info)
             files.commit([*staged, info_file])
     return pair.info["subset"]
 

@@ -1,6 +1,7 @@
 """The folder of a made-up archive: whose it is, what lies around in it, which scans are there."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from utils.storage import files
 
 MARKER_NAME = "sample_archive.json"
 ARCHIVE_DIR, TRUTH_DIR = "archive", "truth"
+_SHOWN_BYTES = 500  # of a marker, in messages
 SHORTEST, LONGEST = 2, 768  # voxels along an axis; AMOS22's largest scan has 768
 
 
@@ -32,11 +34,12 @@ def begin(root_dir: files.PathLike, settings: dict) -> Path:
 
 def _check_free(root_dir, note):
     marker_path = root_dir / MARKER_NAME
-    if marker_path.is_file():
-        content = marker_path.read_bytes()
+    if os.path.lexists(marker_path):
+        content = files.read_bytes(marker_path)
         if content != note:
             found, expected = (
-                errors.one_line(text.decode("utf-8", "replace")) for text in (content, note)
+                errors.one_line(text[:_SHOWN_BYTES].decode("utf-8", "replace"))
+                for text in (content, note)
             )
             reason = (
                 f"{root_dir}: holds a sample archive with other settings; choose another folder or "
@@ -45,7 +48,7 @@ def _check_free(root_dir, note):
             raise errors.DatasetError(reason, file=marker_path, expected=expected, found=found)
         return
     for path in (root_dir / ARCHIVE_DIR, root_dir / TRUTH_DIR):
-        if path.exists():
+        if os.path.lexists(path):
             reason = f"exists, and is no sample archive ({MARKER_NAME} is missing beside it)"
             raise errors.DatasetError(f"{path}: {reason}; nothing is written there", file=path)
 

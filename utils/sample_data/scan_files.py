@@ -128,12 +128,12 @@ def write(
     dtype = made_header.get_data_dtype()
     slope, inter = (float(made_header[name]) for name in ("scl_slope", "scl_inter"))
     files.make_dir(Path(path).parent)
-    with files.whole(path) as handle:
+    with files.whole(path) as pending:
         # wbits 31: a gzip member that holds neither name nor time.
         packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-        handle.write(packer.compress(made_header.binaryblock + bytes(4)))
+        pending.write(packer.compress(made_header.binaryblock + bytes(4)))
         for values in slices:
             if (slope, inter) != (1.0, 0.0):
                 values = np.rint((values - inter) / slope)
-            handle.write(packer.compress(np.ascontiguousarray(values.T, dtype).data))
-        handle.write(packer.flush())
+            pending.write(packer.compress(np.ascontiguousarray(values.T, dtype).data))
+        pending.write(packer.flush())

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import itertools
 import os
 import re
 import stat
@@ -39,9 +40,9 @@ def _gone_if_interrupted(temporary_path):
 class Pending:
     """One file in the making, beside its target under a temporary name.
 
-    Write to `handle`, then `commit`. Leaving the ``with`` block without `commit` removes it.
-    DatasetError where it cannot be created, written (disk full) or renamed; `path` is the final
-    name, whose folder must exist.
+    `write`, then `commit`. Leaving the ``with`` block without `commit` removes it. DatasetError
+    where it cannot be created, written (disk full) or renamed; `path` is the final name, whose
+    folder must exist.
     """
 
     def __init__(self, path: PathLike):
@@ -55,8 +56,14 @@ class Pending:
 
     def __exit__(self, kind, error, trace):
         self.discard()
-        if isinstance(error, OSError):
-            raise _failed(self.path, error, "written") from error
+
+    def write(self, piece: bytes) -> None:
+        """Write the next bytes.
+
+        What else the ``with`` block reads or writes has its own faults: they are not this file's.
+        """
+        with explained(self.path):
+            self.handle.write(piece)
 
     def seal(self) -> None:
         """Bring all bytes to the disk; the temporary file can be read back after this."""
@@ -126,10 +133,10 @@ def staging(path: PathLike) -> Iterator[Pending]:
 
 
 @contextlib.contextmanager
-def whole(path: PathLike) -> Iterator[BinaryIO]:
-    """Open a file for writing that gets its name only when the block ends without an error."""
+def whole(path: PathLike) -> Iterator[Pending]:
+    """Begin a file that gets its name only when the block ends without an error."""
     with Pending(path) as pending:
-        yield pending.handle
+        yield pending
         pending.commit()
 
 
@@ -143,8 +150,8 @@ def put(path: PathLike, content: bytes) -> bool:
     if holds(path, content):
         return False
     make_dir(path.parent)
-    with whole(path) as handle:
-        handle.write(content)
+    with whole(path) as pending:
+        pending.write(content)
     return True
 
 
@@ -170,6 +177,19 @@ def read_bytes(path: PathLike) -> bytes:
     """Read a file whole; DamagedFileError as `opened` gives it."""
     with explained(path, "read"), opened(path) as handle:
         return handle.read()
+
+
+def pieces(path: PathLike, size: int = 1 << 20) -> Iterator[bytes]:
+    """Yield a file's bytes, so many at a time; DamagedFileError as `opened` gives it."""
+    with explained(path, "read"), opened(path) as handle:
+        while piece := handle.read(size):
+            yield piece
+
+
+def same_bytes(path: PathLike, other_path: PathLike) -> bool:
+    """Tell whether two files hold the same bytes; DamagedFileError for the one not readable."""
+    both = itertools.zip_longest(pieces(path), pieces(other_path))
+    return all(piece == other for piece, other in both)
 
 
 def holds(path: PathLike, content: bytes) -> bool:

@@ -171,7 +171,7 @@ def write_together(workbooks: dict[Path, dict[str, pd.DataFrame]]) -> None:
                 continue
             files.sweep(path.parent, recursive=False)
             pending.append(stack.enter_context(files.Pending(path)))
-            pending[-1].handle.write(content)
+            pending[-1].write(content)
             pending[-1].seal()
         files.commit(pending)
 

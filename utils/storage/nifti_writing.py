@@ -168,7 +168,7 @@ def staged(path: files.PathLike, encoded: bytes) -> files.Pending:
     to what its trailer says.
     """
     with files.staging(path) as pending:
-        pending.handle.write(encoded)
+        pending.write(encoded)
         pending.seal()
         if not files.holds(pending.temporary_path, encoded):
             raise _miswritten(path)
@@ -287,7 +287,7 @@ def _ahead(iterator):
 
 def _stage_stream(path, header_bytes, chunks):
     with files.staging(path) as pending:
-        went_in = _compress(header_bytes, chunks, pending.handle.write)
+        went_in = _compress(header_bytes, chunks, pending.write)
         pending.seal()
         with nifti.Stream(pending.temporary_path) as stream:
             if stream.trailer() != went_in:

@@ -1,8 +1,7 @@
-"""JSON files as the exports write them, and whether somebody has changed one since."""
+"""JSON files of our own making, and whether somebody has changed one since."""
 
 import hashlib
 import json
-from pathlib import Path
 
 from utils import errors
 from utils.storage import files
@@ -12,7 +11,9 @@ _CHECKSUM = "sha256"
 
 def to_bytes(content: object) -> bytes:
     """Return a JSON file's bytes; keys stay in their order."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    # A path that is no UTF-8 holds surrogates: escaped, JSON and Python give the path back.
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def checksum(content: bytes) -> str:
@@ -25,15 +26,18 @@ def sealed(content: dict) -> bytes:
     return to_bytes({**content, _CHECKSUM: checksum(to_bytes(content))})
 
 
-def was_changed(path: files.PathLike) -> bool:
-    """Whether an existing file is not as `sealed` made it."""
+def unsealed(path: files.PathLike) -> dict | None:
+    """Return the entries of a file that is, to the byte, as `sealed` made it; None of any other.
+
+    DamagedFileError where there is no file, or none that can be read.
+    """
+    content = files.read_bytes(path)
     try:
-        content = json.loads(Path(path).read_bytes())
-    except ValueError:
-        return True
-    if not isinstance(content, dict):
-        return True
-    return content.pop(_CHECKSUM, None) != checksum(to_bytes(content))
+        entries = json.loads(content)
+        del entries[_CHECKSUM]
+        return entries if sealed(entries) == content else None
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
 
 
 def changed(path: files.PathLike) -> errors.DatasetError:
