@@ -278,7 +278,16 @@ class Workbook:
                     rows[title] = self._kept_rows(package, title, spool())
                 if renew:
                     self._dump(title, digest.update)
-            return _to_bytes(book, rows, digest.hexdigest() if renew else None)
+            content = _to_bytes(book, rows, digest.hexdigest() if renew else None)
+        self._check_kept(package, content)
+        return content
+
+    def _check_kept(self, package, content):
+        with zipfile.ZipFile(io.BytesIO(content)) as made:
+            lost = ", ".join(package.lost(made.namelist()))
+        if lost:
+            text = f": a worksheet cannot be added without losing its {lost}; move these, or the "
+            raise self._error(f"{text}cells alone, to another workbook", "lost", found=lost)
 
     def _kept_rows(self, package, title, handle):
         rows = _Rows(handle)

@@ -5,6 +5,7 @@ Files may be hostile or broken: what would take long or much memory is refused f
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import io
 import itertools
@@ -14,7 +15,7 @@ import typing
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 
 from utils import errors
@@ -43,7 +44,8 @@ _PLAIN_TEXT = re.compile(rb' t="inlineStr"><is><t(?: xml:space="preserve")?>([^<
 # Cells and rows that hold nothing; of several the last one stays, as the next may be counted from
 # it.
 _EMPTY_CELL = rb'<c\b[^<>]*\br="[^"]*"[^<>]*(?:/>|(?<!/)>(?:<v ?/>|<v></v>)?</c>)'
-_EMPTY_ROW = rb'<row\b[^<>]*\br="\d+"[^<>]*(?:/>|(?<!/)>\s*(?:%b\s*)?</row>)' % _EMPTY_CELL
+_EMPTY_ROW = rb'<row\b[^<>]*\br="\d+"[^<>]*(?:/>|(?<!/)>\s*(?:%b\s*)?</row>)'
+_EMPTY_ROW %= _EMPTY_CELL
 _EMPTY_CELLS, _EMPTY_ROWS = (
     re.compile(rb"(?:%b\s*)+(?=%b)" % (empty, empty)) for empty in (_EMPTY_CELL, _EMPTY_ROW)
 )
@@ -52,6 +54,11 @@ _TAGS_OF_VALUES = (b"<v", b"<f", b"<is", b":v", b":f", b":is")
 _RANGE = re.compile(rb"<(?:\w+:)?(?:mergeCell|hyperlink|comment)\b[^<>]*?\bref=[\"']([^\"'<>]*)")
 # Other names than those of worksheets, and what refers to other parts or to a DOCTYPE.
 _NOT_ALONE = (b"xmlns:", b"<!", b' t="s"', b" t='s'", b" cm=", b" vm=")
+# What people put into a workbook besides cells and formats.
+_OF_PEOPLE = re.compile(
+    r"xl/(media|charts(?=/chart)|drawings(?=/drawing)|pivotTables|slicers|threadedComments"
+    r"|embeddings|activeX|ctrlProps|externalLinks|vbaProject)\b(?!/_rels)"
+)
 _AS_XLSX = "save it as Excel Workbook (.xlsx)"
 _OPEN_FIRST = f"open it in a spreadsheet program and {_AS_XLSX}"
 
@@ -290,6 +297,7 @@ class Package:
         self.book: openpyxl.Workbook = self._reader.wb
         titles = [sheet.title for sheet in self.book.worksheets]
         self.sheets = dict(zip(titles, by_name.values(), strict=True))
+        self._check_styles()
         self._texts = dict(enumerate(self._reader.shared_strings))  # -1 is none of a dict
 
     def _sheet_names(self, content):
@@ -306,6 +314,20 @@ class Package:
         if not found:
             raise ValueError("it holds no worksheet")
         return [part.target for part in found]
+
+    def _check_styles(self):
+        """Refuse a cell format whose font, fill or border is not there, as all programs do."""
+        book = self.book
+        limits = {"fontId": book._fonts, "fillId": book._fills, "borderId": book._borders}
+        for style in book._cell_styles:
+            for name, there in limits.items():
+                if not 0 <= getattr(style, name) < len(there):
+                    raise LookupError(f"a style has the {name} {getattr(style, name)}, not there")
+
+    def lost(self, kept: Iterable[str]) -> list[str]:
+        """Kinds of parts that openpyxl leaves out, given the names of the parts that it writes."""
+        before, after = map(_counts, (self._archive.namelist(), kept))
+        return sorted(kind for kind in before if after[kind] < before[kind])
 
     def cells(self, title: str, only_values: bool = False) -> Iterator[tuple[Place, Cell]]:
         """Place, kind and value of the filled cells of a worksheet, in the order of the file.
@@ -364,6 +386,11 @@ class Package:
             for run in text.iter(f"{_MAIN}t"):
                 run.text = (run.text or "").replace("x005F_", "")  # as openpyxl reads them
         return dict(enumerate(texts))
+
+
+def _counts(names):
+    kinds = (_OF_PEOPLE.match(name) for name in names)
+    return collections.Counter(kind[1] for kind in kinds if kind)
 
 
 def _without_empty(piece):
