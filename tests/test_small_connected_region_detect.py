@@ -246,19 +246,18 @@ def test_further_sheets_are_left_alone_when_equal_and_go_when_not_needed(root, m
     assert list(rows) == ["Manifest", "Summary"] and rows["Manifest"] == [tuple(COLUMNS)]
 
 
-def test_a_name_that_no_workbook_holds_fails_its_sample_alone(root):
-    folder = trees.sample_dir(root, "amos_0004")
-    folder.rename(folder.parent.parent / "odd \x01 scanner")
-    (folder.parent.parent / "odd \x01 scanner").rename(folder.parent / "odd \x01 amos_0004_M")
-    info = trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml"
-    text = info.read_text(encoding="utf-8")
-    info.write_text(text.replace('subset: "train"', 'subset: "' + "x" * 32768 + '"'))
+def test_names_that_no_workbook_holds_fail_their_samples_alone(root):
+    trees.put_odd_names(root)
     result = detect(root)
     assert result.exit_code == 1
-    first = next(line for line in trees.complaints(result) if "amos_0001" in line)
-    assert first.endswith("column 'subset': 32768 characters, Excel holds 32767")
-    assert not {"amos_0001"} & {row["ID"] for row in sheet(root, "Manifest")}
-    assert sheet(root, "Summary")[-1]["label_name"].startswith("not measured: ")
+    long, odd = trees.complaints(result)
+    assert long.startswith("FAILED amos_0001: ")
+    assert long.endswith("column 'subset': 32768 characters, Excel holds 32767")
+    assert odd.startswith("FAILED amos_0004: ")
+    assert odd.endswith("column 'file_path': the character '\\x01' cannot stand in a workbook")
+    assert {row["ID"] for row in sheet(root, "Manifest")} == {*trees.ANNOTATED[2:]}
+    failed = [row["label_name"] for row in sheet(root, "Summary")[-2:]]
+    assert failed == ["not measured: amos_0001", "not measured: amos_0004"]
 
 
 def test_a_workbook_that_can_never_be_written_is_found_before_the_work(root):

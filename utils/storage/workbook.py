@@ -148,10 +148,13 @@ class Workbook:
         """{place: cell} of a worksheet."""
         found = {}
         for place, cell in self._package.cells(name):
+            if cell[1] in (None, ""):
+                found.pop(place, None)  # of a place that comes twice the last one counts
+                continue
             found[place] = cell
             if len(found) > _MAX_CELLS:
                 raise ValueError(f"worksheet {name} holds more than {_MAX_CELLS:,} cells")
-        return {place: cell for place, cell in sorted(found.items()) if cell[1] not in (None, "")}
+        return dict(sorted(found.items()))
 
     def _in_order(self, name):
         """The filled cells of a worksheet, row by row."""

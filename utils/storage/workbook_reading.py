@@ -35,7 +35,8 @@ _MAX_ALL, _MAX_OTHERS, _MAX_PART, _MAX_ROW, _MAX_DOCTYPE = 2**32, 2**28, 2**25, 
 _MAX_TAGS = 2**21  # in a part; openpyxl takes some microseconds for each
 _MAX_PARTS = 10_000
 _MAX_SPREAD = 2**20  # cells that merged ranges, links and comments name; openpyxl makes each
-_PIECE = 2**20  # bytes of a worksheet that are parsed at once
+# Bytes of a worksheet that are parsed at once: with more, Python's garbage collection is slow.
+_PIECE = 2**14
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _STRICT = b"http://purl.oclc.org/ooxml/"
 _BEGIN = re.compile(rb"<((?:\w+:)?)sheetData\b([^<>]*)>")
@@ -49,7 +50,7 @@ _EMPTY_ROW %= _EMPTY_CELL
 _EMPTY_CELLS, _EMPTY_ROWS = (
     re.compile(rb"(?:%b\s*)+(?=%b)" % (empty, empty)) for empty in (_EMPTY_CELL, _EMPTY_ROW)
 )
-_SIGNS_OF_EMPTY, _FEW = (b"/>", b'"></c>', b'"></row>'), 100
+_SIGNS_OF_EMPTY, _FEW = (b"/>", b'"></c>', b'"></row>'), 20
 _TAGS_OF_VALUES = (b"<v", b"<f", b"<is", b":v", b":f", b":is")
 _RANGE = re.compile(rb"<(?:\w+:)?(?:mergeCell|hyperlink|comment)\b[^<>]*?\bref=[\"']([^\"'<>]*)")
 # Other names than those of worksheets, and what refers to other parts or to a DOCTYPE.
@@ -223,7 +224,7 @@ class Sheet:
         """Head, pieces, tail; the head ends with the tag before the rows."""
         with self._archive.open(self._name) as stream:
             text, start = b"", None
-            while not start and (block := stream.read(_PIECE)):
+            while not start and (block := stream.read(max(_PIECE, len(text)))):
                 text += block
                 self._archive.check(self._name, len(text), _MAX_ROW)
                 start = _BEGIN.search(text)
@@ -240,7 +241,7 @@ class Sheet:
                 cut += 1
             yield text[:cut]
             text = yield from self._split_rows(stream, text[cut:], b"<" + start[1] + b"row", ending)
-            while block := stream.read(_PIECE):
+            while block := stream.read(max(_PIECE, len(text))):
                 text += block
                 self._archive.check(self._name, len(text), _MAX_PART)
             yield text
@@ -252,7 +253,7 @@ class Sheet:
                 yield text[:cut]
                 text = text[cut:]
             self._archive.check(f"{self._name}, one row", len(text), _MAX_ROW)
-            block = stream.read(_PIECE)
+            block = stream.read(max(_PIECE, len(text)))
             if not block:
                 raise ValueError(f"its part {self._name} is cut off")
             text += block
