@@ -413,3 +413,16 @@ def test_a_mask_that_is_a_link_to_nothing_is_a_fault_and_not_a_missing_mask(root
         result = trees.invoke(script, root)
         assert result.exit_code == 1
         assert "FAILED amos_0001: " in result.stderr and "cannot be read" in result.stderr
+
+
+def test_names_that_no_workbook_holds_are_cases_of_their_samples(indexed):
+    trees.put_odd_names(indexed)
+    before = workbook(indexed).read_bytes()
+    result = index(indexed)
+    assert result.exit_code == 1
+    long, odd = trees.complaints(result)
+    assert long.endswith("32768 characters, Excel holds 32767")
+    assert "amos_0004" in odd
+    assert odd.endswith("column 'info': the character '\\x01' cannot stand in a workbook")
+    assert "No manifest written" in result.stdout
+    assert workbook(indexed).read_bytes() == before

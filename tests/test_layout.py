@@ -41,7 +41,7 @@ ONLY_IN = {
     "nibabel": {"nifti", "nifti_writing", "geometry", "scan_files"},
     "gzip": {"nifti"},
     "isal": {"nifti"},
-    "openpyxl": {"workbook"},
+    "openpyxl": {"workbook", "workbook_reading"},
     "yaml": {"yaml_files"},
     "distributed": {"cluster"},
 }

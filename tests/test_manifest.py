@@ -1,5 +1,8 @@
 """Manifests: hand changes are noticed, files are whole, paths are resolved."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import openpyxl
 import pandas as pd
@@ -96,14 +99,44 @@ def test_changed_workbook_is_refused_or_kept_as_backup(written):
 
 def test_name_that_no_disk_takes_is_explained(tmp_path):
     for path in (tmp_path / f"{'x' * 300}.xlsx", tmp_path / ("y" * 300) / "x.xlsx"):
-        manifest.refuse_if_changed(path)
         for write in (
+            lambda: manifest.refuse_if_changed(path),
             lambda: manifest.Target(path).write({"A": table(a=["1"])}),
             lambda: manifest.Target(path).write_sheet("A", table(a=["1"])),
             lambda: manifest.write_together({path: {"A": table(a=["1"])}}),
         ):
             with pytest.raises(errors.DatasetError, match="cannot be written"):
                 write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def places(folder):
+    """Paths that no workbook can be written to, by what is there."""
+    (folder / "folder.xlsx").mkdir()
+    (folder / "file").write_bytes(b"")
+    os.mkfifo(folder / "pipe.xlsx")
+    (folder / "link.xlsx").symlink_to(folder / "nowhere/m.xlsx")
+    (folder / "loop.xlsx").symlink_to(folder / "loop.xlsx")
+    (folder / "dangling").symlink_to(folder / "nowhere")
+    (folder / "null.xlsx").symlink_to("/dev/null")
+    names = ("folder.xlsx", "pipe.xlsx", "link.xlsx", "loop.xlsx", "null.xlsx")
+    inside = ("file/m.xlsx", "dangling/m.xlsx", "dangling/sub/m.xlsx")
+    return [folder / name for name in (*names, *inside)] + [Path("/proc/no such/m.xlsx")]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_place_that_no_workbook_can_be_written_to_is_found_before_the_work(tmp_path, overwrite):
+    for path in places(tmp_path):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(errors.DatasetError, match="cannot be written") as caught:
+            manifest.refuse_if_changed(path, overwrite)
+        assert "m.xlsx" in str(caught.value) or str(path) in str(caught.value)
+        assert caught.value.code == "write"
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_looking_makes_no_folder(tmp_path):
+    manifest.refuse_if_changed(tmp_path / "new" / "newer" / "m.xlsx")
     assert list(tmp_path.iterdir()) == []
 
 

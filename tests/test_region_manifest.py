@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from utils import errors
@@ -28,9 +29,10 @@ def sample_with_an_island(tmp_path):
 
 
 def test_a_row_tells_where_the_region_is_in_voxels_and_in_space(sample, tmp_path):
-    names, rows = region_manifest.describe(sample, tmp_path, 24.5)
+    names, columns = region_manifest.describe(sample, tmp_path, 24.5)
     assert names == {0: "background", 3: "left_kidney"}
-    assert rows == [
+    assert list(columns) == region_manifest.COLUMNS
+    assert pd.DataFrame(columns).to_dict("records") == [
         {
             "ID": "amos_0001",
             "subset": "train",
@@ -47,7 +49,8 @@ def test_a_row_tells_where_the_region_is_in_voxels_and_in_space(sample, tmp_path
             "file_path": "train/amos_0001_F/amos_0001_mask_03_left_kidney.nii.gz",
         }
     ]
-    assert region_manifest.describe(sample, tmp_path, 24.0)[1] == []
+    none = region_manifest.describe(sample, tmp_path, 24.0)[1]
+    assert {name: len(column) for name, column in none.items()} == dict.fromkeys(columns, 0)
 
 
 def test_no_binary_masks_is_a_fault_and_not_an_empty_list(sample, tmp_path):
@@ -58,9 +61,18 @@ def test_no_binary_masks_is_a_fault_and_not_an_empty_list(sample, tmp_path):
     assert caught.value.code == "no_binary_masks"
 
 
+def columns_of(*labels):
+    """Columns of regions of these labels; what else is in them does not matter."""
+    n = len(labels)
+    return {name: np.zeros(n) for name in region_manifest.COLUMNS} | {
+        "label_index": np.array(labels, np.uint8),
+        "ID": np.array([f"amos_{number:04d}" for number in range(n)], object),
+    }
+
+
 def test_the_summary_counts_zeros_and_names_what_was_not_measured():
-    row = {"label_index": 3}
-    outcome = calls.Outcome(results=[("a", (dict(NAMES), [row, row])), ("b", (dict(NAMES), []))])
+    results = [("a", (dict(NAMES), columns_of(3, 3))), ("b", (dict(NAMES), columns_of()))]
+    outcome = calls.Outcome(results=results)
     for reason in ("one", "two"):
         outcome.fail("c", errors.DatasetError(reason))
     tables = region_manifest.tables(outcome)
@@ -78,5 +90,5 @@ def test_the_summary_counts_zeros_and_names_what_was_not_measured():
 def test_a_summary_without_any_region_makes_no_library_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tables = region_manifest.tables(calls.Outcome(results=[("a", (dict(NAMES), []))]))
+        tables = region_manifest.tables(calls.Outcome(results=[("a", (dict(NAMES), columns_of()))]))
     assert tables["Summary"]["regions"].tolist() == [0, 0, 0]

@@ -356,9 +356,7 @@ def test_damaged_archive_files_fail_their_sample_alone(tmp_path, damage, folder)
     root = trees.copy("scanned", tmp_path / "root")
     path = trees.archive_file(root, folder, "amos_0004")
     damage(path)
-    start_s = time.process_time()
     result = trees.invoke(trees.PAIR_CT, root)
-    assert time.process_time() - start_s < 10
     assert result.exit_code == 1
     (line,) = trees.complaints(result)
     assert line.startswith("FAILED amos_0004:") and str(path) in line

@@ -1,6 +1,8 @@
 """The detection script as a person runs it."""
 
 import collections
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +10,9 @@ import openpyxl
 import oracles
 import pytest
 import trees
+
+from utils.storage import manifest
+from utils.storage import workbook as storage_workbook
 
 VOXEL_MM3 = 42.0 * 31.0 * 40.0
 COLUMNS = (
@@ -201,3 +206,96 @@ def test_a_tree_of_masks_alone_that_denoising_wrote_elsewhere_can_be_looked_at(t
     result = trees.invoke(trees.DETECT, root, "--root_dir", elsewhere)
     assert result.exit_code == 0, result.output
     assert "6 samples" in result.stdout
+
+
+def further_sheets(root, monkeypatch, max_rows, n_voxels=2.5):
+    """Detect with other rows per worksheet; {worksheet: its rows}, the regions in order."""
+    monkeypatch.setattr(storage_workbook, "MAX_ROWS", max_rows)
+    result = detect(root, n_voxels)
+    assert result.exit_code == 0, result.output
+    book = openpyxl.load_workbook(workbook(root))
+    rows = {name: list(book[name].iter_rows(values_only=True)) for name in book.sheetnames}
+    return rows, result
+
+
+def test_regions_beyond_the_rows_of_excel_go_on_in_further_sheets(root, monkeypatch):
+    detect(root)
+    expected = [tuple(row.values()) for row in sheet(root, "Manifest")]
+    summary = sheet(root, "Summary")
+    n_rows = len(expected) // 2  # below the header: two sheets are full or the third has one row
+    rows, result = further_sheets(root, monkeypatch, n_rows + 1)
+    names = ["Manifest", "Manifest 2", "Manifest 3"][: -(-len(expected) // n_rows)]
+    assert list(rows) == [*names, "Summary"] and len(names) >= 2
+    assert {rows[name][0] for name in names} == {tuple(COLUMNS)}
+    assert [row for name in names for row in rows[name][1:]] == expected
+    assert [dict(zip(rows["Summary"][0], row)) for row in rows["Summary"][1:]] == summary
+    assert f"{workbook(root)}: {len(expected)} regions below" in result.stdout
+    assert not manifest.Target(workbook(root)).was_changed
+
+
+def test_further_sheets_are_left_alone_when_equal_and_go_when_not_needed(root, monkeypatch):
+    further_sheets(root, monkeypatch, 20)
+    before = trees.identities(root)
+    rows, _ = further_sheets(root, monkeypatch, 20)
+    assert trees.identities(root) == before and len(rows) > 2
+    trees.edit_cells(workbook(root), {("voxels", rows["Manifest 2"][1][0]): 99}, "Manifest 2")
+    result = detect(root)
+    assert result.exit_code == 2 and "changed by hand" in result.stderr
+    assert detect(root, 2.5, "--overwrite").exit_code == 0
+    rows, _ = further_sheets(root, monkeypatch, 20, 0.5)
+    assert list(rows) == ["Manifest", "Summary"] and rows["Manifest"] == [tuple(COLUMNS)]
+
+
+def test_names_that_no_workbook_holds_fail_their_samples_alone(root):
+    trees.put_odd_names(root)
+    result = detect(root)
+    assert result.exit_code == 1
+    long, odd = trees.complaints(result)
+    assert long.startswith("FAILED amos_0001: ")
+    assert long.endswith("32768 characters, Excel holds 32767")
+    assert odd.startswith("FAILED amos_0004: ")
+    assert odd.endswith("column 'file_path': the character '\\x01' cannot stand in a workbook")
+    assert {row["ID"] for row in sheet(root, "Manifest")} == {*trees.ANNOTATED[2:]}
+    failed = [row["label_name"] for row in sheet(root, "Summary")[-2:]]
+    assert failed == ["not measured: amos_0001", "not measured: amos_0004"]
+
+
+def test_a_workbook_that_can_never_be_written_is_found_before_the_work(root):
+    workbook(root).parent.mkdir(exist_ok=True)
+    workbook(root).symlink_to(root / "nowhere.xlsx")
+    before = trees.identities(root)
+    result = detect(root)
+    assert result.exit_code == 2 and "or a link to nothing)" in result.stderr
+    assert trees.identities(root) == before
+
+
+def test_memory_stays_flat_with_many_regions(tmp_path):
+    command = [sys.executable, "-c", MANY, tmp_path / "regions.xlsx"]
+    done = subprocess.run(command, cwd=trees.REPOSITORY, text=True, capture_output=True, check=True)
+    megabytes, n_bytes = map(int, done.stdout.split())
+    assert n_bytes > 1_000_000
+    assert megabytes < 60  # each cell an object took 300
+
+
+MANY = """
+import resource, sys
+import numpy as np, openpyxl, pandas
+from utils.arrays import regions
+from utils.routines import region_manifest
+from utils.running import calls
+from utils.storage import manifest
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rng, n = np.random.default_rng(0), 1000
+texts = {7: dict(ID="amos_0001", subset="train", label_name="aorta", file_path="x" * 80)}
+target = manifest.refuse_if_changed(sys.argv[1])
+results = []
+for sample in range(50):
+    labels, voxels = np.full(n, 7, np.uint8), np.full(n, 3)
+    found = regions.Regions(labels, voxels, rng.random((n, 3)), rng.random(n))
+    columns = region_manifest._columns(found, rng.random((n, 3)), texts)
+    results.append((str(sample), ({7: "aorta"}, columns)))
+target.write(region_manifest.tables(calls.Outcome(results=results)))
+assert not manifest.Target(sys.argv[1]).was_changed
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) // 1024, target.path.stat().st_size)
+"""

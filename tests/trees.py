@@ -187,6 +187,18 @@ def binary_masks(root, name):
     return sorted(sample_dir(root, name).glob(f"{name}_mask_*.nii.gz"))
 
 
+def put_odd_names(root):
+    """Give two samples what no cell of a workbook holds: a long subset, a folder's name."""
+    info = sample_dir(root, "amos_0001") / "amos_0001_info.yaml"
+    text = info.read_text(encoding="utf-8").replace('subset: "train"', f'subset: "{"x" * 32768}"')
+    assert len(text) > 32768
+    info.write_text(text, encoding="utf-8")
+    folder = sample_dir(root, "amos_0004")
+    odd = folder.parent.parent / "odd \x01 scanner"
+    odd.mkdir()
+    folder.rename(odd / folder.name)
+
+
 def voxels(path):
     """The values of an image, scaling applied, by nibabel."""
     return np.asarray(nib.load(path).dataobj)

@@ -2,8 +2,9 @@
 
 Takes the voxels of each binary mask (background included) of every sample below --root_dir, finds
 its 26-connected regions and writes those with a volume below the threshold into a workbook: one row
-per region in the worksheet Manifest, counts per label in the worksheet Summary. Nothing else is
-changed. Binary masks must be those of their multi-label mask: otherwise run routine 04 first.
+per region in the worksheet Manifest (what is more than Excel's 1,048,576 rows goes on in Manifest
+2, Manifest 3 and so on), counts per label in the worksheet Summary. Nothing else is changed. Binary
+masks must be those of their multi-label mask: otherwise run routine 04 first.
 
 \b
   python utils/small_connected_region_detect.py --root_dir root_dir/grouped \\
@@ -33,7 +34,7 @@ def main(root_dir, region_volume_thresh, output_manifest, overwrite):
     outcome = cli.for_each_mask(region_manifest.describe, annotated, root_dir, region_volume_thresh)
     tables = region_manifest.tables(outcome)
     target.write(tables)
-    n_regions = len(tables["Manifest"])
+    n_regions = sum(map(len, tables.values())) - len(tables["Summary"])
     cli.finish(
         outcome,
         f"{output_manifest}: {n_regions:,} regions below {region_volume_thresh:g} "

@@ -199,6 +199,8 @@ def _entry(sample, root_dir, info, volume, headers, present):
         "transform": geometry.affine_text(volume.affine),
     }
     paths = {key: relative(path) for key, path in sample.binary_mask_paths().items()}
+    texts = {**row, **{f"mask_{value:02d}_{name}": path for (value, name), path in paths.items()}}
+    workbook.check_cells(texts, sample.directory)
     return Entry(row, paths, present)
 
 

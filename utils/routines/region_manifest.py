@@ -5,6 +5,8 @@ from __future__ import annotations
 import typing
 from pathlib import Path
 
+import numpy as np
+
 from utils import errors
 from utils.arrays import regions
 from utils.routines import binary_masks
@@ -18,12 +20,13 @@ COLUMNS = [
     *("ID", "subset", "label_index", "label_name", "centroid_x", "centroid_y", "centroid_z"),
     *("centroid_r", "centroid_a", "centroid_s", "voxels", "volume_mm3", "file_path"),
 ]
+_TEXT_COLUMNS = ["ID", "subset", "label_name", "file_path"]
 SUMMARY_COLUMNS = ["label_index", "label_name", "regions"]
 
 
 def describe(
     sample: samples.Sample, root_dir: Path, region_volume_thresh: float
-) -> tuple[dict[int, str], list[dict]]:
+) -> tuple[dict[int, str], dict[str, np.ndarray]]:
     """Find the small regions of one sample.
 
     Parameters
@@ -38,13 +41,14 @@ def describe(
     -------
     label_names : dict of int to str
         Labels that were looked at.
-    rows : list of dict
-        By label and position.
+    columns : dict of str to (n,) array
+        An entry per region, by label and position: arrays, as there may be millions of regions.
 
     Raises
     ------
     DatasetError
-        There are no binary masks, or they are not those of the multi-label mask.
+        There are no binary masks, or they are not those of the multi-label mask; a name cannot
+        stand in a workbook.
     """
     info = samples.info_of(sample)
     mask = nifti.read_mask(sample.mask_path)
@@ -56,32 +60,51 @@ def describe(
     found = regions.find_small_regions(mask.data, mask.header.zooms, region_volume_thresh)
     affine = mask.header.affine
     world = found.centroid @ affine[:3, :3].T + affine[:3, 3]
-    below = {value: path.relative_to(root_dir) for (value, _), path in paths.items()}
-    names = dict(paths.keys())
-    whole = sample.stem, info.get("subset", "UND")
-    measured = found.label, found.centroid, world, found.voxels, found.volume_mm3
-    rows = [
-        (*whole, label, names[label], *centroid, *ras, voxels, volume_mm3, below[label].as_posix())
-        for label, centroid, ras, voxels, volume_mm3 in zip(*(one.tolist() for one in measured))
-    ]
-    return names, [dict(zip(COLUMNS, row)) for row in rows]
+    whole = {"ID": sample.stem, "subset": info.get("subset", "UND")}
+    texts = {
+        value: {**whole, "label_name": name, "file_path": path.relative_to(root_dir).as_posix()}
+        for (value, name), path in paths.items()
+    }
+    for row in texts.values():
+        workbook.check_cells(row, sample.directory)
+    return dict(paths.keys()), _columns(found, world, texts)
+
+
+def _columns(found, world, texts):
+    """The columns of one sample; `texts` are those of a region, by its label."""
+    numbers = [found.label, *found.centroid.T, *world.T, found.voxels, found.volume_mm3]
+    columns = dict(zip((name for name in COLUMNS if name not in _TEXT_COLUMNS), numbers))
+    for name in _TEXT_COLUMNS:
+        of_region = [texts[label][name] for label in found.label.tolist()]
+        columns[name] = np.array(of_region, dtype=object)
+    return {name: columns[name] for name in COLUMNS}
 
 
 def tables(outcome: calls.Outcome) -> dict[str, pd.DataFrame]:
     """Make the worksheets Manifest and Summary of all samples, from an outcome of `describe`.
 
+    What is more than Excel's rows goes on in the worksheets Manifest 2, Manifest 3 and so on.
     Samples that failed are named in the summary: unknown is not none.
     """
-    found = workbook.frame(COLUMNS, (row for _, (_, rows) in outcome.results for row in rows))
+    found = _together([columns for _, (_, columns) in outcome.results])
     names: dict[int, str] = {}
     for _, (of_sample, _) in outcome.results:
         names.update(of_sample)
-    n_regions = found.groupby("label_index").size().to_dict()
-    failed = dict.fromkeys(name for name, _ in outcome.failures)
+    n_regions = found["label_index"].value_counts().to_dict()
+    failed = dict.fromkeys(errors.printable(name) for name, _ in outcome.failures)
     rows = [
         *((value, names[value], n_regions.get(value, 0)) for value in sorted(names)),
         ("", "total", len(found)),
         *(("", f"not measured: {name}", "") for name in failed),
     ]
     summary = workbook.frame(SUMMARY_COLUMNS, (dict(zip(SUMMARY_COLUMNS, row)) for row in rows))
-    return {manifest.MAIN_SHEET: found, "Summary": summary}
+    return {**workbook.sheets(manifest.MAIN_SHEET, found), "Summary": summary}
+
+
+def _together(of_samples):
+    import pandas as pd
+
+    if not of_samples:
+        return workbook.frame(COLUMNS, [])
+    columns = {name: np.concatenate([one[name] for one in of_samples]) for name in COLUMNS}
+    return pd.DataFrame({name: pd.Series(columns[name]) for name in COLUMNS})

@@ -37,8 +37,8 @@ class Target:
         """The workbook as it is now; None where there is none that can be read."""
         if self._loaded is None or not files.holds(self.path, self._loaded.content):
             self._loaded = None
-            with contextlib.suppress(*workbook.UNREADABLE):  # a DatasetError is a ValueError
-                self._loaded = workbook.Workbook(self.path)
+            with contextlib.suppress(OSError, errors.DamagedFileError):
+                self._loaded = workbook.Workbook(self.path) if os.path.exists(self.path) else None
         return self._loaded
 
     @property
@@ -50,8 +50,10 @@ class Target:
     def refuse_if_changed(self) -> None:
         """Refuse, by a DatasetError, to replace a workbook that people changed.
 
-        Only looks: call it before long work; `write` and `write_sheet` look again.
+        Likewise what can never be written. Only looks: call it before long work; `write` and
+        `write_sheet` look again.
         """
+        _check_place(self.path)
         if self.was_changed and not self.overwrite:
             message = (
                 f"{self.path}: was changed by hand since it was written, or was not written here; "
@@ -65,11 +67,10 @@ class Target:
 
         False where it had just these cells.
         """
-        content = workbook.to_bytes(tables)
         with self._alone() as present:
             if present and present.holds(tables) and not (self.overwrite and present.was_changed):
                 return False
-            return self._put(content)
+            return self._put(workbook.to_bytes(tables))
 
     def write_sheet(self, name: str, table: pd.DataFrame) -> bool:
         """Write one worksheet and keep the others; False where it had just these cells.
@@ -99,6 +100,21 @@ class Target:
             errors.warn(f"{self.path}: was changed by hand; the old one is kept as {kept.name}")
         _put(self.path, content)
         return True
+
+
+def _check_place(path):
+    """Refuse, by a DatasetError, a path that no workbook can be written to."""
+    with files.explained(path):
+        if os.path.lexists(path) and not os.path.isfile(path):
+            what = "a link to nothing" if os.path.islink(path) else "a folder, pipe or device"
+            text = f"{path}: cannot be written: it is {what}; expected a workbook or nothing there"
+            raise errors.DatasetError(text, file=path, code="write")
+        folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        for name in path.absolute().relative_to(folder).parts:
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(folder / name)  # too long a name
+    with files.Pending(folder / path.name):
+        pass
 
 
 def refuse_if_changed(path: files.PathLike, overwrite: bool = False) -> Target:
@@ -142,8 +158,7 @@ def _check_name(book, name):
 def keep_backup(path: files.PathLike) -> Path:
     """Copy a file to ``<stem>.bak.xlsx``, or ``.bak2`` and so on where another copy lies."""
     path = Path(path)
-    with workbook.reading(path):
-        content = path.read_bytes()
+    content = files.read_bytes(path)
     number = 1
     while True:
         backup = path.with_name(f"{path.stem}.bak{number if number > 1 else ''}{path.suffix}")

@@ -16,17 +16,16 @@ import math
 import numbers
 import os
 import re
+import shutil
+import tempfile
 import typing
-import warnings
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.sax import saxutils
 
 from utils import errors
-from utils.storage import files
+from utils.storage import files, workbook_reading
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +34,11 @@ if typing.TYPE_CHECKING:
 MAX_SHEET_NAME = 31
 MAX_CELL_TEXT = 32767
 MAX_ROWS = 1048576
+# Cells of a larger worksheet (bytes of XML) are read anew each time they are needed.
+_KEPT_SHEET = 2**24
+_MAX_CELLS = 2**21  # of a worksheet that is read as a table
+_ROWS_AT_ONCE = 1000
+_SPOOLED = 2**24  # bytes of a worksheet in the making that are kept in memory
 # Width of a column in characters.
 _MIN_WIDTH, _MAX_WIDTH = 8, 40
 
@@ -45,19 +49,10 @@ _TEXT_FORMAT = "@"
 _EXACT_UP_TO = 2**53  # whole numbers that a double holds, as Excel's cells do
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can carry
 _DIGEST_PROPERTY = "CellsSHA256"
-_MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 # As openpyxl writes them, with its own XML writer and with lxml.
 _MODIFIED = re.compile(rb"(<dcterms:modified[^>]*>)[^<]*")
 _DIMENSION = re.compile(rb'<dimension ref="[^"]*" ?/>')
 _ROWS = re.compile(rb"<((?:\w+:)?)sheetData\b(?:[^>]*/>|.*</\1sheetData\s*>)", re.S)
-_PLAIN_TEXT = re.compile(rb' t="inlineStr"><is><t(?: xml:space="preserve")?>([^<]*)</t></is></c>')
-# Other names than those of worksheets, and what refers to other parts or to a DOCTYPE.
-_NOT_ALONE = (b"xmlns:", b"<!", b' t="s"', b" t='s'", b" cm=", b" vm=")
-# What openpyxl lets through on broken or foreign files (ParseError is a SyntaxError).
-UNREADABLE = (
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError, ValueError, TypeError),
-    *(LookupError, AttributeError, NotImplementedError, RuntimeError),
-)
 
 
 def frame(columns: Iterable[str], rows: Iterable[dict]) -> pd.DataFrame:
@@ -119,20 +114,6 @@ def _excel_length(text):
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-@contextlib.contextmanager
-def reading(path: files.PathLike) -> Iterator[None]:
-    """Turn what openpyxl raises on a file that is no workbook into a DamagedFileError."""
-    try:
-        with warnings.catch_warnings():
-            # About parts of a workbook that openpyxl does not know; no cell is among them.
-            warnings.simplefilter("ignore", UserWarning)
-            yield
-    except UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"{path}: cannot be read as an Excel workbook (.xlsx): {reason}"
-        raise errors.DamagedFileError(message, file=path) from error
-
-
 class Workbook:
     """A workbook (.xlsx) as it lies on disk, with all its cells.
 
@@ -147,12 +128,47 @@ class Workbook:
 
     def __init__(self, path: files.PathLike) -> None:
         self.path = Path(path)
-        if not os.path.isfile(self.path):
+        if not os.path.exists(self.path):
             nearest = files.nearest_existing(self.path)
             raise self._error(f": no such file (nearest that exists: {nearest})", "missing")
-        with reading(self.path):
-            self.content = self.path.read_bytes()
-            self._cells, self._results, self._digests = _read(self.content)
+        self.content = files.read_bytes(self.path)
+        self._cells: dict[str, dict] = {}
+        self._results: dict[str, dict] = {}
+        self._dumps: dict[str, list[bytes]] = {}
+        with self._reading():
+            self._package = workbook_reading.Package(self.content)
+            for name, sheet in self._package.sheets.items():
+                if sheet.size <= _KEPT_SHEET:
+                    self._cells[name] = self._collected(name)
+
+    def _reading(self):
+        return workbook_reading.explained(self.path, self.content)
+
+    def _collected(self, name):
+        """{place: cell} of a worksheet."""
+        found = {}
+        for place, cell in self._package.cells(name):
+            if cell[1] in (None, ""):
+                found.pop(place, None)  # of a place that comes twice the last one counts
+                continue
+            found[place] = cell
+            if len(found) > _MAX_CELLS:
+                raise ValueError(f"worksheet {name} holds more than {_MAX_CELLS:,} cells")
+        return dict(sorted(found.items()))
+
+    def _in_order(self, name):
+        """The filled cells of a worksheet, row by row."""
+        if name in self._cells:
+            yield from self._cells[name].items()
+            return
+        before = 0, 0
+        with self._reading():
+            for place, cell in self._package.cells(name):
+                if place <= before:
+                    raise ValueError(f"worksheet {name}: its cells are not in order")
+                before = place
+                if cell[1] not in (None, ""):
+                    yield place, cell
 
     def _error(self, text, code, **sides):
         return errors.DatasetError(f"{self.path}{text}", file=self.path, code=code, **sides)
@@ -160,11 +176,16 @@ class Workbook:
     @property
     def names(self) -> list[str]:
         """Names of the worksheets, in order."""
-        return list(self._cells)
+        return list(self._package.sheets)
 
     def header(self, name: str) -> list[str]:
         """Return the column names of a worksheet; empty for an empty one."""
-        return [text for text in _header(self._cells[name])[1].values() if text]
+        cells = self._in_order(name)
+        first = next(((place[0], (place, cell)) for place, cell in cells), None)
+        if first is None:
+            return []
+        more = itertools.takewhile(lambda entry: entry[0][0] == first[0], cells)
+        return [text for text in _header(dict([first[1], *more]))[1].values() if text]
 
     def table(self, name: str, required: Iterable[str] = (), typed: bool = False) -> pd.DataFrame:
         """Read a worksheet by its column names.
@@ -186,11 +207,12 @@ class Workbook:
             The sheet or a column is missing, two columns share a name, a cell holds an error or a
             formula without a result.
         """
-        if name not in self._cells:
-            there = ", ".join(self._cells)
+        if name not in self.names:
+            there = ", ".join(self.names)
             text = f": no worksheet {name!r}; there are: {there}"
             raise self._error(text, "sheet", expected=name, found=there)
-        cells = self._cells[name]
+        with self._reading():
+            cells = self._cells[name] if name in self._cells else self._collected(name)
         top, columns = _header(cells)
         self._check_columns(name, columns, list(required))
         rows: dict[int, dict] = {}
@@ -203,21 +225,34 @@ class Workbook:
 
     def holds(self, tables: dict[str, pd.DataFrame]) -> bool:
         """Tell whether the workbook holds these worksheets, with these cells, and no others."""
-        same_names = self._cells.keys() == tables.keys()
+        same_names = set(self.names) == tables.keys()
         return same_names and all(self.has_cells(name, table) for name, table in tables.items())
 
     def has_cells(self, name: str, table: pd.DataFrame) -> bool:
         """Tell whether there is a worksheet with these cells and no others."""
-        return name in self._cells and self._cells[name] == _table_cells(name, table)
+        pairs = itertools.zip_longest
+        return name in self.names and all(
+            ours == theirs
+            for ours, theirs in pairs(self._in_order(name), _table_cells(name, table))
+        )
 
     @functools.cached_property
     def was_changed(self) -> bool:
         """Whether the cells differ from what we wrote; so does a workbook that is not ours."""
-        return self._digests != [_digest(self._dumps)]
+        digest = hashlib.sha256()
+        for name in sorted(self.names):
+            self._dump(name, digest.update)
+        properties = self._package.book.custom_doc_props.props
+        stored = [entry.value for entry in properties if entry.name == _DIGEST_PROPERTY]
+        return stored != [digest.hexdigest()]
 
-    @functools.cached_property
-    def _dumps(self):
-        return {name: _dump(name, cells) for name, cells in self._cells.items()}
+    def _dump(self, name, update):
+        """Give `update` the dump of a worksheet; it is kept where the cells are."""
+        dumps = self._dumps.get(name) or _dump(name, self._in_order(name))
+        if name in self._cells:
+            dumps = self._dumps[name] = list(dumps)
+        for dump in dumps:
+            update(dump)
 
     def with_sheet(self, name: str, table: pd.DataFrame, renew: bool, first: bool = False) -> bytes:
         """Return the file's bytes with one worksheet added or replaced.
@@ -225,21 +260,45 @@ class Workbook:
         A replaced sheet stays at its place; a new one goes last, or first. `renew` stores the
         digest of the new cells; else the stored one stays, fitting or not.
         """
-        cells = {**self._cells, name: _table_cells(name, table)}
-        digest = _digest({**self._dumps, name: _dump(name, cells[name])}) if renew else None
-        with reading(self.path):
-            reader, parts = _open(self.content)
-            texts = _shared_texts(self.content, reader.package)
-            rows = {title: _kept_rows(xml, texts) for title, xml in parts.items() if title != name}
-        book = reader.wb
+        with self._reading():
+            package = workbook_reading.Package(self.content)
+        book = package.book
         active = book.active.title if book.active else name
         position = 0 if first else len(book.sheetnames)
         if name in book.sheetnames:
             position = book.sheetnames.index(name)
             book.remove(book[name])
-        rows[name] = _fill(book.create_sheet(name, position), table, cells[name])
+        made = book.create_sheet(name, position)
         book.active = book.sheetnames.index(active)
-        return _to_bytes(book, cells, rows, digest)
+        digest = hashlib.sha256()
+        with _spooling() as spool:
+            rows = {}
+            for title in sorted({*self.names, name}):
+                if title == name:
+                    rows[title] = _fill(made, table, spool(), digest.update)
+                    continue
+                with self._reading():
+                    rows[title] = self._kept_rows(package, title, spool())
+                if renew:
+                    self._dump(title, digest.update)
+            content = _to_bytes(book, rows, digest.hexdigest() if renew else None)
+        self._check_kept(package, content)
+        return content
+
+    def _check_kept(self, package, content):
+        with zipfile.ZipFile(io.BytesIO(content)) as made:
+            lost = ", ".join(package.lost(made.namelist()))
+        if lost:
+            text = f": a worksheet cannot be added without losing its {lost}; move these, or the "
+            raise self._error(f"{text}cells alone, to another workbook", "lost", found=lost)
+
+    def _kept_rows(self, package, title, handle):
+        rows = _Rows(handle)
+        for place, _ in self._in_order(title):
+            rows.covers(*place)
+        for piece in package.kept_rows(title):
+            rows.xml.write(piece)
+        return rows
 
     def _check_columns(self, sheet, columns, required):
         names = [text for text in columns.values() if text]
@@ -259,7 +318,7 @@ class Workbook:
     def _value(self, sheet, place, cell):
         kind, value = cell
         if kind == "f":
-            kind, value = self._results[sheet][place]
+            kind, value = self._results_of(sheet)[place]
             if value is None:
                 # An empty text is a result: openpyxl leaves its kind as the file gives it.
                 kind, value = ("s", "") if kind == "str" else ("f", None)
@@ -272,72 +331,11 @@ class Workbook:
             return "TRUE" if value else "FALSE"
         return _date_text(value) if kind == "d" else value
 
-
-def _open(content):
-    """Let openpyxl read a workbook without its rows; also {worksheet: XML} with them.
-
-    It keeps styles, comments, filters, pictures and the like. Rows are kept as they are: openpyxl
-    loses the results of formulas, rounds to 16 digits, and takes most of the time for them.
-    """
-    from openpyxl.reader.excel import ExcelReader
-
-    parts, slim = {}, io.BytesIO()
-    whole = ExcelReader(io.BytesIO(content))
-    whole.read_manifest()
-    whole.read_workbook()
-    found = whole.parser.find_sheets()
-    sheets = [part.target for _, part in found if "chartsheet" not in part.Type]
-    with zipfile.ZipFile(slim, "w") as package:
-        for name in whole.valid_files:
-            part = whole.archive.read(name)
-            if name in sheets:
-                parts[name] = part
-                part = _ROWS.sub(rb"<\1sheetData/>", part, count=1)
-            package.writestr(name, part)
-    reader = ExcelReader(slim)
-    reader.read()
-    ordered = [parts[name] for name in sheets if name in parts]
-    return reader, dict(zip([sheet.title for sheet in reader.wb.worksheets], ordered))
-
-
-def _read(content):
-    """Cells of all worksheets, results of their formulas, and the digests stored beside them."""
-    from openpyxl.cell import MergedCell
-
-    reader, parts = _open(content)
-    book = reader.wb
-    formats = book.epoch, book._date_formats, book._timedelta_formats
-    styles = book._cell_styles
-    cells, results = {}, {}
-    for sheet in book.worksheets:
-        source = parts[sheet.title], styles, reader.shared_strings
-        # Of merged cells the first one counts, nobody sees what the others hold.
-        hidden = {place for place, cell in sheet._cells.items() if isinstance(cell, MergedCell)}
-        cells[sheet.title] = {
-            place: cell
-            for place, cell in sorted(dict(_parsed(*source, False, *formats)).items())
-            if cell[1] not in (None, "") and place not in hidden
-        }
-        if any(kind == "f" for kind, _ in cells[sheet.title].values()):
-            results[sheet.title] = dict(_parsed(*source, True, *formats))
-    properties = book.custom_doc_props.props
-    return cells, results, [entry.value for entry in properties if entry.name == _DIGEST_PROPERTY]
-
-
-def _parsed(xml, styles, strings, only_values, *formats):
-    """Place, kind and value of all cells that openpyxl's parser finds in a worksheet."""
-    from openpyxl.worksheet._reader import WorkSheetParser
-
-    # Makes the text of a cell what openpyxl reads in half the time: that of a formula's result.
-    xml = _PLAIN_TEXT.sub(rb' t="str"><v>\1</v></c>', xml)
-    # The area that the file gives for a sheet is not used: many tools store a wrong one.
-    for _, row in WorkSheetParser(io.BytesIO(xml), strings, only_values, *formats).parse():
-        for cell in row:
-            styles[cell["style_id"]]  # LookupError: a workbook that no program opens
-            value = cell["value"]
-            if isinstance(value, str):
-                value = _line_ends(value)
-            yield (cell["row"], cell["column"]), (cell["data_type"], value)
+    def _results_of(self, sheet):
+        if sheet not in self._results:
+            with self._reading():
+                self._results[sheet] = dict(self._package.cells(sheet, only_values=True))
+        return self._results[sheet]
 
 
 def _header(cells):
@@ -362,30 +360,67 @@ def _date_text(value):
     return str(value)
 
 
+def sheets(name: str, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Spread a table over as many worksheets as Excel needs: name, name 2, name 3 and so on."""
+    n_rows = MAX_ROWS - 1  # below the header
+    starts = range(0, max(len(table), 1), n_rows)
+    return {
+        name if number == 1 else f"{name} {number}": table.iloc[start : start + n_rows]
+        for number, start in enumerate(starts, 1)
+    }
+
+
+def check_cells(row: dict, where: files.PathLike) -> None:
+    """Refuse a row, {column: value}, with a text that Excel cannot hold, by a DatasetError.
+
+    A sample that is checked like this fails by itself; in `to_bytes` it would stop all others.
+    """
+    for column, value in row.items():
+        if isinstance(value, str):
+            _check_text(value, f"{where}: column {column!r}", where)
+
+
+def _check_text(text, where, file=None):
+    fault = text_fault(text)
+    if fault:
+        raise errors.DatasetError(f"{where}: {fault}", file=file, code="cell")
+
+
 def _table_cells(name, table):
-    """The cells that a table is written as, as `_read` gives them."""
+    """The cells that a table is written as, in the order and form that those of a file have."""
+    return itertools.chain.from_iterable(_table_pieces(name, table))
+
+
+def _table_pieces(name, table):
+    """The cells of a table, those of a number of whole rows at once."""
     if len(table) >= MAX_ROWS:
         text = f"{len(table)} rows, Excel holds {MAX_ROWS - 1} below the header"
         raise errors.DatasetError(f"worksheet {name}: {text}", code="cell")
     columns = list(table.columns)
-    values = zip(*(table.iloc[:, index].tolist() for index in range(len(columns))))
-    return {
-        (row, column): _stored(value, name, row, columns[column - 1])
-        for row, of_row in enumerate([columns, *values], 1)
+    yield list(_row_cells(name, columns, [columns], 1))
+    for start in range(0, len(table), _ROWS_AT_ONCE):
+        part = table.iloc[start : start + _ROWS_AT_ONCE]
+        values = zip(*(part.iloc[:, index].tolist() for index in range(len(columns))))
+        yield list(_row_cells(name, columns, values, start + 2))
+
+
+def _row_cells(name, columns, values, first_row):
+    return (
+        ((row, column), _stored(value, name, row, columns[column - 1]))
+        for row, of_row in enumerate(values, first_row)
         for column, value in enumerate(of_row, 1)
         if value is not None and value != ""
-    }
+    )
 
 
 def _stored(value, sheet, row, column):
     """Kind and value of one cell."""
     if isinstance(value, str):
-        text = _line_ends(value)
-        fault = text_fault(text)
-        if not fault:
-            return "s", text
-        where = f"worksheet {sheet}, row {row}, column {column!r}"
-        raise errors.DatasetError(f"{where}: {fault}", code="cell")
+        text = workbook_reading.line_ends(value)
+        # Most texts are short and plain, and there are millions of them.
+        if not text.isascii() or not text.isprintable() or len(text) > MAX_CELL_TEXT:
+            _check_text(text, f"worksheet {sheet}, row {row}, column {column!r}")
+        return "s", text
     if isinstance(value, numbers.Integral):
         return "n", int(value)
     if isinstance(value, numbers.Real):
@@ -403,24 +438,22 @@ def text_fault(text: str) -> str:
     return f"{length} characters, Excel holds {MAX_CELL_TEXT}" if length > MAX_CELL_TEXT else ""
 
 
-def _line_ends(text):
-    """Line ends as XML readers give them: the text of a cell and of its copy are the same."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
 def _dump(name, cells):
-    """Places, kinds and values of a worksheet's cells, not their formats, to make the digest of."""
-    # Spreadsheets do not tell 3 from 3.0. Array formulas have a __dict__.
-    plain = [
-        (place, kind, float(value) if kind == "n" else str(getattr(value, "__dict__", value)))
-        for place, (kind, value) in cells.items()
-    ]
-    return json.dumps([name, plain]).encode("ascii")
+    """Places, kinds and values of a worksheet's cells, not their formats, to make the digest of.
 
-
-def _digest(dumps):
-    """SHA-256 of {worksheet: its dump}, whatever their order."""
-    return hashlib.sha256(b"".join(dumps[name] for name in sorted(dumps))).hexdigest()
+    The digest of a workbook is the SHA-256 of the dumps of all worksheets, sorted by name.
+    """
+    yield f"[{json.dumps(name)}, [".encode("ascii")
+    cells, comma = iter(cells), ""
+    while piece := list(itertools.islice(cells, 10 * _ROWS_AT_ONCE)):
+        # Spreadsheets do not tell 3 from 3.0. Array formulas have a __dict__.
+        plain = [
+            (place, kind, float(value) if kind == "n" else str(getattr(value, "__dict__", value)))
+            for place, (kind, value) in piece
+        ]
+        yield f"{comma}{json.dumps(plain)[1:-1]}".encode("ascii")
+        comma = ", "
+    yield b"]]"
 
 
 def to_bytes(tables: dict[str, pd.DataFrame]) -> bytes:
@@ -432,19 +465,53 @@ def to_bytes(tables: dict[str, pd.DataFrame]) -> bytes:
 
     for name in tables:
         check_sheet_name(name)
-    cells = {name: _table_cells(name, table) for name, table in tables.items()}
     book = openpyxl.Workbook()
     book.remove(book.active)
     book.properties.created = datetime.datetime(*_FIXED_DATE)
-    rows = {
-        name: _fill(book.create_sheet(name), table, cells[name]) for name, table in tables.items()
-    }
-    digest = _digest({name: _dump(name, cells[name]) for name in cells})
-    return _to_bytes(book, cells, rows, digest)
+    for name in tables:
+        book.create_sheet(name)
+    digest = hashlib.sha256()
+    with _spooling() as spool:
+        rows = {
+            name: _fill(book[name], tables[name], spool(), digest.update) for name in sorted(tables)
+        }
+        return _to_bytes(book, rows, digest.hexdigest())
 
 
-def _fill(sheet, table, cells):
-    """Lay out an openpyxl worksheet and return its rows as XML.
+@contextlib.contextmanager
+def _spooling():
+    """Give what opens files for rows in the making, gone after the block; large ones lie on disk.
+
+    openpyxl keeps each sheet in the folder for temporary files, too, until it is packed.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            yield lambda: stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOLED))
+    except OSError as error:
+        raise errors.DatasetError(f"no workbook can be made: {error}", code="write") from error
+
+
+class _Rows:
+    """The rows of a worksheet as XML, in the file `xml`, and the corners of the cells in them."""
+
+    def __init__(self, handle):
+        self.xml = handle
+        self._corners = None
+
+    def covers(self, row, column):
+        """Count a cell in; rows come in order."""
+        top, left, _, right = self._corners or (row, column, row, column)
+        self._corners = top, min(left, column), row, max(right, column)
+
+    @property
+    def area(self):
+        """The area as the file tells it."""
+        top, left, bottom, right = self._corners or (1, 1, 1, 1)
+        return f"{_letters((top, left))}:{_letters((bottom, right))}"
+
+
+def _fill(sheet, table, handle, update):
+    """Lay out an openpyxl worksheet and write its rows, as XML, and its dump for the digest.
 
     Frozen, filtered and bold header, columns as wide as their text within bounds; text stays text,
     also where a person edits it later.
@@ -456,22 +523,33 @@ def _fill(sheet, table, cells):
     n_columns = len(table.columns)
     if n_columns:
         sheet.auto_filter.ref = f"A1:{_letters((len(table) + 1, n_columns))}"
-    widths = dict.fromkeys(range(1, n_columns + 1), _MIN_WIDTH)
-    for (_, column), (_, value) in cells.items():
-        widths[column] = max(widths[column], len(str(value)) + 2)
-    letters = {column: get_column_letter(column) for column in widths}
-    for column, width in widths.items():
-        sheet.column_dimensions[letters[column]].width = min(width, _MAX_WIDTH)
+    letters = {column: get_column_letter(column) for column in range(1, n_columns + 1)}
     heading, text = sheet["A1"], sheet["A2"]
     heading.number_format = text.number_format = _TEXT_FORMAT
     heading.font = Font(name=text.font.name, size=text.font.size, bold=True)
     styles = {True: heading.style_id, False: text.style_id}
-    return _rows_xml(cells, letters, styles)
+    widths = dict.fromkeys(letters, _MIN_WIDTH)
+    rows = _Rows(handle)
+
+    def written():
+        for cells in _table_pieces(sheet.title, table):
+            for (_, column), (_, value) in cells:
+                widths[column] = max(widths[column], len(str(value)) + 2)
+            for place, _ in cells[:1] + cells[-1:]:
+                rows.covers(*place)
+            handle.write(_rows_xml(cells, letters, styles).encode())
+            yield from cells
+
+    for dump in _dump(sheet.title, written()):
+        update(dump)
+    for column, width in widths.items():
+        sheet.column_dimensions[letters[column]].width = min(width, _MAX_WIDTH)
+    return rows
 
 
 def _rows_xml(cells, letters, styles):
     written = []
-    for row, of_row in itertools.groupby(cells.items(), key=lambda cell: cell[0][0]):
+    for row, of_row in itertools.groupby(cells, key=lambda cell: cell[0][0]):
         written.append(f'<row r="{row}">')
         for (_, column), (kind, value) in of_row:
             place = f"{letters[column]}{row}"
@@ -484,56 +562,11 @@ def _rows_xml(cells, letters, styles):
                 f"<is><t{space}>{saxutils.escape(value)}</t></is></c>"
             )
         written.append("</row>")
-    return f"<sheetData>{''.join(written)}</sheetData>"
+    return "".join(written)
 
 
-def _kept_rows(xml, shared):
-    """The rows of a worksheet as XML that needs nothing but the styles of its workbook."""
-    rows = _ROWS.search(xml)
-    is_utf8 = b"encoding=" not in xml[:99] or b"utf-8" in xml[:99].lower()
-    if rows and is_utf8 and not any(mark in xml[: rows.end()] for mark in _NOT_ALONE):
-        return rows.group().decode()
-    sheet_data = ElementTree.fromstring(xml).find(f"{_MAIN}sheetData")
-    if sheet_data is None:
-        return "<sheetData/>"
-    for cell in sheet_data.iter(f"{_MAIN}c"):
-        value = cell.find(f"{_MAIN}v")
-        if cell.get("t") == "s" and value is not None:
-            text = shared[int(value.text)]
-            if cell.find(f"{_MAIN}f") is None:
-                cell.set("t", "inlineStr")
-                cell[:] = [text]
-            else:
-                cell.set("t", "str")
-                value.text = "".join(text.itertext())
-        for name in ("cm", "vm"):  # of a part that openpyxl leaves out
-            cell.attrib.pop(name, None)
-    for element in sheet_data.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        for name in [name for name in element.attrib if name[0] == "{" and "XML" not in name]:
-            del element.attrib[name]
-    return ElementTree.tostring(sheet_data, "unicode").replace("\r", "&#13;")
-
-
-def _shared_texts(content, manifest):
-    """The elements of the texts that cells share; pronunciation is left out, as openpyxl does."""
-    from openpyxl.xml.constants import SHARED_STRINGS
-
-    part = manifest.find(SHARED_STRINGS)
-    if part is None:
-        return []
-    with zipfile.ZipFile(io.BytesIO(content)) as package:
-        texts = ElementTree.fromstring(package.read(part.PartName[1:])).findall(f"{_MAIN}si")
-    for text in texts:
-        text.tag = "is"
-        text[:] = [run for run in text if run.tag in (f"{_MAIN}t", f"{_MAIN}r")]
-        for run in text.iter(f"{_MAIN}t"):
-            run.text = (run.text or "").replace("x005F_", "")  # as openpyxl reads them
-    return texts
-
-
-def _to_bytes(book, cells, rows, digest):
-    """Bytes of an openpyxl workbook without rows, with these rows, {worksheet: XML}, put in.
+def _to_bytes(book, rows, digest):
+    """Bytes of an openpyxl workbook without rows, with these, {worksheet: _Rows}, put in.
 
     Its cells' digest is renewed unless it is None.
     """
@@ -544,26 +577,32 @@ def _to_bytes(book, cells, rows, digest):
         properties.props = [entry for entry in properties.props if entry.name != _DIGEST_PROPERTY]
         properties.append(StringProperty(name=_DIGEST_PROPERTY, value=digest))
     saved, packed = io.BytesIO(), io.BytesIO()
-    try:
-        book.save(saved)
-    except OSError as error:
-        # openpyxl keeps each sheet in the folder for temporary files until it is packed.
-        raise errors.DatasetError(f"no workbook can be made: {error}", code="write") from error
+    book.save(saved)
     # openpyxl numbers the parts of the file by the place of their sheets.
-    titles = {book[title].path.lstrip("/"): title for title in rows}
+    by_name = {book[title].path.lstrip("/"): rows[title] for title in rows}
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():
             part = _MODIFIED.sub(rb"\g<1>1980-01-01T00:00:00Z", source.read(name))
-            if name in titles:
-                part = _with_rows(part, cells[titles[name]], rows[titles[name]])
             entry = zipfile.ZipInfo(name, _FIXED_DATE)
             entry.create_system = 3  # the same bytes on every system
-            target.writestr(entry, part, zipfile.ZIP_DEFLATED, 6)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            _pack(target, entry, part, by_name.get(name))
     return packed.getvalue()
 
 
-def _with_rows(xml, cells, rows):
-    corners = [tuple(map(edge, zip(*cells))) if cells else (1, 1) for edge in (min, max)]
-    area = f'<dimension ref="{":".join(map(_letters, corners))}"/>'.encode()
-    xml = _DIMENSION.sub(area, xml, count=1)
-    return _ROWS.sub(lambda _: rows.encode(), xml, count=1)
+def _pack(target, entry, part, rows):
+    """Put a part into a zip, with the rows of a worksheet in it."""
+    if rows is None:
+        target.writestr(entry, part)
+        return
+    part = _DIMENSION.sub(f'<dimension ref="{rows.area}"/>'.encode(), part, count=1)
+    head, tail = _ROWS.split(part, maxsplit=1)[::2]
+    n_bytes = rows.xml.tell()
+    rows.xml.seek(0)
+    opening, closing = (b"<sheetData>", b"</sheetData>") if n_bytes else (b"", b"<sheetData/>")
+    head, tail = head + opening, closing + tail
+    entry.file_size = len(head) + n_bytes + len(tail)
+    with target.open(entry, "w") as stream:
+        stream.write(head)
+        shutil.copyfileobj(rows.xml, stream)
+        stream.write(tail)
