@@ -36,6 +36,7 @@ _N_SCANS = shared_options.whole(1, nme_archive.MAX_N)
 )
 def main(root_dir, samples, shape, seed, overwrite):
     settings = nme_archive.Settings(shape, samples, seed)
+    cli.hold(root_dir)
     planned = nme_archive.prepare(root_dir, settings)
     needed = nme_archive.memory_bytes(shape)
     write, given = nme_archive.write_sample, (root_dir, settings, overwrite)

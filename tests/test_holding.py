@@ -19,6 +19,7 @@ REPOSITORY = Path(files.__file__).parents[2]
 GIVEN_UP = 20  # seconds
 
 FOLDER = "holding.folder(sys.argv[1])"
+WAITED_FOR = "holding.folder(sys.argv[1], is_waited_for=True)"
 FILE = "holding.file(sys.argv[1])"
 
 
@@ -71,14 +72,15 @@ def test_nothing_stays_of_a_hold(tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("hold", [FOLDER, FILE])
+@pytest.mark.parametrize("hold", [FOLDER, WAITED_FOR, FILE])
 def test_who_comes_second_says_who_holds_it(tmp_path, hold, impatient):
     with other_process(hold, tmp_path) as process:
         host = os.uname().nodename
         with pytest.raises(errors.DatasetError) as caught:
-            with holding.folder(tmp_path) if hold == FOLDER else holding.file(tmp_path):
+            with eval(hold.replace("sys.argv[1]", "tmp_path")):
                 raise AssertionError("both hold it")
-        assert str(caught.value) == f"held by process {process.pid} on {host}"
+        where = "" if hold == FOLDER else f"{tmp_path}: "  # a sample is named by its run
+        assert str(caught.value) == f"{where}held by process {process.pid} on {host}"
         assert (caught.value.code, caught.value.file) == ("held", str(tmp_path))
         process.stdin.write("go\n")
         process.stdin.close()
@@ -253,7 +255,7 @@ def test_many_at_once_hold_one_after_the_other(tmp_path):
         "import sys\nfrom pathlib import Path\nfrom utils.storage import holding\n"
         "number = Path(sys.argv[1])\n"
         "for _ in range(100):\n"
-        "    with holding.folder(number.parent, 60):\n"
+        "    with holding.folder(number.parent, True):\n"
         "        number.write_text(str(int(number.read_text()) + 1))\n"
     )
     command = [sys.executable, "-c", code, number]

@@ -265,7 +265,7 @@ ODD_TEXT = "$\\frac$ a_b^c {x} \\ <b>&\"'"
 def test_metadata_with_signs_of_formulas_and_markup(root):
     path = trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml"
     info = samples.read_info(path)
-    info.update(site=ODD_TEXT, sex=ODD_TEXT, manufacturer_model_name=ODD_TEXT)
+    info.update(site=ODD_TEXT, manufacturer_model_name=ODD_TEXT)
     path.write_bytes(samples.info_bytes(info))
     result = trees.invoke(trees.REPORT, root)
     assert result.exit_code == 0, result.output

@@ -6,7 +6,10 @@ import openpyxl
 import pytest
 import soak
 import test_every_routine
+import test_holding
 import trees
+
+from utils.storage import holding
 
 pytestmark = pytest.mark.slow("pairs of processes")
 
@@ -30,4 +33,47 @@ def test_every_split_of_runs_at_once_is_there(tmp_path):
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     book = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")
     assert sorted(book.sheetnames) == sorted(["Manifest", *names])
+    assert trees.leftovers(root) == []
+
+
+ONE_SAMPLE = "grouped/AMOS-CT/val/Optima CT660/amos_0008_F"
+# Routine -> state to start from, what another run holds there.
+HELD = {
+    trees.SCAN: ("built", "descriptor/archive_manifest.xlsx"),
+    trees.PAIR_CT: ("scanned", ONE_SAMPLE),
+    trees.SPLIT_LABEL: ("paired", ONE_SAMPLE),
+    trees.EXTRACT: ("relabelled", ONE_SAMPLE),
+    trees.DENOISE: ("extracted", ONE_SAMPLE),
+    trees.DETECT: ("extracted", "descriptor/regions.xlsx"),
+    trees.INDEX: ("extracted", "grouped/dataset_manifest.xlsx"),
+    trees.MAKE_SPLIT: ("indexed", "grouped/dataset_manifest.xlsx"),
+    trees.CUT: ("split", "grouped/splits/split01_standard/split01_standard_val.xlsx"),
+    trees.NNUNET: ("split", "nnUNet_raw/Dataset218_AMOS22"),
+    trees.DATALIST: ("split", "datalists/amos22.json"),
+    trees.REPORT: ("extracted", "qc"),
+    trees.GENERATE: ("empty", "."),
+}
+
+
+@pytest.mark.parametrize("script", HELD)
+def test_what_another_run_holds_is_told_and_left_alone(tmp_path, script, monkeypatch):
+    monkeypatch.setattr(holding, "PATIENCE_S", 0.1)
+    state, name = HELD[script]
+    root = trees.copy(state, tmp_path / "root")
+    held = root / name
+    is_file = bool(held.suffix)
+    (held.parent if is_file else held).mkdir(parents=True, exist_ok=True)
+    hold = test_holding.FILE if is_file else test_holding.FOLDER
+    with test_holding.other_process(hold, held) as process:
+        before = trees.contents(held.parent if is_file else held)
+        result = trees.invoke(script, root)
+        assert trees.contents(held.parent if is_file else held) == before
+    told = f"held by process {process.pid} on {os.uname().nodename}"
+    if name == ONE_SAMPLE:
+        assert trees.complaints(result) == [f"FAILED amos_0008: {told}"]
+        assert "1 failed" in result.stdout
+    else:
+        assert result.stderr.splitlines()[-1] == f"Error: {held}: {told}"
+    assert result.exit_code == 1
+    assert trees.invoke(script, root).exit_code == 0
     assert trees.leftovers(root) == []

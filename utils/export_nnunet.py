@@ -85,6 +85,7 @@ def main(
         cli.finish(checked, f"Nothing written; {settings.directory} is as it was")
     usable = [case for case, is_usable in checked.results if is_usable]
     new = nnunet_raw.describe(usable, settings, amos22)
+    cli.hold(settings.directory)
     nnunet_raw.prepare(settings, new, overwrite)
     memory = nnunet_raw.memory if ignore_labels else None
     outcome = cli.for_each_sample(nnunet_raw.write_case, usable, settings, overwrite, memory=memory)

@@ -45,6 +45,7 @@ _N_MRI = shared_options.whole(0, amos22_archive.MAX_N_MRI)
 )
 def main(root_dir, samples, shape, seed, overwrite):
     settings = amos22_archive.Settings(shape, *samples, seed)
+    cli.hold(root_dir)
     planned = amos22_archive.prepare(root_dir, settings)
     needed = amos22_archive.memory_bytes(shape)
     write, given = amos22_archive.write_sample, (root_dir, settings, overwrite)

@@ -58,6 +58,7 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
         os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
     listed = None if manifest_file is None else report.read_manifest(manifest_file)
     found = report.find_samples(root_dir, listed)
+    cli.hold(output_dir)
     report.make_folders(output_dir)
     settings = sample_report.ReportSettings(
         root_dir, output_dir, before_dir, region_volume_thresh, overwrite

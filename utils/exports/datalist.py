@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils.exports import cases
 from utils.facts import DataSet
-from utils.storage import files, json_files
+from utils.storage import files, holding, json_files
 
 # Subset -> name of its list.
 LISTS = {"train": "training", "val": "validation", "test": "testing"}
@@ -79,8 +79,10 @@ def write(path: files.PathLike, content: dict, overwrite: bool = False) -> bool:
     DatasetError for a file that was changed by hand, or that is no data list of ours, unless it is
     to be replaced.
     """
-    if os.path.lexists(path) and not overwrite:
-        # A link to nothing is not ours either.
-        if not os.path.exists(path) or json_files.unsealed(path) is None:
-            raise json_files.changed(path)
-    return files.put(path, json_files.sealed(content))
+    files.make_dir(Path(path).parent)
+    with holding.file(path):
+        if os.path.lexists(path) and not overwrite:
+            # A link to nothing is not ours either.
+            if not os.path.exists(path) or json_files.unsealed(path) is None:
+                raise json_files.changed(path)
+        return files.put(path, json_files.sealed(content))

@@ -18,7 +18,7 @@ import click
 
 from utils import errors
 from utils.running import calls, provenance, runner, shared_options, standard_streams
-from utils.storage import files
+from utils.storage import files, holding
 
 _HELP_OPTIONS = ["-h", "--help"]
 _SETTINGS = {"help_option_names": _HELP_OPTIONS, "show_default": True, "max_content_width": 100}
@@ -279,6 +279,15 @@ def for_each_mask(function: Callable, found: Iterable, *args: object) -> calls.O
         return nifti.mask_memory(sample.mask_path)
 
     return for_each_sample(function, found, *args, size=samples.mask_bytes, memory=memory)
+
+
+def hold(folder: files.PathLike) -> None:
+    """Make a folder that results of the whole run go to, and hold it until the command ends.
+
+    Another run that has it is waited for, up to `holding.PATIENCE_S`; then a DatasetError.
+    """
+    files.make_dir(folder)
+    click.get_current_context().with_resource(holding.folder(folder, is_waited_for=True))
 
 
 def spare_core() -> bool:

@@ -8,6 +8,7 @@ another host, whose lock may not be seen here, a touch now and then is the sign 
 import contextlib
 import errno
 import os
+import signal
 import threading
 import time
 import zlib
@@ -35,13 +36,14 @@ _NO_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS
 
 
 @contextlib.contextmanager
-def folder(path: str | os.PathLike[str], patience_s: float = 0.0) -> Iterator[None]:
-    """Hold a folder for the block: a sample's, or one with the results of a whole run.
+def folder(path: str | os.PathLike[str], is_waited_for: bool = False) -> Iterator[None]:
+    """Hold a folder for the block: a sample's, or one that is waited for like a `file`.
 
-    DatasetError (code ``held``) where another run holds it still after `patience_s`. Temporary
-    files in the folder itself are leftovers then, whoever left them, and are removed.
+    DatasetError (code ``held``) where another run holds it. Temporary files in the folder itself
+    are leftovers then, whoever left them, and are removed.
     """
-    with _held(Path(path, NAME), path, patience_s) as is_held:
+    patience_s, prefix = (PATIENCE_S, f"{path}: ") if is_waited_for else (0, "")
+    with _held(Path(path, NAME), path, patience_s, prefix) as is_held:
         if is_held:
             _clear(path)
         yield
@@ -62,15 +64,15 @@ def file(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     # A checksum, as the longest names leave no room for more.
     checksum = zlib.crc32(os.fsencode(os.path.basename(path)))
-    with _held(Path(path).parent / f"{NAME}~{checksum:08x}", path, PATIENCE_S):
+    with _held(Path(path).parent / f"{NAME}~{checksum:08x}", path, PATIENCE_S, f"{path}: "):
         yield
 
 
 @contextlib.contextmanager
-def _held(hold_path, path, patience_s):
+def _held(hold_path, path, patience_s, prefix):
     """Make a hold for the block and tell whether there is one."""
     try:
-        descriptor = _take(hold_path, path, time.monotonic() + patience_s)
+        descriptor = _take(hold_path, path, time.monotonic() + patience_s, prefix)
     except OSError as error:
         if error.errno not in _NO_PLACE:
             reason = f"{path}: cannot be held against other runs: {error.strerror}"
@@ -86,14 +88,14 @@ def _held(hold_path, path, patience_s):
         _give_up(hold_path, descriptor)
 
 
-def _take(hold_path, path, end):
+def _take(hold_path, path, end, prefix):
     """Return the descriptor of a new hold; DatasetError where another run has one at the end."""
     while (descriptor := _created(hold_path)) is None:
         holder = living_holder(hold_path)
         if holder is None:
             continue
         if time.monotonic() >= end + (0 if holder else 2 * _MOMENT_S):
-            reason = f"held by {holder or 'another process'}"
+            reason = f"{prefix}held by {holder or 'another process'}"
             raise errors.DatasetError(reason, file=path, code="held", found=holder)
         time.sleep(_POLL_S)
     return descriptor
@@ -197,8 +199,14 @@ class _Heart:
         self._pid = os.getpid()
         self._descriptors = set()
         self._guard = threading.Lock()  # a closed descriptor may be another file's at once
-        with contextlib.suppress(RuntimeError):  # no thread to be had: the lock alone must do
-            threading.Thread(target=self._beat, daemon=True).start()
+        # A thread has the signal mask of its maker. Signals are the main thread's, which holds
+        # them back while it forks.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            with contextlib.suppress(RuntimeError):  # no thread to be had: the lock alone must do
+                threading.Thread(target=self._beat, daemon=True).start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @classmethod
     def of_this_process(cls):
