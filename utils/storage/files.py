@@ -255,10 +255,10 @@ def sweep(root_dir: PathLike, recursive: bool = True) -> int:
 def _temporary_files(root_dir, recursive):
     seen = set()
     for folder, subfolders, names in os.walk(root_dir, followlinks=True):
-        status = os.stat(folder)
-        if not recursive or (status.st_dev, status.st_ino) in seen:  # a link may lead back
+        place = os.path.realpath(folder)
+        if not recursive or place in seen:  # a link may lead back
             subfolders.clear()
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(place)
         prefix = processes.TEMPORARY_PREFIX
         yield from (Path(folder, name) for name in names if name.startswith(prefix))
 
