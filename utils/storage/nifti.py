@@ -43,7 +43,7 @@ _FORMS_APART_MM = 0.1
 # As ITK does: squares of a quaternion's b, c, d that add up to a little more are rounding.
 _QUATERNION_EXCESS = 1e-5
 # Parts of two float32 quaternions that were made of one rotation differ by no more.
-_QUATERNION_ROUNDING = 5e-7
+_QUATERNION_ROUNDING = 2e-7
 # NIfTI's codes of the unit of length, and the spacings that make sense of one.
 _UNITS_MM = {1: ("metres", 1e3), 3: ("microns", 1e-3)}
 _SPACING_MM = (0.01, 50)
