@@ -666,20 +666,24 @@ def test_a_wrong_label_of_a_mask_along_other_axes_fails(root, label):
     assert not list(root.glob("grouped/AMOS-CT/*/*/amos_0004*"))
 
 
-def test_an_edited_mask_follows_a_volume_whose_axes_were_turned(paired):
+@pytest.mark.parametrize(
+    "order", [[[0, -1], [1, 1], [2, 1]], [[2, 1], [0, 1], [1, -1]]], ids=["mirrored", "permuted"]
+)
+def test_an_edited_mask_follows_a_volume_whose_axes_were_turned(paired, order):
     """What lies where in the patient stays, and so does what was edited."""
     volume, _ = sources(paired)
     mask = trees.mask_path(paired, "amos_0004")
     trees.put_voxel(mask, (0, 0, 0), 5)
     edited = trees.voxels(mask).copy()
-    turned = nib.load(volume).as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    turned = nib.load(volume).as_reoriented(np.array(order))
     put_image(volume, np.asarray(turned.dataobj), turned.affine)
     result = pair_ct(paired)
     assert result.exit_code == 0, result.output
     assert any(
         "axes changed since; the voxels are brought along" in text for text in warned(result)
     )
-    np.testing.assert_array_equal(trees.voxels(mask), edited[::-1])
+    expected = nib.orientations.apply_orientation(edited, order)
+    np.testing.assert_array_equal(trees.voxels(mask), expected)
     assert geometry_bytes(mask) == geometry_bytes(mask.with_name("amos_0004_volume.nii.gz"))
 
 
@@ -726,9 +730,34 @@ def test_a_mask_more_than_half_a_voxel_off_fails_unless_told(root, vox):
 
 
 def test_mirrored_about_another_plane_is_no_other_order_of_the_same_grid(root):
-    _, path = sources(root)
+    volume, path = sources(root)
     put_image(path, trees.voxels(path), np.diag([-1, 1, 1, 1]) @ nib.load(path).affine)
-    assert failed_names(pair_ct(root)) == {"amos_0004"}
+    codes = ["".join(nib.aff2axcodes(nib.load(source).affine)) for source in (path, volume)]
+    told = f", and its axes run to {codes[0]}, not {codes[1]}; "
+    result = pair_ct(root)
+    assert failed_names(result) == {"amos_0004"} and told in result.stderr
+    result = pair_ct(root, "--misfit", "volume")
+    assert result.exit_code == 0 and told in result.stderr
+
+
+def test_what_is_odd_about_either_header_is_told_of_no_pair_too(root):
+    volume, path = sources(root)
+    misplace(volume, 0)
+    misplace(path, 12)
+    for image in (volume, path):
+        nifti_files.patch(image, field(qform_code=1, qoffset_x=999))
+    result = pair_ct(root)
+    assert failed_names(result) == {"amos_0004"}
+    assert ["contradict each other" in line for line in warned(result)] == [True, True]
+
+
+def test_the_guess_of_a_volume_that_no_mask_fits_is_told(root):
+    volume, _ = sources(root)
+    nifti_files.patch(volume, field(sform_code=0, qform_code=0))
+    result = pair_ct(root)
+    assert failed_names(result) == {"amos_0004"}
+    (line,) = warned(result)
+    assert f"{volume}: neither sform nor qform is set; the orientation is a guess" in line
 
 
 @pytest.mark.parametrize(("apart_mm", "told"), [(0.9e-3, False), (1.1e-3, True)])
@@ -1028,7 +1057,7 @@ def test_mask_of_another_shape_is_told_from_a_changed_source(paired):
     image = nib.load(mask)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:], image.affine, image.header), mask)
     result = pair_ct(paired)
-    assert result.exit_code == 0 and "its source (7, 8, 9); written again" in result.stderr
+    assert result.exit_code == 0 and "expected (7, 8, 9); written again" in result.stderr
     assert "source changed" not in result.stderr
 
 

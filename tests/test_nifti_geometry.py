@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nifti_files import AFFINE, SHAPE, field, itk_affine, labels_of, put, raw_image
+from scipy.spatial import transform
 
 from utils import errors
 from utils.arrays import geometry
@@ -111,6 +112,43 @@ def test_qform_that_is_no_rotation_beside_an_sform(path, part):
 def test_one_form_alone_contradicts_nothing(path, codes):
     header = written(path, qform(moved(50)), field(sform_code=codes[0], qform_code=codes[1]))
     assert not any("contradict each other" in text for text in header.complaints())
+
+
+def tilted(angle, axes):
+    """An affine nearly half a turn away from RAS, as LPS and LAS are: its quaternion is coarse."""
+    affine = np.eye(4)
+    tilt = transform.Rotation.from_rotvec([angle, angle / 3, angle * 1e-3]).as_matrix()
+    affine[:3, :3] = tilt @ np.diag(axes) * [60, 50, 60]  # few voxels, large extent
+    affine[:3, 3] = 170.5, -160.25, 40
+    return affine
+
+
+@pytest.mark.parametrize("axes", [(-1, -1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize("angle", [1e-4, 1e-3, 4e-3, 0.02, 0.3])
+def test_rounding_of_a_quaternion_contradicts_nothing(path, angle, axes):
+    for step in range(8):  # whether its parts are rounded up or down is chance
+        header = written(path, affine=tilted(angle * (1 + step / 100), axes))
+        assert header.complaints() == []
+
+
+def test_rounding_of_a_quaternion_whose_sign_is_the_other_one(path):
+    def negated(header):
+        for letter in "bcd":
+            header[f"quatern_{letter}"] *= -1
+
+    header = written(path, negated, affine=tilted(0.02, (-1, -1, 1)))
+    assert header.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("turn", "shift", "told"), [(0, 0.2, "by 0.2 mm"), (5e-3, 0, "contradict"), (0.5, 0, "contra")]
+)
+def test_more_than_rounding_of_a_quaternion_is_told(path, turn, shift, told):
+    affine, other = (tilted(angle, (-1, -1, 1)) for angle in (0.02, 0.02 + turn))
+    other[0, 3] += shift
+    header = written(path, qform(other), affine=affine)
+    (text,) = header.complaints()
+    assert told in text
 
 
 # ---- quaternions

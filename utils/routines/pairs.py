@@ -271,15 +271,15 @@ def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
     todo = {
         target: source
         for target, source in files_of.items()
-        if source and (overwrite or not _is_finished(target, source, volume.shape))
+        if source and (overwrite or not _is_finished(target, source, volume))
     }
     info = samples.info_bytes(pair.info)
     if not todo and not overwrite and files.holds(pair.sample.info_path, info):
         return calls.Finished(pair.info["subset"])
     affine, messages = _affine_to_write(volume)
-    if todo and mask:
-        messages += _mask_oddities(mask, volume, order, misfit)
     for message in messages if todo else ():
+        errors.warn(message)
+    for message in _mask_oddities(mask, volume, order, misfit) if todo and mask else ():
         errors.warn(message)
     with contextlib.ExitStack() as stack:
         staged: list[files.Pending] = []
@@ -321,28 +321,32 @@ def _order(mask, volume, affine):
 
 
 def _mask_oddities(mask, volume, order, misfit):
-    """What is odd about how a mask lies to its volume; DatasetError where they are no pair."""
+    """Yield what is odd about how a mask lies to its volume; DatasetError for no pair."""
     if nifti_writing.is_copy(volume, mask, order):
         message = f"{volume.path}: holds the same voxels as its mask {mask.path}, expected a scan"
         raise errors.DatasetError(message, file=volume.path, code="copy")
     if not mask.has_orientation:
-        return [f"{mask.path}: neither sform nor qform is set; its volume's geometry is taken"]
-    affine, messages = mask.affine, mask.complaints()
+        yield f"{mask.path}: neither sform nor qform is set; its volume's geometry is taken"
+        return
+    yield from mask.complaints()
+    affine = mask.affine
+    sides = [geometry.axis_codes(header.affine) for header in (mask, volume)]
     if order is not None:
         affine, _ = geometry.reordered_grid(mask.affine, mask.shape, order)
-        sides = [geometry.axis_codes(header.affine) for header in (mask, volume)]
-        messages.append(
+        yield (
             f"{mask.path}: stored along other axes ({sides[0]}) of its volume's grid ({sides[1]}); "
             "its voxels are brought into the volume's order"
         )
     apart = geometry.corner_displacement_mm(affine, volume.affine, volume.shape)
     if apart <= _SAME_AFFINE_MM:
-        return messages
+        return
     found = (
         f"{mask.path}: affine differs from its volume's by "
         f"{np.linalg.norm(affine - volume.affine):.3g} (Frobenius norm), at most {apart:.3g} mm in "
         "a corner"
     )
+    if geometry.is_turned(affine, volume.affine):
+        found += f", and its axes run to {sides[0]}, not {sides[1]}"
     apart_vox = geometry.displacement_vox(affine, volume.affine, volume.shape)
     if apart_vox > geometry.MISFIT_VOX and misfit == FAIL:
         reason = (
@@ -350,10 +354,10 @@ def _mask_oddities(mask, volume, order, misfit):
             f"voxels belong together as they lie: --misfit {TAKE_VOLUMES}"
         )
         raise errors.DatasetError(f"{found}; {reason}", file=mask.path, code="misfit")
-    return [*messages, f"{found}; the volume's is taken"]
+    yield f"{found}; the volume's is taken"
 
 
-def _is_finished(target, source, shape):
+def _is_finished(target, source, volume):
     """Whether a file of the grouped tree was made from this source; people may have edited it."""
     if not os.path.exists(target):
         return False
@@ -363,8 +367,11 @@ def _is_finished(target, source, shape):
         errors.warn(f"{error}; written again")
         return False
     mark = marks.read(header.descrip).get(marks.SOURCE)
+    shape = volume.shape
     if mark == source.source_crc and header.shape == shape:
         return True
+    if mark == source.source_crc and _order(header, volume, volume.affine) is not None:
+        return True  # a mask as its volume was, whose axes were exchanged since
     if mark is None and header.shape != shape:
         message = (
             f"{target}: not written by this routine (no mark of its source) and of shape "
@@ -377,7 +384,7 @@ def _is_finished(target, source, shape):
     elif mark != source.source_crc:
         fate = "its source changed since; written again"
     else:
-        fate = f"of shape {header.shape}, its source {shape}; written again"
+        fate = f"of shape {header.shape}, expected {shape}; written again"
     errors.warn(f"{target}: {fate}")
     return mark is None
 

@@ -42,6 +42,8 @@ _LOSS_OF_LARGEST = 1e-6
 _FORMS_APART_MM = 0.1
 # As ITK does: squares of a quaternion's b, c, d that add up to a little more are rounding.
 _QUATERNION_EXCESS = 1e-5
+# Parts of two float32 quaternions that were made of one rotation differ by no more.
+_QUATERNION_ROUNDING = 2e-7
 # NIfTI's codes of the unit of length, and the spacings that make sense of one.
 _UNITS_MM = {1: ("metres", 1e3), 3: ("microns", 1e-3)}
 _SPACING_MM = (0.01, 50)
@@ -450,6 +452,7 @@ def _contradiction(header, sform, factor, shape):
     qform[:3] *= factor
     if not geometry.is_grid(sform):
         return []
+    qform = _as_meant(header, qform, sform)
     if not geometry.is_grid(qform):
         return [f"the qform {geometry.short_text(qform)} is no voxel grid; the sform is taken"]
     apart = geometry.corner_displacement_mm(qform, sform, shape)
@@ -461,6 +464,30 @@ def _contradiction(header, sform, factor, shape):
     )
     both = " and ".join(sides)
     return [f"{both} contradict each other, by {apart:.3g} mm in a corner; the sform is taken"]
+
+
+def _as_meant(header, qform, sform):
+    """A qform, with the sform's rotation where its quaternion was made of that one.
+
+    Of a turn by nearly 180 degrees, as in most LPS and LAS files, b, c and d are stored so coarsely
+    that the angle comes back wrong by up to 0.05 degree: half a millimetre in a corner.
+    """
+    made = header.copy()
+    made.set_qform(sform)
+    stored, own = (
+        np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
+        for fields in (header, made)
+    )
+    # The sign is chance where the first part, which is not stored, is 0 but for rounding.
+    is_half_turn = 1 - own @ own <= 2 * _QUATERNION_ROUNDING
+    signs = (1, -1) if is_half_turn else (1,)
+    apart = min(np.abs(stored - sign * own).max() for sign in signs)
+    if apart > _QUATERNION_ROUNDING or header["pixdim"][0] != made["pixdim"][0]:
+        return qform
+    nearest = geometry.nearest_orthonormal(sform, (1, 1, 1))
+    meant = qform.copy()
+    meant[:3, :3] = nearest[:3, :3] / geometry.spacing(sform) * geometry.spacing(qform)
+    return meant
 
 
 def _check_length(path, size, length):
