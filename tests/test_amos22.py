@@ -133,6 +133,7 @@ def test_all_cells_without_a_form_are_told_at_once():
 @pytest.mark.parametrize("scanner", ["Prisma", " Prisma\u00a0"])
 def test_a_row_belongs_to_the_scanners_of_its_cell_without_blanks(scanner):
     row = {**ROW, "manufacturer_model_name": scanner}
+    assert amos22.modality(row) == "MRI" and amos22.modality({}) is None
     assert amos22.of_scanners(amos22.MRI_SCANNERS)(row)
     assert not amos22.of_scanners(amos22.CT_SCANNERS)(row)
 

@@ -91,7 +91,7 @@ def subset(columns: Mapping[str, str]) -> str:
 
 def modality(row: Mapping[str, str]) -> str | None:
     """Return CT or MRI, as the scanner of a row tells; None for a scanner of neither set."""
-    scanner = row.get("manufacturer_model_name")
+    scanner = forms.stripped(row.get("manufacturer_model_name", ""))
     sets = {"CT": CT_SCANNERS, "MRI": MRI_SCANNERS}
     return next((name for name, scanners in sets.items() if scanner in scanners), None)
 
