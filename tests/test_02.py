@@ -368,6 +368,24 @@ def test_metadata_without_a_form_fail_their_sample_by_name(root, column, value, 
     assert trees.invoke(trees.PAIR_MRI, root).exit_code == 0  # it is none of hers
 
 
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
+def test_an_odd_cell_of_one_row_is_all_that_is_told_of_its_sample(root, folder):
+    trees.edit_cells(manifest_path(root), {("age", f"{folder}/amos_0004"): "old"})
+    result = pair_ct(root)
+    assert result.exit_code == 1
+    (line,) = trees.complaints(result)
+    assert f"{folder}/amos_0004.nii.gz: age is 'old'" in line
+    assert {path.name for path in root.glob("grouped/AMOS-CT/*/*/*")} == OTHERS
+
+
+def test_odd_cells_of_a_sample_that_lies_there_are_all_that_is_told_of_it(paired):
+    trees.edit_cells(manifest_path(paired), {("age", "amos_0004"): "old"})
+    before = trees.identities(paired)
+    result = pair_ct(paired)
+    assert result.exit_code == 1 and trees.identities(paired) == before
+    assert len(trees.complaints(result)) == 2 and "no usable row" not in result.stderr
+
+
 def test_a_manifest_that_knows_no_scanner_is_refused_in_one_line(root):
     names = ("archive/labeled_data_meta_0000_0599.csv", "labeled_data_meta_0000_0599.csv")
     kept = next(root / name for name in names if (root / name).exists())

@@ -88,7 +88,7 @@ def test_any_cell_makes_a_plain_row_or_is_refused_by_name(key, text):
         plain = amos22.plain_row({**ROW, key: text})
     except errors.DatasetError as error:
         assert str(error).startswith(f"{key} is {text!r} in the manifest's row of 'a/imagesTr")
-        assert error.code == "manifest"
+        assert [case.code for case in error.cases] == ["manifest"]
         return
     assert amos22.plain_row(plain) == plain
     assert plain["sex"] in ("M", "F", "UND") and plain["subset"] in amos22.SUBSETS
@@ -115,9 +115,27 @@ def test_organs_of_the_other_sex(sex, present, found):
     assert all(fault.file == "m.nii.gz" and fault.code == "sex" for fault in faults)
 
 
-def test_label_15_of_an_unknown_sex_is_a_warning():
+@pytest.mark.parametrize("sex", ["UND", ""])
+def test_label_15_of_an_unknown_sex_is_a_warning(sex):
     with pytest.warns(errors.DataWarning, match="m: label 15 and an unknown sex"):
-        assert amos22.mask_faults({"sex": "UND"}, {15}, "m") == []
+        assert amos22.mask_faults({"sex": sex}, {15}, "m") == []
+
+
+def test_all_cells_without_a_form_are_told_at_once():
+    changes = {"seq": "x", "birth_date": "1/6/93", "acquisition_date": "2/6/93", "type": "v4d"}
+    with pytest.raises(errors.DatasetError) as caught:
+        amos22.plain_row({**ROW, **changes})
+    told = [str(case).split(" is ")[0] for case in caught.value.cases]
+    assert told == ["type", "seq", "birth_date", "acquisition_date"]
+    assert {case.code for case in caught.value.cases} == {"manifest"}
+
+
+@pytest.mark.parametrize("scanner", ["Prisma", " Prisma\u00a0"])
+def test_a_row_belongs_to_the_scanners_of_its_cell_without_blanks(scanner):
+    row = {**ROW, "manufacturer_model_name": scanner}
+    assert amos22.modality(row) == "MRI" and amos22.modality({}) is None
+    assert amos22.of_scanners(amos22.MRI_SCANNERS)(row)
+    assert not amos22.of_scanners(amos22.CT_SCANNERS)(row)
 
 
 def test_a_manifest_without_any_scanner_is_refused():

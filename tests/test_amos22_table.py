@@ -250,6 +250,13 @@ def test_what_is_no_metadata_table_is_refused_by_name(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_text_of_an_unknown_encoding_is_told_what_to_save_it_as(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(",".join(HEADER).encode() + b"\n1,\x81,b,c,d,e,f,g\n")
+    with pytest.raises(errors.DatasetError, match=r"can't decode .*; save it as CSV UTF-8$"):
+        read(path)
+
+
 @pytest.mark.parametrize("content", ["", " \n,,\n"])
 def test_an_empty_table_is_named(tmp_path, content):
     (tmp_path / "t.csv").write_text(content)

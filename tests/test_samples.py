@@ -235,7 +235,21 @@ def test_no_info_table(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(errors.DatasetError, match="amos_0004_info.yaml") as caught:
         samples.read_info(path)
-    assert caught.value.code == "info" and "\n" not in str(caught.value)
+    (case,) = caught.value.cases
+    assert case.code == "info" and "\n" not in str(case)
+
+
+def test_all_values_of_an_info_file_that_have_no_form_are_named(tmp_path):
+    path = tmp_path / "i.yaml"
+    path.write_text("sex: TRUE\nsite: [a]\nage: 62\nbirth_date: 1/6/1993\n")
+    with pytest.raises(errors.DatasetError) as caught:
+        samples.read_info(path)
+    found = [(str(case).split(",")[0], case.file, case.code) for case in caught.value.cases]
+    assert found == [
+        (f"sex is 'TRUE' in {path}", str(path), "info"),
+        (f"{path}: found a table or list as site", str(path), "info"),
+        (f"birth_date is '1/6/1993' in {path}", str(path), "info"),
+    ]
 
 
 def test_missing_info(tmp_path):

@@ -91,7 +91,7 @@ def subset(columns: Mapping[str, str]) -> str:
 
 def modality(row: Mapping[str, str]) -> str | None:
     """Return CT or MRI, as the scanner of a row tells; None for a scanner of neither set."""
-    scanner = row.get("manufacturer_model_name")
+    scanner = forms.stripped(row.get("manufacturer_model_name", ""))
     sets = {"CT": CT_SCANNERS, "MRI": MRI_SCANNERS}
     return next((name for name, scanners in sets.items() if scanner in scanners), None)
 
@@ -100,22 +100,23 @@ def plain_row(row: Mapping[str, str]) -> dict[str, str]:
     """Mend what people and spreadsheets do to a row of the archive manifest.
 
     Blanks around a text go, ``seq`` gets its four digits back, metadata are brought into their
-    forms (see `forms.plain`), and empty ones read ``UND``. DatasetError where seq, subset or type
+    forms (see `forms.plain`), and empty ones read ``UND``. CasesError where seq, subset or type
     is none that AMOS22 has, or metadata have no form.
     """
     place = f"in the manifest's row of {row['file_path']!r}"
     # The name of a folder may begin with a blank.
-    plain = {**row, "file_path": row["file_path"].rstrip()}
+    plain, cases = {**row, "file_path": row["file_path"].rstrip()}, []
     for key in ("type", *INFO_KEYS):
-        form = forms.plain(key, row[key])
+        form, pattern = forms.plain(key, row[key]), _EXPECTED.get(key)
         if form is None:
-            raise forms.fault(key, row[key], place, code="manifest")
-        plain[key] = form or (UNDEFINED if key in METADATA else "")
-    for key, pattern in _EXPECTED.items():
-        found = plain[key]
-        if not re.fullmatch(pattern, found):
+            cases.append(forms.fault(key, row[key], place, code="manifest"))
+        elif pattern and not re.fullmatch(pattern, form):
             reason = f"{key} is {row[key]!r} {place}, expected {pattern}"
-            raise errors.DatasetError(reason, code="manifest", expected=pattern, found=row[key])
+            sides = {"expected": pattern, "found": row[key]}
+            cases.append(errors.DatasetError(reason, code="manifest", **sides))
+        plain[key] = form or (UNDEFINED if key in METADATA else "")
+    if cases:
+        raise errors.CasesError(cases)
     plain["seq"] = plain["seq"].zfill(4)
     return plain
 
@@ -141,7 +142,7 @@ def mask_faults(
     and found a prostate; label 16 is the uterus, whoever it is.
     """
     sex, cure = info.get("sex"), "routine 03 was forgotten, or the sex is wrong"
-    if labels.PROSTATE in present and sex == UNDEFINED:
+    if labels.PROSTATE in present and sex in ("", UNDEFINED):
         errors.warn(f"{where}: label {labels.PROSTATE} and an unknown sex: prostate or uterus?")
     impossible = {
         "F": (labels.PROSTATE, "prostate", "woman"),
@@ -167,7 +168,7 @@ def of_scanners(scanners: frozenset[str]) -> Callable[[Mapping[str, str]], bool]
     A row of a scanner in neither set is in both choices, so that nobody overlooks it.
     """
     others = (CT_SCANNERS | MRI_SCANNERS) - scanners
-    return lambda row: row["manufacturer_model_name"] not in others
+    return lambda row: forms.stripped(row["manufacturer_model_name"]) not in others
 
 
 def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:

@@ -87,7 +87,8 @@ def _lines(path):
         text, guessed = _decoded(content)
         filled = _parsed(text)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _bad_table(path, f"is not a CSV table in UTF-8: {errors.one_line(error)}") from error
+        reason = f"cannot be read as CSV: {errors.one_line(error)}; save it as CSV UTF-8"
+        raise _bad_table(path, reason) from error
     if not filled:
         raise _bad_table(path, f"is empty, expected the columns {list(_COLUMNS)}")
     header = filled.pop(min(filled))

@@ -80,17 +80,18 @@ def plan(
     records = rows.to_dict("records")
     facts.check_manifest(records, archive_manifest)
     by_sample = collections.defaultdict(list)
-    faulty = []
+    faulty, told = [], set()
     for row in records:
         try:
             plain = facts.plain_row(row)
         except errors.DatasetError as error:
             if belongs is None or belongs(row):
                 faulty.append((row["file_path"] or "row without file_path", error))
+                told.add(_name_by_path(row, facts))
             continue
         by_sample[facts.sample_name(plain)].append(plain)
     disk = _look(root_dir, output_dir, facts)
-    _warn_of_unlisted(disk, by_sample)
+    _warn_of_unlisted(disk, {*by_sample, *told})
     # Below a folder that cannot be listed, label files may lie unseen.
     faulty += [(name, error) for name, error in disk.failures if error.code == "read"]
     return [
@@ -98,9 +99,15 @@ def plan(
         *(
             _pair(stem, of_sample, disk, facts)
             for stem, of_sample in sorted(by_sample.items())
-            if belongs is None or any(map(belongs, of_sample))
+            if stem not in told and (belongs is None or any(map(belongs, of_sample)))
         ),
     ]
+
+
+def _name_by_path(row, facts):
+    """The sample that a row's file is named after; None for another file."""
+    columns = facts.classify(row["file_path"].rstrip())
+    return facts.sample_name(columns) if columns else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +133,9 @@ def _look(root_dir, output_dir, facts):
     return _Disk(Path(root_dir), Path(output_dir), directories, labelled, contents.failures)
 
 
-def _warn_of_unlisted(disk, by_sample):
+def _warn_of_unlisted(disk, listed):
     """Warn about samples that lie there though the manifest does not have them (any more)."""
-    for stem in sorted(set(disk.directories) - set(by_sample)):
+    for stem in sorted(set(disk.directories) - listed):
         for directory in disk.directories[stem]:
             if Path(os.path.abspath(disk.output_dir)) in directory.parents:
                 errors.warn(

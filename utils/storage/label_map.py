@@ -37,7 +37,10 @@ def _check_entry(path, value, name):
     if not is_label or not 0 <= value <= labels.LARGEST_LABEL:
         expected = f"expected a whole number from 0 to {labels.LARGEST_LABEL}"
         raise _wrong(path, f"label {value!r} found, {expected}")
-    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+    if not isinstance(name, str):  # no, null, 7
+        expected = "expected a text; put it into quotes"
+        raise _wrong(path, f"the name of label {value} is {name!r}, {expected}")
+    if not _PLAIN_NAME.fullmatch(name):
         reason = f"name {name!r} of label {value} cannot be part of a file name"
         raise _wrong(path, f"{reason}; expected letters, digits, _ . + - and blanks between them")
 

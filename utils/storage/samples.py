@@ -138,7 +138,7 @@ def _stem(directory_name, names):
 def read_info(path: files.PathLike) -> dict[str, str]:
     """Read an info file, its values in their forms (see `forms.plain`).
 
-    DatasetError where it holds no such table, a key twice, or a value that has no form.
+    DatasetError where it holds no such table, a key twice, or values that have no form.
     """
     if not os.path.lexists(path):
         raise _bad_info(path, "the info file is missing; routine 02 writes it")
@@ -146,14 +146,17 @@ def read_info(path: files.PathLike) -> dict[str, str]:
     info = yaml_files.read(path, code="info")
     if not isinstance(info, dict):
         raise _bad_info(path, "found no table of keys and values")
-    plain = {}
+    plain, cases = {}, []
     for key, value in info.items():
         if not isinstance(value, str):
-            raise _bad_info(path, f"found a table or list as {key}, expected text", expected="text")
-        form = forms.plain(key, value)
-        if form is None:
-            raise forms.fault(key, value, f"in {path}", file=path, code="info")
-        plain[key] = form
+            reason = f"found a table or list as {key}, expected text"
+            cases.append(_bad_info(path, reason, expected="text"))
+        elif (form := forms.plain(key, value)) is None:
+            cases.append(forms.fault(key, value, f"in {path}", file=path, code="info"))
+        else:
+            plain[key] = form
+    if cases:
+        raise errors.CasesError(cases)
     return plain
 
 

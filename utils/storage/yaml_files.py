@@ -41,7 +41,7 @@ def read(path: files.PathLike, code: str, typed: bool = False) -> object:
         if len(content) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES:,} bytes")
         return yaml.load(content.decode("utf-8"), Loader=_loader(typed))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         reason = f"{path}: not a readable YAML file: {_shown(error)}"
         raise errors.DatasetError(reason, file=path, code=code) from error
 
