@@ -350,6 +350,14 @@ list_failed() {
     return 1
 }
 
+# Output that cannot be printed is no reason to stop: closed, on a full disk, or read by nobody.
+{ true <&0; } 2> /dev/null || exec < /dev/null
+{ true >&1; } 2> /dev/null || exec > /dev/null
+true >&2 || exec 2> /dev/null
+trap '' PIPE
+echo() { builtin echo "$@" 2> /dev/null || true; }
+printf() { builtin printf "$@" 2> /dev/null || true; }
+
 # How it was called, for the advice to call it again from the same folder.
 called=("$0")
 [[ $0 == */* && -x $0 ]] || called=(bash "$0")

@@ -297,6 +297,20 @@ def test_a_forgotten_metadata_table_stops_at_02_and_01_is_to_run_again(clone, tm
     assert not (tmp_path / "grouped").exists()
 
 
+@pytest.mark.parametrize(
+    "output", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", "2>&1 | true"]
+)
+@pytest.mark.parametrize("stub, status", [("none", 0), ("04_extract", 1), ("04_extract", 2)])
+def test_output_that_cannot_be_printed_stops_no_run(clone, tmp_path, output, stub, status):
+    make_tree(tmp_path, "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004")
+    env = {"HOME": str(clone.home), "STUBS": stub, "STATUS": str(status)}
+    line = f"set -o pipefail; {clone.called} {shlex.quote(str(tmp_path))} {output}"
+    options = {"env": {**os.environ, **env}, "capture_output": True, "timeout": 60}
+    assert subprocess.run(["bash", "-c", line], **options).returncode == status
+    last = trees.EXTRACT if status == 2 else trees.CUT
+    assert last in clone.calls()[-1]
+
+
 def test_label_map_that_is_there_is_kept(clone, tmp_path):
     (tmp_path / "archive").mkdir()
     (tmp_path / "descriptor").mkdir()
