@@ -65,9 +65,12 @@ main() {
     [[ $from == [1-7] ]] && from=0$from
     [[ " ${STEPS[*]} " == *" $from "* && $from != *' '* ]] ||
         refuse "no such step: $from; expected one of ${STEPS[*]}"
+    while [[ $root == ?*/ ]]; do root=${root%/}; done
     [[ $have_root == no ]] || check_root "$root"
     as_typed=$root  # for stop
     [[ $have_root == no ]] || root=$(CDPATH='' cd -- "$root" && pwd)
+    # They would reach the terminal with every line that names a file.
+    [[ $root != *[[:cntrl:]]* ]] || refuse "control characters in the path of ROOT: $root"
     CDPATH='' cd -- "$repository"
     root=${root#"$PWD"/}
     setup_venv requirements.txt
@@ -79,6 +82,7 @@ main() {
 
 check_root() {
     local parts="$FOLDERS at any depth below it" meant
+    [[ -n $1 ]] || refuse "ROOT is empty"
     [[ -d $1 ]] || refuse "no such folder: $1; expected one with archive/ in it ($parts)"
     [[ ! -d $1/archive ]] || return 0
     meant=$(meant_root "$1")
@@ -302,9 +306,10 @@ run() {
 
 # stop STATUS: ends everything, and says how to go on.
 stop() {
-    local again
+    local again is_edited=no
     again=$(quoted "${called[@]}")
     [[ $dataset == amos22 ]] || again+=" --dataset $dataset"
+    [[ $1 != 2 || $current != 01 || ! -e $descriptor/archive_manifest.xlsx ]] || is_edited=yes
     # Where 01 missed something, such as the metadata table, 02 would stop at it again.
     [[ $current != 02 || ${failed[0]-} != *01_gen_archive_manifest* ]] || current=01
     [[ $current == 01 ]] || again+=" --from $current"
@@ -312,7 +317,7 @@ stop() {
     echo >&2
     echo "run_tutorial.sh: stopped, the last command ended with exit status $1." >&2
     echo "To continue: $again" >&2
-    if [[ $1 == 2 && $current == 01 && -e $descriptor/archive_manifest.xlsx ]]; then
+    if [[ $is_edited == yes ]]; then
         echo "(--from 02 takes archive_manifest.xlsx as it is, corrections by hand included.)" >&2
     fi
     list_failed || true
@@ -344,6 +349,14 @@ list_failed() {
     printf '  %s\n' "${failed[@]}" >&2
     return 1
 }
+
+# Output that cannot be printed is no reason to stop: closed, on a full disk, or read by nobody.
+{ true <&0; } 2> /dev/null || exec < /dev/null
+{ true >&1; } 2> /dev/null || exec > /dev/null
+true >&2 || exec 2> /dev/null
+trap '' PIPE
+echo() { builtin echo "$@" 2> /dev/null || true; }
+printf() { builtin printf "$@" 2> /dev/null || true; }
 
 # How it was called, for the advice to call it again from the same folder.
 called=("$0")

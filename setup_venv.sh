@@ -50,8 +50,8 @@ make_venv() {
         refuse "$python -m venv failed (Debian and Ubuntu: apt install python3-venv)"
 }
 
-# refuse MESSAGE: one line on stderr, exit status 2.
+# refuse MESSAGE: one line on stderr, whatever it names, exit status 2.
 refuse() {
-    echo "${0##*/}: $1" >&2
+    echo "${0##*/}: ${1//[[:cntrl:]]/?}" >&2
     exit 2
 }

@@ -293,7 +293,22 @@ def test_a_forgotten_metadata_table_stops_at_02_and_01_is_to_run_again(clone, tm
     assert [words[1][:7] for words in commands(result)][-2:] == ["01_gen_", "AMOS-CT"]
     (advice,) = (line for line in result.stderr.splitlines() if line.startswith("To continue: "))
     assert "--from" not in advice and str(tmp_path) in advice
+    assert "takes archive_manifest.xlsx as it is" not in result.stderr  # 02 would stop at it again
     assert not (tmp_path / "grouped").exists()
+
+
+@pytest.mark.parametrize(
+    "output", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", "2>&1 | true"]
+)
+@pytest.mark.parametrize("stub, status", [("none", 0), ("04_extract", 1), ("04_extract", 2)])
+def test_output_that_cannot_be_printed_stops_no_run(clone, tmp_path, output, stub, status):
+    make_tree(tmp_path, "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004")
+    env = {"HOME": str(clone.home), "STUBS": stub, "STATUS": str(status)}
+    line = f"set -o pipefail; {clone.called} {shlex.quote(str(tmp_path))} {output}"
+    options = {"env": {**os.environ, **env}, "capture_output": True, "timeout": 60}
+    assert subprocess.run(["bash", "-c", line], **options).returncode == status
+    last = trees.EXTRACT if status == 2 else trees.CUT
+    assert last in clone.calls()[-1]
 
 
 def test_label_map_that_is_there_is_kept(clone, tmp_path):
@@ -372,12 +387,19 @@ def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
         (["--dataset=nme", "nme"], "no such folder: nme/archive; nme holds an archive: move it"),
         (["--dataset=nme", "unpacked"], "unpacked/archive; expected the archive there (NME-Seg-"),
         (["two"], "no such folder: two/archive; expected the archive there"),
+        (["two//"], "no such folder: two/archive; expected the archive there"),
+        ([""], "ROOT is empty"),
+        (["no\x1b[31m\nroot"], "no such folder: no?[31m?root; expected one with archive/"),
+        (["--from", "0\x1b[31m"], "no such step: 0?[31m; "),
+        (["deep/odd\x1b[31m"], "control characters in the path of ROOT: {}/deep/odd?[31m\n"),
+        (["deep/odd\x1b[31m/a root"], "control characters in the path of ROOT: "),
     ],
 )
 def test_wrong_usage_ends_with_2_and_writes_nothing(clone, tmp_path, words, reason):
     for name in (
         "empty a_root/archive/amos22/imagesTr a_root/grouped a_root/descriptor "
-        "unpacked/amos22/imagesTr nme/NME-Seg-2025.8.25-train-val two/1/archive two/2/archive"
+        "unpacked/amos22/imagesTr nme/NME-Seg-2025.8.25-train-val two/1/archive two/2/archive "
+        "deep/odd\x1b[31m/archive deep/odd\x1b[31m/a_root/archive"
     ).split():
         (tmp_path / name.replace("_", " ")).mkdir(parents=True)
     before = trees.contents(tmp_path)
