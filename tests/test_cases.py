@@ -64,7 +64,7 @@ def test_check_leaves_out_and_names(tmp_path):
     (tmp_path / "only_here_v.nii.gz").touch()
     for subset, usable in [("train", False), ("val", False), ("test", True)]:
         selection = cases.read(write(tmp_path / f"{subset}.xlsx", mask="", subset=subset))
-        outcome = cases.check(selection)
+        outcome = cases.check(selection, amos22)
         assert [result for _, result in outcome.results] == [usable]
         assert bool(outcome.warnings) != usable and not outcome.failures
 

@@ -560,6 +560,23 @@ def test_hand_made_faults_of_the_manifest(root, change, message):
     assert message in refused(root, status=1 if "FAILED" in message else 2)
 
 
+@pytest.mark.parametrize("script", [finished.NNUNET, finished.DATALIST])
+@pytest.mark.parametrize("sex, organ", [("f", "15_prostate"), ("M", "16_uterus")])
+def test_an_organ_that_the_person_cannot_have_fails_by_name(root, script, sex, organ):
+    existence = {f"mask_{other}_existence": 0 for other in ("15_prostate", "16_uterus")}
+    row = {"sex": sex, **existence, f"mask_{organ}_existence": 1}
+    changes = {(column, "amos_0001"): value for column, value in row.items()}
+    trees.edit_cells(root / "grouped/dataset_manifest.xlsx", changes, finished.SPLIT)
+    more = words(root) if script == finished.NNUNET else finished.source(root)
+    if script == finished.DATALIST:
+        more = (*more, "--output_file", root / "nnUNet_raw/list.json")
+    result = finished.run(script, *more)
+    (line,) = trees.complaints(result)
+    assert line.startswith("FAILED amos_0001: ") and "amos_0001_mask.nii.gz: label " in line
+    assert "routine 03 was forgotten, or the sex is wrong" in line
+    assert result.exit_code == 1 and not (root / "nnUNet_raw").exists()
+
+
 def test_unknown_split(root):
     assert "no worksheet 'split02'" in refused(root, "--split_name", "split02")
 

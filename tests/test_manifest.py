@@ -276,3 +276,10 @@ def test_resolve_takes_the_nearest_folder(tmp_path):
 def test_resolve_refuses_what_is_no_path_below(tmp_path, text):
     with pytest.raises(errors.DatasetError, match="not a relative path"):
         manifest.resolve(text, tmp_path / "m.xlsx")
+
+
+@pytest.mark.parametrize("text", ["round/a.nii.gz", "a" * 300])
+def test_resolve_tells_what_hinders_it(tmp_path, text):
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(errors.DamagedFileError, match="cannot be read: (Too many|File name too)"):
+        manifest.resolve(text, tmp_path / "m.xlsx")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import openpyxl
@@ -408,10 +409,83 @@ def test_a_chart_is_kept_and_a_picture_is_not_lost(written):
     assert len(openpyxl.load_workbook(written)["Manifest"]._charts) == 1
     put("xl/media/image1.png", b"no picture that anything shows")(written)
     before = written.read_bytes()
-    with pytest.raises(errors.DatasetError, match="without losing its media; move these"):
+    with pytest.raises(errors.DatasetError, match="without losing its pictures; move these"):
         add(written, "other", table(a=["x"]))
     assert written.read_bytes() == before
     assert rows(written, "split") == [{"a": "x"}]
+
+
+def test_drawings_that_hold_nothing_may_go(written):
+    # Google Sheets writes one beside each worksheet.
+    put("xl/drawings/drawing1.xml", b'<d:wsDr xmlns:d="http://schemas.example/drawing"/>')(written)
+    assert add(written, "split", table(a=["x"]))
+
+
+def test_a_text_box_beside_a_chart_is_not_lost(written):
+    def change(book):
+        chart = BarChart()
+        chart.add_data(Reference(book["Manifest"], min_col=2, min_row=1, max_row=3))
+        book["Manifest"].add_chart(chart, "H1")
+
+    edit(written, change)
+    box = (
+        b"<oneCellAnchor><from><col>1</col><colOff>0</colOff><row>1</row><rowOff>0</rowOff></from>"
+        b'<ext cx="9" cy="9"/><sp><nvSpPr><cNvPr id="3" name="T"/><cNvSpPr/></nvSpPr><spPr/></sp>'
+        b"<clientData/></oneCellAnchor></wsDr>"
+    )
+    replace("xl/drawings/drawing1.xml", b"</wsDr>", box)(written)
+    before = written.read_bytes()
+    with pytest.raises(
+        errors.DatasetError, match="without losing its shapes or text boxes; move these"
+    ):
+        add(written, "other", table(a=["x"]))
+    assert written.read_bytes() == before
+
+
+LOST = {
+    "xl/threadedComments/threadedComment1.xml": "comments (notes are kept)",
+    "xl/queryTables/queryTable1.xml": "queries",
+    "xl/vbaProject.bin": "macros",
+    "xl/charts/chartEx1.xml": "charts",
+}
+
+
+@pytest.mark.parametrize("part", LOST)
+def test_what_would_get_lost_is_called_by_its_name(written, part):
+    put(part, b"<x/>")(written)
+    with pytest.raises(errors.DatasetError) as caught:
+        add(written, "other", table(a=["x"]))
+    assert f"without losing its {LOST[part]}; move these" in str(caught.value)
+
+
+X14 = "http://schemas.microsoft.com/office/spreadsheetml/2009/9/main"
+# As Excel writes them; it declares the prefix of uid at the root, and some tools all prefixes.
+EXTENSIONS = (
+    b'<extLst><ext uri="{78C0D931-6437-407d-A8EE-F0AAD7539E65}"><x14:unknown/></ext>'
+    b'<ext uri="{CCE6A557-97BC-4b89-ADB6-D9C93CAAB3DF}"><x14:dataValidations count="1">'
+    b'<x14:dataValidation type="list" xr:uid="{00000000-0002-0000-0000-000000000000}">'
+    b"<x14:formula1><xm:f>Lists!$A$1:$A$3</xm:f></x14:formula1> <xm:sqref>D2:D9</xm:sqref>"
+    b"</x14:dataValidation></x14:dataValidations></ext>"
+    b'<ext xmlns:x14="%b" uri="{05C60535-1F16-4fd2-B633-F4F36F0B64E0}">'
+    b"<x14:sparklineGroups/></ext></extLst></worksheet>"
+) % X14.encode()
+PREFIXES = {"x14": X14, "xm": "http://xm.example", "xr": "http://xr.example"}
+
+
+def test_lists_of_other_sheets_and_sparklines_are_kept(written):
+    declared = "".join(f' xmlns:{prefix}="{name}"' for prefix, name in PREFIXES.items()).encode()
+    replace(SHEET, b"<worksheet", b"<worksheet" + declared)(written)
+    replace(SHEET, b"</worksheet>", EXTENSIONS)(written)
+    assert add(written, "one", table(a=["x"]))
+    assert add(written, "two", table(a=["x"]))
+    with zipfile.ZipFile(written) as package:
+        root = ElementTree.fromstring(package.read(SHEET))
+    assert root[-1].tag == f"{{{MAIN}}}extLst"
+    lists, lines = (ext[0] for ext in root[-1])
+    assert lists.tag == f"{{{X14}}}dataValidations" and lines.tag == f"{{{X14}}}sparklineGroups"
+    assert "".join(lists.itertext()).split() == ["Lists!$A$1:$A$3", "D2:D9"]
+    assert lists[0].attrib == {"type": "list"}
+    assert len(rows(written)) == 2 and not manifest.Target(written).was_changed
 
 
 # ---- odd content

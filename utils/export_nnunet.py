@@ -80,7 +80,7 @@ def main(
         cli.print_warning(split_name, "the worksheet differs from the worksheet Manifest")
     folder = nnunet_raw.folder(output_dir, dataset_id, dataset_name)
     settings = nnunet_raw.Settings(folder, mode, selection.label_names, ignore_labels)
-    checked = cases.check(selection)
+    checked = cases.check(selection, amos22)
     if checked.failures:
         cli.finish(checked, f"Nothing written; {settings.directory} is as it was")
     usable = [case for case, is_usable in checked.results if is_usable]

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from utils.arrays import labels
 from utils.facts import DataSet
 from utils.routines import split_choices, splits
 from utils.running import calls, runner
-from utils.storage import files, manifest, workbook
+from utils.storage import files, forms, manifest, workbook
 
 COLUMNS = ("ID", "subset", "volume", "mask")
 # What an ID, or a data set's name, must look like to become the name of a file.
@@ -155,20 +156,27 @@ def _label_names(columns, where):
     return dict(sorted(found.items()))
 
 
-def check(selection: Selection) -> calls.Outcome:
-    """Look whether the files of all samples are there.
+def check(selection: Selection, facts: DataSet) -> calls.Outcome:
+    """Look whether the files of all samples are there, and whether the labels fit the person.
 
     A result is whether the sample can be used: one of train or val without a mask cannot, and is
-    warned about. A missing file is a failure.
+    warned about. A missing file is a failure, and so is what `facts.mask_faults` finds.
     """
-    return runner.run(_is_usable, selection.cases)
+    is_usable = functools.partial(_is_usable, selection.label_names, facts.mask_faults)
+    return runner.run(is_usable, selection.cases)
 
 
-def _is_usable(case):
+def _is_usable(label_names, mask_faults, case):
     _, mask_path = case.volume_path, case.mask_path
     if mask_path is None and case.is_trained_on:
         errors.warn(f"belongs to {case.subset} and has no mask; it is left out")
         return False
+    columns = {value: f"mask_{value:02d}_{name}{_EXISTENCE}" for value, name in label_names.items()}
+    present = [value for value, column in columns.items() if case.row[column] == "1"]
+    sex = forms.plain("sex", case.row.get("sex", "")) or ""
+    faults = mask_faults({**case.row, "sex": sex}, present, mask_path)
+    if faults:
+        raise errors.CasesError(faults)
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import typing
 from pathlib import Path, PurePosixPath
 
@@ -198,16 +199,20 @@ def resolve(
 
     It lies below `root_dir`; without it, below the manifest's folder or the nearest parent where
     there is such a file. A DatasetError where there is none, or where the text is no path below a
-    folder (empty, absolute, with ``..``).
+    folder (empty, absolute, with ``..``), or where the disk does not let it be seen.
     """
     relative = PurePosixPath(path_text)
     if not relative.parts or relative.is_absolute() or ".." in relative.parts:
         message = f"{manifest_path}: {path_text!r} is not a relative path below the data's folder"
         raise errors.DatasetError(message, file=manifest_path, code="path")
     folders = Path(manifest_path).absolute().parents if root_dir is None else [Path(root_dir)]
-    for folder in folders:
-        if os.path.isfile(folder / relative):
-            return folder / relative
+    for path in (folder / relative for folder in folders):
+        with (
+            files.explained(path, "read"),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+        ):
+            if stat.S_ISREG(os.stat(path).st_mode):
+                return path
     where = f"{folders[0]} or a folder above it" if root_dir is None else folders[0]
     message = (
         f"{manifest_path}: no file {path_text!r} below {where}; --root_dir names the folder that "

@@ -286,14 +286,13 @@ class Workbook:
         return content
 
     def _check_kept(self, package, content):
-        with zipfile.ZipFile(io.BytesIO(content)) as made:
-            lost = ", ".join(package.lost(made.namelist()))
+        lost = ", ".join(package.lost(content))
         if lost:
             text = f": a worksheet cannot be added without losing its {lost}; move these, or the "
             raise self._error(f"{text}cells alone, to another workbook", "lost", found=lost)
 
     def _kept_rows(self, package, title, handle):
-        rows = _Rows(handle)
+        rows = _Rows(handle, package.sheets[title].extensions)
         for place, _ in self._in_order(title):
             rows.covers(*place)
         for piece in package.kept_rows(title):
@@ -492,10 +491,12 @@ def _spooling():
 
 
 class _Rows:
-    """The rows of a worksheet as XML, in the file `xml`, and the corners of the cells in them."""
+    """The rows of a worksheet as XML, in the file `xml`, the corners of the cells in them, and what
+    is to stand behind all else.
+    """
 
-    def __init__(self, handle):
-        self.xml = handle
+    def __init__(self, handle, extensions=b""):
+        self.xml, self.extensions = handle, extensions
         self._corners = None
 
     def covers(self, row, column):
@@ -600,7 +601,8 @@ def _pack(target, entry, part, rows):
     n_bytes = rows.xml.tell()
     rows.xml.seek(0)
     opening, closing = (b"<sheetData>", b"</sheetData>") if n_bytes else (b"", b"<sheetData/>")
-    head, tail = head + opening, closing + tail
+    tail, end = tail[: tail.rindex(b"</")], tail[tail.rindex(b"</") :]
+    head, tail = head + opening, closing + tail + rows.extensions + end
     entry.file_size = len(head) + n_bytes + len(tail)
     with target.open(entry, "w") as stream:
         stream.write(head)

@@ -15,7 +15,7 @@ import typing
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from utils import errors
@@ -55,11 +55,31 @@ _TAGS_OF_VALUES = (b"<v", b"<f", b"<is", b":v", b":f", b":is")
 _RANGE = re.compile(rb"<(?:\w+:)?(?:mergeCell|hyperlink|comment)\b[^<>]*?\bref=[\"']([^\"'<>]*)")
 # Other names than those of worksheets, and what refers to other parts or to a DOCTYPE.
 _NOT_ALONE = (b"xmlns:", b"<!", b' t="s"', b" t='s'", b" cm=", b" vm=")
-# What people put into a workbook besides cells and formats.
-_OF_PEOPLE = re.compile(
-    r"xl/(media|charts(?=/chart)|drawings(?=/drawing)|pivotTables|slicers|threadedComments"
-    r"|embeddings|activeX|ctrlProps|externalLinks|vbaProject)\b(?!/_rels)"
+# What people put into a workbook besides cells and formats, by the folder of its parts.
+_OF_PEOPLE = {
+    "media": "pictures",
+    "charts": "charts",
+    "drawings": "shapes or text boxes",
+    "pivotTables": "pivot tables",
+    "slicers": "slicers",
+    "timelines": "timelines",
+    "queryTables": "queries",
+    "threadedComments": "comments (notes are kept)",
+    "embeddings": "embedded files",
+    "activeX": "controls",
+    "ctrlProps": "controls",
+    "externalLinks": "links to other workbooks",
+    "vbaProject.bin": "macros",
+}
+_PART = re.compile(r"xl/(\w+(?:\.bin)?)(?:/(\w+).*)?")
+# In a part of drawings, of which many programs write empty ones.
+_ANCHOR = re.compile(rb"</(?:\w+:)?\w+Anchor\s*>")
+# Drop-down lists that name other worksheets, and sparklines: openpyxl leaves them out.
+_EXTENSION = re.compile(
+    rb"<ext\b[^<>]*>\s*<\w+:(?:dataValidations|sparklineGroups)\b.*?</ext>", re.S
 )
+_IDENTITY = re.compile(rb' xr\d*:uid="[^"<>]*"')  # its prefix is to be ignored by the root's word
+_PREFIX = re.compile(rb"(\sxmlns:\w+=)(\"[^\"<>]*\"|'[^'<>]*')")
 _AS_XLSX = "save it as Excel Workbook (.xlsx)"
 _OPEN_FIRST = f"open it in a spreadsheet program and {_AS_XLSX}"
 
@@ -215,6 +235,24 @@ class Sheet:
         return ElementTree.fromstring(self._opening + piece + self._closing)[0]
 
     @property
+    def extensions(self) -> bytes:
+        """Those of the worksheet's extensions that openpyxl leaves out and people miss, as XML."""
+        kept = b"".join(map(self._with_prefixes, _EXTENSION.findall(self.tail)))
+        xml = b"<extLst>%b</extLst>" % _IDENTITY.sub(b"", kept) if kept else b""
+        if kept:
+            ElementTree.fromstring(xml)  # ParseError: cut at the wrong place
+        return xml
+
+    def _with_prefixes(self, element):
+        """An element that declares what it uses, and not the worksheet's root."""
+        start, root = _ROOT.match(element), _ROOT.search(self.head)
+        declared = dict(_PREFIX.findall(root.group())) if start and root else {}
+        for prefix, value in declared.items():
+            if prefix not in start.group():
+                element = element.replace(start[1], start[1] + prefix + value, 1)
+        return element
+
+    @property
     def stands_alone(self) -> bool:
         """Whether nothing before the rows changes what they mean elsewhere."""
         is_utf8 = b"encoding=" not in self.head[:99] or b"utf-8" in self.head[:99].lower()
@@ -325,10 +363,10 @@ class Package:
                 if not 0 <= getattr(style, name) < len(there):
                     raise LookupError(f"a style has the {name} {getattr(style, name)}, not there")
 
-    def lost(self, kept: Iterable[str]) -> list[str]:
-        """Kinds of parts that openpyxl leaves out, given the names of the parts that it writes."""
-        before, after = map(_counts, (self._archive.namelist(), kept))
-        return sorted(kind for kind in before if after[kind] < before[kind])
+    def lost(self, content: bytes) -> list[str]:
+        """Kinds of what openpyxl leaves out, given the workbook as it writes it."""
+        before, after = map(_counts, (self._archive, _Archive(content)))
+        return sorted({_OF_PEOPLE[kind] for kind in before if after[kind] < before[kind]})
 
     def cells(self, title: str, only_values: bool = False) -> Iterator[tuple[Place, Cell]]:
         """Place, kind and value of the filled cells of a worksheet, in the order of the file.
@@ -389,9 +427,16 @@ class Package:
         return dict(enumerate(texts))
 
 
-def _counts(names):
-    kinds = (_OF_PEOPLE.match(name) for name in names)
-    return collections.Counter(kind[1] for kind in kinds if kind)
+def _counts(archive):
+    counts: collections.Counter[str] = collections.Counter()
+    for name in archive.namelist():
+        part = _PART.fullmatch(name)
+        if part and part[1] == "drawings":
+            counts["drawings"] += len(_ANCHOR.findall(archive.read(name)))
+        elif part and part[1] in _OF_PEOPLE and part[2] != "_rels":
+            # Colours and styles lie beside charts.
+            counts[part[1]] += part[1] != "charts" or part[2].startswith("chart")
+    return counts
 
 
 def _without_empty(piece):
