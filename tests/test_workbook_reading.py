@@ -539,6 +539,7 @@ MUTATED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::utils.errors.DataWarning")
 @pytest.mark.parametrize("seed", range(8))
 def test_changed_bytes_in_the_parts_are_read_or_named(written, seed):
     edit(written, lambda book: book["Manifest"].merge_cells("F1:G2"))
