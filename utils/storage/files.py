@@ -255,7 +255,11 @@ def sweep(root_dir: PathLike, recursive: bool = True) -> int:
 def _temporary_files(root_dir, recursive):
     seen = set()
     for folder, subfolders, names in os.walk(root_dir, followlinks=True):
-        status = os.stat(folder)
+        try:
+            status = os.stat(folder)
+        except FileNotFoundError:  # another run had made it, and removed it just now
+            subfolders.clear()
+            continue
         if not recursive or (status.st_dev, status.st_ino) in seen:  # a link may lead back
             subfolders.clear()
         seen.add((status.st_dev, status.st_ino))
