@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,6 +246,87 @@ def test_sweeping_removes_the_holds_of_the_dead_alone(tmp_path):
         assert files.sweep(tmp_path) == 1
         assert names(tmp_path / "dead") == []
         assert names(tmp_path / "living") == [".part~held"]
+
+
+def is_stopped(delay_s, path):
+    """Hold for a moment; whether Ctrl-C came in it."""
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, delay_s)
+            with holding.folder(path), holding.file(path / "a.xlsx"):
+                pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def test_ctrl_c_at_any_moment_leaves_no_hold(tmp_path):
+    chance = random.Random(0)
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stopped = []
+    try:
+        for _ in range(1000):
+            stopped.append(is_stopped(chance.uniform(1e-5, 5e-4), tmp_path))
+            assert names(tmp_path) == []
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert any(stopped)
+
+
+def test_the_copy_of_a_hold_holds_nothing(tmp_path):
+    """A tree that was copied while a run was at it; the process lives on."""
+    (tmp_path / "held").mkdir()
+    with other_process(FOLDER, tmp_path / "held"):
+        shutil.copytree(tmp_path / "held", tmp_path / "copy")
+        assert names(tmp_path / "copy") == [".part~held"]
+        with holding.folder(tmp_path / "copy"):
+            pass
+        assert names(tmp_path / "copy") == []
+        shutil.copytree(tmp_path / "held", tmp_path / "copy", dirs_exist_ok=True)
+        assert files.sweep(tmp_path) == 1
+    assert names(tmp_path / "copy") == []
+
+
+def test_a_link_to_a_hold_that_is_gone_holds_nothing(tmp_path):
+    code = "import sys\nfrom utils.storage import holding\nwith holding.folder(sys.argv[1]): pass"
+    (tmp_path / holding.NAME).symlink_to(tmp_path / "gone")
+    command = [sys.executable, "-c", code, tmp_path]
+    assert subprocess.run(command, cwd=REPOSITORY, timeout=GIVEN_UP).returncode == 0
+    assert names(tmp_path) == []
+
+
+def test_who_waits_for_a_folder_leaves_the_files_of_others_there(tmp_path):
+    """A workbook may be written into the folder of a report that begins."""
+    with files.Pending(tmp_path / "regions.xlsx") as pending:
+        with holding.folder(tmp_path, is_waited_for=True):
+            pending.commit()
+    assert names(tmp_path) == ["regions.xlsx"]
+
+
+def test_other_users_see_whose_a_hold_is(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with holding.folder(tmp_path):
+            assert (tmp_path / holding.NAME).stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+
+
+def test_a_folder_that_goes_while_it_is_swept(tmp_path, monkeypatch):
+    walk = os.walk
+
+    def walked(*args, **kwargs):
+        for folder, *rest in walk(*args, **kwargs):
+            if folder != str(tmp_path):
+                os.rmdir(folder)
+            yield folder, *rest
+
+    (tmp_path / "a").mkdir()
+    forged(tmp_path, processes.HOST)
+    monkeypatch.setattr(os, "walk", walked)
+    assert files.sweep(tmp_path) == 1
 
 
 def test_many_at_once_hold_one_after_the_other(tmp_path):

@@ -563,3 +563,16 @@ def test_scaled_values_that_are_no_labels(path, value):
 def test_mask_memory(path):
     nifti_writing.write_mask(path, labels_of(), AFFINE)
     assert nifti.mask_memory(path) >= labels_of().size
+
+
+@pytest.mark.parametrize("damage", [-9, 0, None])
+def test_what_is_wrong_is_said_of_the_file_that_was_opened(path, small, damage):
+    """Another file may bear its name by now."""
+    path.write_bytes(b"no gzip" if damage is None else small[:damage])
+    with pytest.raises(errors.DamagedFileError) as expected:
+        nifti.check(nifti.read_header(path))
+    with nifti.Stream(path) as stream:
+        path.unlink()
+        with pytest.raises(errors.DamagedFileError) as caught:
+            stream.finish()
+    assert (str(caught.value), caught.value.code) == (str(expected.value), expected.value.code)

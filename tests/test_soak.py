@@ -9,6 +9,7 @@ import test_every_routine
 import test_holding
 import trees
 
+from utils.routines import splits
 from utils.storage import holding
 
 pytestmark = pytest.mark.slow("pairs of processes")
@@ -34,6 +35,28 @@ def test_every_split_of_runs_at_once_is_there(tmp_path):
     book = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")
     assert sorted(book.sheetnames) == sorted(["Manifest", *names])
     assert trees.leftovers(root) == []
+
+
+def test_a_split_made_while_the_manifest_waits_is_called_out_of_date(tmp_path, monkeypatch):
+    root = trees.copy("indexed", tmp_path / "root")
+    book = root / "grouped/dataset_manifest.xlsx"
+    (info,) = root.glob("grouped/**/amos_0008_info.yaml")
+    info.write_text(info.read_text().replace("080Y", "081Y"))
+    hold, made = holding.file, []
+
+    def after_another_run(path):
+        if path == book and not made:
+            made.append(True)
+            splits.make_sheet(
+                book, "another", lambda table: dict(zip(table["ID"], table["subset"]))
+            )
+        return hold(path)
+
+    monkeypatch.setattr(holding, "file", after_another_run)
+    result = trees.invoke(trees.INDEX, root)
+    assert result.exit_code == 0
+    told = "this worksheet repeats an older manifest; make the split again"
+    assert f"WARNING another: {told}" in result.stderr.splitlines()
 
 
 ONE_SAMPLE = "grouped/AMOS-CT/val/Optima CT660/amos_0008_F"

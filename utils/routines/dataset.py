@@ -268,10 +268,9 @@ def write(
     if outcome.failures:
         return f"No manifest written; {target.path} is as it was"
     made = table(outcome, info_keys)
-    before = target.present
     target.write_sheet(manifest.MAIN_SHEET, made)
     outcome.warnings += [
         (name, "this worksheet repeats an older manifest; make the split again")
-        for name in (splits.out_of_date(before, made) if before else ())
+        for name in (splits.out_of_date(target.before, made) if target.before else ())
     ]
     return f"{target.path}: {len(made)} rows"

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 
 from utils import errors
 from utils.running import calls, free_memory
+from utils.storage import processes
 
 # A worker that does not end by then sits in a library or on a dead file server.
 _STOP_S = 5
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -118,23 +118,6 @@ class _Worker:
         return index, calls.death(reason)
 
 
-@contextlib.contextmanager
-def _signals_held():
-    """Let Ctrl-C and SIGTERM wait while processes are made.
-
-    A child has no handlers of its own yet, and here Python drops an exception that a handler
-    raises in the clearing up (`__del__`) of a pipe: nothing would stop.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _stop(pool):
     """End the processes, busy or not; all at once, so that a user who stops us need not wait."""
     for worker in pool:
@@ -152,8 +135,7 @@ def _work(function, pipe, parent_pipe):
     parent_pipe.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends us by SIGTERM
     signal.signal(signal.SIGTERM, _leave)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    processes.free_signals()
     with contextlib.suppress(RuntimeError):  # no more threads: it notices at its next sample
         threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError):
@@ -182,8 +164,9 @@ def _in_processes(function, samples, order, workers, memory):
     import multiprocessing
     from multiprocessing import connection
 
-    # Forked workers start in milliseconds and need not import the script again. This process has
-    # no threads of its own while it forks; elsewhere than on Linux forking is not safe.
+    # Forked workers start in milliseconds and need not import the script again. While it forks this
+    # process has no thread but the one that touches holds, which has no lock that a child needs;
+    # elsewhere than on Linux forking is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     needs = functools.cache(lambda index: memory(samples[index]) if memory else 0)
     needs(order[0])  # before the fork: what it imports is then shared by all workers
@@ -208,7 +191,9 @@ def _hire(pool, number, make_worker):
     """Add so many workers; where the system refuses one, half of the new ones go again."""
     n_before = len(pool)
     try:
-        with _signals_held():
+        # A child has no handlers of its own yet, and here Python drops an exception that a handler
+        # raises in the clearing up (`__del__`) of a pipe: nothing would stop.
+        with processes.signals_held():
             for _ in range(number):
                 pool.append(make_worker())
     except OSError as error:

@@ -8,7 +8,6 @@ another host, whose lock may not be seen here, a touch now and then is the sign 
 import contextlib
 import errno
 import os
-import signal
 import threading
 import time
 import zlib
@@ -39,20 +38,21 @@ _NO_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS
 def folder(path: str | os.PathLike[str], is_waited_for: bool = False) -> Iterator[None]:
     """Hold a folder for the block: a sample's, or one that is waited for like a `file`.
 
-    DatasetError (code ``held``) where another run holds it. Temporary files in the folder itself
-    are leftovers then, whoever left them, and are removed.
+    DatasetError (code ``held``) where another run holds it. Temporary files in a sample's folder
+    itself are leftovers then, whoever left them, and are removed; in one that is waited for another
+    routine may be writing a file of its own.
     """
     patience_s, prefix = (PATIENCE_S, f"{path}: ") if is_waited_for else (0, "")
     with _held(Path(path, NAME), path, patience_s, prefix) as is_held:
-        if is_held:
+        if is_held and not is_waited_for:
             _clear(path)
         yield
 
 
 def _clear(path):
-    for name in os.listdir(path):
-        if name.startswith(processes.TEMPORARY_PREFIX) and not name.startswith(NAME):
-            with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # one that may be written to and not listed
+        for name in os.listdir(path):
+            if name.startswith(processes.TEMPORARY_PREFIX) and not name.startswith(NAME):
                 os.unlink(os.path.join(path, name))
 
 
@@ -71,26 +71,33 @@ def file(path: str | os.PathLike[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _held(hold_path, path, patience_s, prefix):
     """Make a hold for the block and tell whether there is one."""
+    own = []  # its descriptor, from before a signal can stop us until it is gone
     try:
-        descriptor = _take(hold_path, path, time.monotonic() + patience_s, prefix)
-    except OSError as error:
-        if error.errno not in _NO_PLACE:
-            reason = f"{path}: cannot be held against other runs: {error.strerror}"
-            raise errors.DatasetError(reason, file=path, code="write") from error
-        yield False
-        return
-    heart = _Heart.of_this_process()
-    heart.add(descriptor)
-    try:
-        yield True
+        try:
+            _take(own, hold_path, path, time.monotonic() + patience_s, prefix)
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                reason = f"{path}: cannot be held against other runs: {error.strerror}"
+                raise errors.DatasetError(reason, file=path, code="write") from error
+        yield bool(own)
     finally:
-        heart.remove(descriptor)
-        _give_up(hold_path, descriptor)
+        try:
+            _release(hold_path, own)
+        finally:  # again, where a signal came before it was held back
+            _release(hold_path, own)
 
 
-def _take(hold_path, path, end, prefix):
-    """Return the descriptor of a new hold; DatasetError where another run has one at the end."""
-    while (descriptor := _created(hold_path)) is None:
+def _release(hold_path, own):
+    with processes.signals_held():
+        while own:
+            descriptor = own.pop()
+            _Heart.of_this_process().remove(descriptor)
+            _give_up(hold_path, descriptor)
+
+
+def _take(own, hold_path, path, end, prefix):
+    """Make a hold, its descriptor to `own`; DatasetError where another run has one at the end."""
+    while not _created(own, hold_path):
         holder = living_holder(hold_path)
         if holder is None:
             continue
@@ -98,25 +105,29 @@ def _take(hold_path, path, end, prefix):
             reason = f"{prefix}held by {holder or 'another process'}"
             raise errors.DatasetError(reason, file=path, code="held", found=holder)
         time.sleep(_POLL_S)
-    return descriptor
 
 
-def _created(hold_path):
-    """Return the descriptor of a new hold, locked and named; None where there is one already."""
-    try:
-        descriptor = os.open(hold_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
-        return None
-    try:
-        _lock(descriptor)  # waits for somebody who has just opened it to see whose it is
-        os.write(descriptor, processes.own_name().encode())
+def _created(own, hold_path):
+    """Make a hold, locked and named, its descriptor to `own`; False where there is one already."""
+    with processes.signals_held():
+        try:
+            descriptor = os.open(hold_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            return False
+        try:
+            with contextlib.suppress(OSError):  # another user must see whose it is
+                os.chmod(hold_path, 0o644)
+            _lock(descriptor)  # waits for somebody who has just opened it to see whose it is
+            os.write(descriptor, processes.own_name().encode())
+        except OSError:  # a full disk
+            _give_up(hold_path, descriptor)
+            raise
         if _is_in_place(hold_path, descriptor):
-            return descriptor
-    except BaseException:  # a full disk, Ctrl-C
-        _give_up(hold_path, descriptor)
-        raise
-    os.close(descriptor)
-    return None
+            _Heart.of_this_process().add(descriptor)
+            own.append(descriptor)
+            return True
+        os.close(descriptor)
+    return False
 
 
 def _give_up(hold_path, descriptor):
@@ -135,6 +146,8 @@ def living_holder(hold_path: str | os.PathLike[str]) -> str | None:
     try:
         descriptor = os.open(hold_path, os.O_RDWR)
     except FileNotFoundError:
+        if os.path.islink(hold_path):  # to a hold that is gone, in a copy of links
+            os.unlink(hold_path)
         return None
     except PermissionError:  # another user's
         descriptor = os.open(hold_path, os.O_RDONLY)
@@ -148,13 +161,16 @@ def living_holder(hold_path: str | os.PathLike[str]) -> str | None:
 
 def _looked_at(hold_path, descriptor):
     """Name the process of a hold, and tell whether it is dead; no name if that is not clear yet."""
-    is_locked = _lock(descriptor, wait=False) is False
+    is_free = _lock(descriptor, wait=False)
+    is_locked = is_free is False
     parts = os.read(descriptor, _NAME_BYTES).decode("ascii", "replace").split("~")
     if len(parts) != 3 or not parts[1].isdecimal():
         return "", not is_locked and _silent_s(hold_path, descriptor) > _MOMENT_S
     is_dead = processes.is_dead(*parts)
     if is_dead and is_locked:  # by somebody who is about to remove it, or by a dying child
         return "", False
+    if is_dead is False and is_free:  # a copy of another folder's: its process has not locked it
+        is_dead = True
     if is_dead is None:
         is_dead = _silent_s(hold_path, descriptor) > _SILENCE_S
     return f"process {parts[1]} on {parts[0].rpartition('-')[0]}", is_dead
@@ -201,12 +217,9 @@ class _Heart:
         self._guard = threading.Lock()  # a closed descriptor may be another file's at once
         # A thread has the signal mask of its maker. Signals are the main thread's, which holds
         # them back while it forks.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
+        with processes.signals_held():
             with contextlib.suppress(RuntimeError):  # no thread to be had: the lock alone must do
                 threading.Thread(target=self._beat, daemon=True).start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @classmethod
     def of_this_process(cls):

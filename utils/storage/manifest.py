@@ -26,11 +26,17 @@ class Target:
         Its folder is made where it is missing.
     overwrite : bool
         Replace it, too, where people changed it or it is not ours; the old one is kept beside it.
+
+    Attributes
+    ----------
+    before : workbook.Workbook or None
+        What was there when it was written, of another run that wrote meanwhile, too.
     """
 
     def __init__(self, path: files.PathLike, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.overwrite = overwrite
+        self.before: workbook.Workbook | None = None
         self._loaded: workbook.Workbook | None = None
 
     @property
@@ -92,7 +98,8 @@ class Target:
         """Hold the workbook, and give what it is then."""
         files.make_dir(self.path.parent)
         with holding.file(self.path):
-            yield self.present
+            self.before = self.present
+            yield self.before
 
     def _put(self, content):
         self.refuse_if_changed()

@@ -225,8 +225,8 @@ class Stream:
                 piece = self._file.read(size)
             except self._faults() as error:
                 raise self._broken(error) from error
-            if not piece and not self.position and not os.path.getsize(self.path):
-                raise _cut_off(self.path, 0)
+            if not piece and not self.position and not self._stored.seek(0, os.SEEK_END):
+                raise _empty(self.path)
         self.position += len(piece)
         return piece
 
@@ -252,24 +252,29 @@ class Stream:
         return EOFError, gzip.BadGzipFile, codec.error, OverflowError
 
     def _broken(self, error):
+        if not self._stored.seek(0, os.SEEK_END):
+            return _empty(self.path)
+        self._stored.seek(0)  # the same file, whatever bears its name by now
         if isinstance(error, EOFError):
-            opinion, length = _second_opinion(self.path)
+            opinion, length = _second_opinion(self._stored)
             error = opinion or error
         if isinstance(error, EOFError):
-            return _cut_off(self.path, length)
+            reason = f"the gzip stream is cut off, after {length:,} uncompressed bytes"
+            return _damaged(self.path, reason, "truncated")
         if "Not a gzipped file" in str(error):
-            return _no_gzip(self.path)
+            self._stored.seek(0)
+            return _no_gzip(self.path, self._stored.read(file_kinds.N_BYTES))
         return _damaged(self.path, f"the gzip stream is corrupt: {error}")
 
 
-def _second_opinion(path):
+def _second_opinion(stored):
     """What Python's reader says, and after how many bytes.
 
     For ISA-L's, up to nine bytes behind the stream are a cut one, and the last piece is lost.
     """
     length = 0
     try:
-        with gzip.open(path) as plain:
+        with gzip.open(stored) as plain:
             while piece := plain.read1(_DRAIN_BYTES):
                 length += len(piece)
     except (EOFError, OSError, zlib.error) as error:
@@ -277,16 +282,11 @@ def _second_opinion(path):
     return None, length
 
 
-def _cut_off(path, length):
-    reason = f"the gzip stream is cut off, after {length:,} uncompressed bytes"
-    if not os.path.getsize(path):
-        reason = "the file is empty; download it again"
-    return _damaged(path, reason, "truncated")
+def _empty(path):
+    return _damaged(path, "the file is empty; download it again", "truncated")
 
 
-def _no_gzip(path):
-    with open(path, "rb") as handle:
-        start = handle.read(file_kinds.N_BYTES)
+def _no_gzip(path, start):
     if start.startswith(b"\x1f\x8b"):
         return _damaged(path, "something else follows the gzip stream", "junk")
     return _damaged(path, f"no gzip file but {file_kinds.described(start)}", "no_gzip")

@@ -4,12 +4,15 @@ import contextlib
 import itertools
 import os
 import re
+import signal
 import socket
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 # No pattern of ours (*.nii.gz, *_info.yaml, *.xlsx) matches a name with this beginning.
 TEMPORARY_PREFIX = ".part~"
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _counter = itertools.count()
 
 
@@ -67,3 +70,22 @@ def temporary_name() -> str:
 def is_dead(host: str, pid: str, started_at: str) -> bool | None:
     """Tell whether a process is dead; None for one of another host, or of another container."""
     return started(int(pid)) != started_at if host == HOST else None
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block ends; a thread or process made there has none."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def free_signals() -> None:
+    """Let a process that was made in a block of `signals_held` be stopped."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
