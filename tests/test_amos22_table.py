@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from utils import errors
 from utils.facts import amos22, amos22_table
-from utils.storage import workbook
+from utils.storage import cell_limits
 
 OFFICIAL = Path(__file__).parents[2] / "shared/data/labeled_data_meta_0000_0599.csv"
 HEADER = ["amos_id", *amos22.METADATA.values()]
@@ -190,7 +190,7 @@ def test_any_bytes_are_a_table_or_refused_by_name(tmp_path_factory, content, sep
         with contextlib.suppress(errors.DatasetError), warnings.catch_warnings():
             warnings.simplefilter("ignore", errors.DataWarning)
             table = amos22_table.read(path)
-            assert not any(map(workbook.text_fault, table.drop(columns="odd").stack()))
+            assert not any(map(cell_limits.text_fault, table.drop(columns="odd").stack()))
 
 
 @pytest.mark.parametrize("number", ["4", "0004", "4.0", "4.00", "00004", " 4 "])

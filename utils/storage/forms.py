@@ -4,7 +4,7 @@ import datetime
 import re
 
 from utils import errors
-from utils.storage import files, workbook
+from utils.storage import cell_limits, files
 
 UNDEFINED = "UND"
 _SHOWN_CHARACTERS = 60  # a cell may hold a whole file
@@ -98,7 +98,7 @@ def plain(key: str, text: str) -> str | None:
     """
     text = whole_number_text(stripped(text))
     if key not in _FORMS:
-        return None if workbook.text_fault(text) else text
+        return None if cell_limits.text_fault(text) else text
     return text.upper() if text.upper() in ("", UNDEFINED) else _FORMS[key][0](text)
 
 
@@ -107,7 +107,7 @@ def fault(
 ) -> errors.DatasetError:
     """Make the error for a text that `plain` makes nothing of; `place` reads ``in ...``."""
     expected = f"{_FORMS[key][1]}, or {UNDEFINED}" if key in _FORMS else "a text for a cell"
-    reason = workbook.text_fault(text) or f"expected {expected}"
+    reason = cell_limits.text_fault(text) or f"expected {expected}"
     found = repr(text[:_SHOWN_CHARACTERS]) + "..." * (len(text) > _SHOWN_CHARACTERS)
     sides = {"expected": expected, "found": found}
     return errors.DatasetError(f"{key} is {found} {place}, {reason}", file=file, code=code, **sides)

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import functools
 import hashlib
+import html
 import io
 import itertools
 import json
@@ -22,17 +23,15 @@ import typing
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from xml.sax import saxutils
 
 from utils import errors
-from utils.storage import files, workbook_reading
+from utils.storage import cell_limits, files, workbook_reading
 
 if typing.TYPE_CHECKING:
     import pandas as pd
 
 # Limits of Excel; it counts UTF-16 units.
 MAX_SHEET_NAME = 31
-MAX_CELL_TEXT = 32767
 MAX_ROWS = 1048576
 # Cells of a larger worksheet (bytes of XML) are read anew each time they are needed.
 _KEPT_SHEET = 2**24
@@ -43,8 +42,6 @@ _SPOOLED = 2**24  # bytes of a worksheet in the making that are kept in memory
 _MIN_WIDTH, _MAX_WIDTH = 8, 40
 
 _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
-# What XML 1.0 cannot hold: control characters, half surrogate pairs (undecodable file names).
-_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TEXT_FORMAT = "@"
 _EXACT_UP_TO = 2**53  # whole numbers that a double holds, as Excel's cells do
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can carry
@@ -95,12 +92,13 @@ def _fifteen_digits(value):
 
 def check_sheet_name(name: str) -> None:
     """Refuse what Excel does not take as the name of a worksheet, by a DatasetError."""
-    reason = None
+    reason, length = None, cell_limits.excel_length(name)
+    is_odd = cell_limits.NOT_IN_XML.search(name)
     if not name.strip():
         reason = "is empty"
-    elif _excel_length(name) > MAX_SHEET_NAME:
-        reason = f"has {_excel_length(name)} characters, Excel allows {MAX_SHEET_NAME}"
-    elif _NOT_IN_SHEET_NAMES.search(name) or _NOT_IN_XML.search(name) or name[0].isspace():
+    elif length > MAX_SHEET_NAME:
+        reason = f"has {length} characters, Excel allows {MAX_SHEET_NAME}"
+    elif _NOT_IN_SHEET_NAMES.search(name) or is_odd or name[0].isspace():
         reason = "begins with a blank, or holds a control character or one of []:*?/\\"
     elif name[0] == "'" or name[-1] == "'":
         reason = "begins or ends with an apostrophe"
@@ -108,10 +106,6 @@ def check_sheet_name(name: str) -> None:
         reason = "is reserved by Excel"
     if reason:
         raise errors.DatasetError(f"the worksheet name {name!r} {reason}", code="name", found=name)
-
-
-def _excel_length(text):
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 class Workbook:
@@ -380,7 +374,7 @@ def check_cells(row: dict, where: files.PathLike) -> None:
 
 
 def _check_text(text, where, file=None):
-    fault = text_fault(text)
+    fault = cell_limits.text_fault(text)
     if fault:
         raise errors.DatasetError(f"{where}: {fault}", file=file, code="cell")
 
@@ -417,7 +411,7 @@ def _stored(value, sheet, row, column):
     if isinstance(value, str):
         text = workbook_reading.line_ends(value)
         # Most texts are short and plain, and there are millions of them.
-        if not text.isascii() or not text.isprintable() or len(text) > MAX_CELL_TEXT:
+        if not text.isascii() or not text.isprintable() or len(text) > cell_limits.MAX_TEXT:
             _check_text(text, f"worksheet {sheet}, row {row}, column {column!r}")
         return "s", text
     if isinstance(value, numbers.Integral):
@@ -426,15 +420,6 @@ def _stored(value, sheet, row, column):
         number = _fifteen_digits(value)
         return ("n", number) if math.isfinite(number) else ("s", str(number))
     raise TypeError(f"worksheet {sheet}, row {row}, column {column!r}: {type(value)} in a cell")
-
-
-def text_fault(text: str) -> str:
-    """Tell why no cell can hold a text; empty where one can."""
-    forbidden = _NOT_IN_XML.search(text)
-    if forbidden:
-        return f"the character {forbidden.group()!a} cannot stand in a workbook"
-    length = _excel_length(text)
-    return f"{length} characters, Excel holds {MAX_CELL_TEXT}" if length > MAX_CELL_TEXT else ""
 
 
 def _dump(name, cells):
@@ -560,7 +545,7 @@ def _rows_xml(cells, letters, styles):
             space = ' xml:space="preserve"' if value != value.strip() else ""
             written.append(
                 f'<c r="{place}" s="{styles[row == 1]}" t="inlineStr">'
-                f"<is><t{space}>{saxutils.escape(value)}</t></is></c>"
+                f"<is><t{space}>{html.escape(value, quote=False)}</t></is></c>"
             )
         written.append("</row>")
     return "".join(written)
