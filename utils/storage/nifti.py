@@ -38,6 +38,7 @@ _LABEL_ROUNDING = 1e-4
 _LABEL_SLOPE = 0.5
 # float32 cannot hold a value better than to 6e-8; from here on something was lost.
 _LOSS_OF_LARGEST = 1e-6
+_FORM_CODES = range(6)  # nibabel.nifti1.xform_codes
 # sform and qform say the same where they put all voxels this near.
 _FORMS_APART_MM = 0.1
 # As ITK does: squares of a quaternion's b, c, d that add up to a little more are rounding.
@@ -404,8 +405,6 @@ def _geometry(header, shape):
 
 def _mend(header):
     """Do what nibabel does on loading, before an affine is made; give what is worth a word."""
-    import nibabel as nib
-
     pixdim = header["pixdim"]
     if pixdim[0] not in (-1, 1):  # 0 is common, and stands for 1
         pixdim[0] = 1
@@ -413,7 +412,7 @@ def _mend(header):
     odd = []
     for name in ("sform_code", "qform_code"):
         code = int(header[name])
-        if code not in nib.nifti1.xform_codes.value_set():
+        if code not in _FORM_CODES:
             odd.append(f"{name} {code} is none of NIfTI's; it counts as 0, as with nibabel")
             header[name] = 0
     parts = [header[f"quatern_{letter}"] for letter in "bcd"]
@@ -450,6 +449,11 @@ def _contradiction(header, sform, factor, shape):
     except ValueError as error:  # not a rotation
         return [f"the qform makes no sense ({errors.one_line(error)}); the sform is taken"]
     qform[:3] *= factor
+    # The rule, so it comes first: all voxels, and each step from one to the next, are the same.
+    steps = np.abs(qform - sform)[:3, :3].max()
+    apart = geometry.corner_displacement_mm(qform, sform, shape)
+    if apart <= _FORMS_APART_MM and steps < geometry.spacing(sform).min() / 10:
+        return []
     if not geometry.is_grid(sform):
         return []
     qform = _as_meant(header, qform, sform)
