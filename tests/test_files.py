@@ -308,6 +308,22 @@ def test_sealed_file_can_be_read_back(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"123"
 
 
+def test_a_process_that_is_stopped_removes_its_own(tmp_path):
+    """A signal may come when a file is made and the block that would remove it has not begun."""
+    lost = files.Pending(tmp_path / "a")
+    with files.Pending(tmp_path / "b") as kept:
+        kept.write(b"whole")
+        kept.commit()
+    child = os.fork()
+    if child == 0:
+        files.remove_own()  # what its parent is making is not its own
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert names(tmp_path) == [lost.temporary_path.name, "b"]
+    files.remove_own()
+    assert names(tmp_path) == ["b"]
+
+
 def test_discard(tmp_path):
     pending = files.Pending(tmp_path / "a")
     pending.handle.write(b"1")

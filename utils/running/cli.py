@@ -149,6 +149,7 @@ def _stopped_in_one_line():
 
 
 def _end_stopped(stop):
+    files.remove_own()
     _print_line(errors.STOPPED)
     sys.exit(stop.args[0] if stop.args else 130)
 

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable
 
 from utils import errors
 from utils.running import calls, free_memory
-from utils.storage import processes
+from utils.storage import files, processes
 
 # A worker that does not end by then sits in a library or on a dead file server.
 _STOP_S = 5
+# A signal that comes just before a call that waits is noticed only when that call ends: a wait is
+# kept short, and a worker is told to end once more.
+_HEARD_S = 0.5
 
 
 def run(
@@ -123,6 +126,8 @@ def _stop(pool):
     for worker in pool:
         worker.process.terminate()
     for worker in pool:
+        worker.process.join(_HEARD_S)
+        worker.process.terminate()
         worker.process.join(_STOP_S)
         if worker.process.is_alive():
             worker.process.kill()
@@ -138,10 +143,13 @@ def _work(function, pipe, parent_pipe):
     processes.free_signals()
     with contextlib.suppress(RuntimeError):  # no more threads: it notices at its next sample
         threading.Thread(target=_die_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError):
-        while True:
-            sample = pipe.recv()
-            pipe.send(calls.call(function, sample))
+    try:
+        with contextlib.suppress(EOFError):
+            while True:
+                sample = pipe.recv()
+                pipe.send(calls.call(function, sample))
+    finally:
+        files.remove_own()
 
 
 def _leave(signal_number, frame):
@@ -179,7 +187,7 @@ def _in_processes(function, samples, order, workers, memory):
         while pool and (waiting or any(worker.index is not None for worker in pool)):
             _hand_out(pool, waiting, samples, needs, budget)
             busy = {worker.pipe: worker for worker in pool if worker.index is not None}
-            for pipe in connection.wait(list(busy)):
+            for pipe in connection.wait(list(busy), _HEARD_S):
                 yield busy[pipe].take()
             _replace_dead(pool, make_worker)
     finally:

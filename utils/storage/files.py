@@ -26,6 +26,21 @@ _DAY_S = 24 * 60 * 60
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF)
 
 
+# Temporary files in the making -> the process that makes them.
+_in_the_making: dict[Path, int] = {}
+
+
+def remove_own() -> None:
+    """Remove what this process has not finished; for its end, when a signal stopped it.
+
+    A signal may come at any moment, also between the making of a file and the ``with`` for it.
+    """
+    for path, pid in list(_in_the_making.items()):
+        if pid == os.getpid():
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 @contextlib.contextmanager
 def _gone_if_interrupted(temporary_path):
     # A signal's exception comes when the file is there, and nobody has it in hand yet.
@@ -48,6 +63,7 @@ class Pending:
     def __init__(self, path: PathLike):
         self.path = Path(path)
         self.temporary_path = self.path.parent / processes.temporary_name()
+        _in_the_making[self.temporary_path] = os.getpid()
         with explained(self.path), _gone_if_interrupted(self.temporary_path):
             self.handle: BinaryIO = open(self.temporary_path, "xb")
 
@@ -80,6 +96,7 @@ class Pending:
             with contextlib.suppress(OSError):  # no earlier file, or no right to change the mode
                 os.chmod(self.temporary_path, stat.S_IMODE(os.stat(self.path).st_mode))
             os.replace(self.temporary_path, self.path)
+        _in_the_making.pop(self.temporary_path, None)
 
     def commit(self) -> None:
         """Give the file its final name, for good."""
@@ -90,6 +107,7 @@ class Pending:
         with contextlib.suppress(OSError):  # a full disk fails again in the implied flush
             self.handle.close()
         self.temporary_path.unlink(missing_ok=True)
+        _in_the_making.pop(self.temporary_path, None)
 
 
 def commit(pending: list[Pending]) -> None:
