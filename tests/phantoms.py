@@ -1,5 +1,7 @@
 """Small archives for tests, made by the sample generator."""
 
+import os
+
 from utils.sample_data import amos22_archive
 
 # No two lengths are equal, so mixed-up axes fail; the field of view still holds an abdomen.
@@ -28,6 +30,20 @@ def build_archive(root_dir, shape=SHAPE, n_ct=4, n_mri=4, seed=0, spacing=SPACIN
     for sample in samples:
         amos22_archive.write_sample(sample, root_dir, settings)
     return {sample.seq: sample for sample in samples}
+
+
+def put_odd(path, kind):
+    """Put something else than a file of ours in its place: a folder, pipe, file or dead link."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "file":
+        path.touch()
+    else:
+        path.symlink_to("nothing")
 
 
 def touch(path, content=b"x"):

@@ -1,7 +1,6 @@
 """Both generators of sample archives, where something else lies in the place of what they write."""
 
-import os
-
+import phantoms
 import pytest
 import trees
 
@@ -22,18 +21,6 @@ def each_generator(request, tmp_path):
     return generate
 
 
-def _put(path, kind):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "file":
-        path.touch()
-    else:
-        path.symlink_to("nothing")
-
-
 def _names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
@@ -44,7 +31,7 @@ def test_a_marker_that_is_no_file_is_named(tmp_path, generate, kind, has_archive
     if has_archive:
         assert generate().exit_code == 0
         (tmp_path / "data" / MARKER).unlink()
-    _put(tmp_path / "data" / MARKER, kind)
+    phantoms.put_odd(tmp_path / "data" / MARKER, kind)
     before = _names(tmp_path)
     result = generate("--overwrite")
     fault = "cannot be read: " + ("No such file" if "link" in kind else "no regular file")
@@ -69,7 +56,7 @@ def test_a_marker_of_another_shape_is_another_archives(tmp_path, generate, conte
 @pytest.mark.parametrize("name", ["archive", "truth"])
 @pytest.mark.parametrize("kind", ["file", "pipe", "link to nothing", "folder"])
 def test_folders_of_somebody_else_are_left_alone(tmp_path, generate, name, kind):
-    _put(tmp_path / "data" / name, kind)
+    phantoms.put_odd(tmp_path / "data" / name, kind)
     before = _names(tmp_path)
     result = generate("--overwrite")
     assert result.exit_code == 2 and _names(tmp_path) == before
@@ -81,7 +68,7 @@ def test_a_folder_in_a_scans_place_fails_its_sample_alone(tmp_path, generate):
     before = trees.contents(tmp_path)
     path = min((tmp_path / "data/truth").rglob("*.nii.gz"))
     path.unlink()
-    _put(path, "folder")
+    phantoms.put_odd(path, "folder")
     result = generate("--overwrite")
     assert result.exit_code == 1 and "1 done, 0 skipped as finished, 1 failed" in result.stdout
     (line,) = trees.complaints(result)

@@ -124,7 +124,7 @@ def test_an_oblique_grid_and_a_qform_alone(tmp_path):
     np.testing.assert_allclose(
         [description.row[key] for key in ("spx", "spy", "spz")], [1.5, 2, 5], atol=1e-5
     )
-    np.testing.assert_allclose(description.affine, turned, atol=1e-4)
+    np.testing.assert_allclose(description.header.affine, turned, atol=1e-4)
 
 
 def test_a_stored_pixdim_off_the_affine_is_warned_about(tmp_path):
@@ -141,7 +141,7 @@ def test_a_stored_pixdim_off_the_affine_is_warned_about(tmp_path):
 def test_one_frame_counts_as_three_dimensions(tmp_path):
     put(tmp_path / "imagesTr/amos_0001.nii.gz", shape=(*SHAPE, 1))
     ((_, description),) = described(tmp_path)
-    assert description.shape == SHAPE
+    assert description.header.shape == SHAPE
 
 
 def damage_by_cutting(path):
@@ -236,7 +236,7 @@ def test_check_content_finds_a_flipped_bit_that_the_header_does_not_show(tmp_pat
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 4
     path.write_bytes(raw)
-    assert archive_manifest.describe(single(path)).shape == (30, 30, 30)
+    assert archive_manifest.describe(single(path)).header.shape == (30, 30, 30)
     with pytest.raises(errors.DamagedFileError, match="amos_0001.nii.gz"):
         archive_manifest.describe(single(path), check_content=True)
 
@@ -245,7 +245,7 @@ def test_several_gzip_members_are_legal(tmp_path):
     path = put(tmp_path / "imagesTr/amos_0001.nii.gz")
     raw = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(raw[:500]) + gzip.compress(raw[500:]))
-    assert archive_manifest.describe(single(path), check_content=True).shape == SHAPE
+    assert archive_manifest.describe(single(path), check_content=True).header.shape == SHAPE
 
 
 def test_masks_alone_carry_the_norm_of_the_difference(tmp_path):

@@ -183,13 +183,7 @@ def test_a_key_twice_is_a_change_by_hand(root):
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing"])
 def test_what_is_no_file_is_named(root, kind):
     path = root / "lists/datalist.json"
-    path.parent.mkdir()
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("nothing")
+    phantoms.put_odd(path, kind)
     fault = "is a folder" if kind == "folder" else "is no file (a pipe, a device, or a link to"
     for more in ((), ("--overwrite",)):
         result = finished.run(finished.DATALIST, *words(root, *more))

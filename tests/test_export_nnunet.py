@@ -9,6 +9,7 @@ import shutil
 import finished
 import numpy as np
 import openpyxl
+import phantoms
 import pytest
 import trees
 
@@ -368,22 +369,11 @@ def test_dataset_json_of_another_shape_is_not_replaced(root, kind):
     export(root, "--overwrite", which="CT")
 
 
-def in_place_of(path, kind):
-    path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        path.symlink_to("nothing")
-
-
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 @pytest.mark.parametrize("name", ["dataset.json", "splits_final.json", "exported_files.json"])
 def test_what_is_no_file_is_found_before_the_work(root, name, kind):
     directory, _ = export(root, "--mode", "copy")
-    in_place_of(directory / name, kind)
+    phantoms.put_odd(directory / name, kind)
     stderr = refused(root, "--mode", "copy", which="CT")
     assert (
         f"{directory / name}: cannot be read: no regular file" in stderr and stderr.count("\n") == 1
@@ -392,7 +382,7 @@ def test_what_is_no_file_is_found_before_the_work(root, name, kind):
 
 def test_a_record_that_leads_nowhere_is_named(root):
     directory, _ = export(root)
-    in_place_of(directory / "exported_files.json", "link")
+    phantoms.put_odd(directory / "exported_files.json", "link")
     assert "exported_files.json: cannot be read: No such file" in refused(root)
 
 
@@ -402,7 +392,7 @@ def test_a_folder_in_an_images_place_is_named_before_the_work(root, mode, is_kno
     directory = root / "nnUNet_raw/Dataset218_AMOS22"
     if is_known:
         export(root, "--mode", mode)
-    in_place_of(directory / "imagesTr/amos_0001_0000.nii.gz", "folder")
+    phantoms.put_odd(directory / "imagesTr/amos_0001_0000.nii.gz", "folder")
     stderr = refused(root, "--mode", mode)
     expected = "not put there by this export: imagesTr/amos_0001_0000.nii.gz; move it away"
     assert expected in stderr
@@ -410,7 +400,7 @@ def test_a_folder_in_an_images_place_is_named_before_the_work(root, mode, is_kno
 
 def test_a_file_in_a_folders_place_loses_nothing(root):
     directory, _ = export(root, which="CT")
-    in_place_of(directory / "labelsTr", "pipe")
+    phantoms.put_odd(directory / "labelsTr", "pipe")
     stderr = refused(root, "--mode", "copy")
     assert f"{directory}/labelsTr: cannot be written: File exists" in stderr
 

@@ -75,13 +75,14 @@ def chart_sheet_only(file):
     book.save(file)
 
 
-def odd_chart(file):
-    def change(book):
-        chart = BarChart()
-        chart.add_data(Reference(book["Manifest"], min_col=2, min_row=1, max_row=3))
-        book["Manifest"].add_chart(chart, "H1")
+def add_chart(book):
+    chart = BarChart()
+    chart.add_data(Reference(book["Manifest"], min_col=2, min_row=1, max_row=3))
+    book["Manifest"].add_chart(chart, "H1")
 
-    edit(file, change)
+
+def odd_chart(file):
+    edit(file, add_chart)
     replace("xl/charts/chart1.xml", b'<barDir val="col"', b'<barDir val="up"')(file)
     replace("xl/charts/chart1.xml", b"<chart>", b"<chart><odd>")(file)
 
@@ -399,12 +400,7 @@ def test_a_sheet_is_added_to_a_large_one_in_pieces(written, monkeypatch):
 
 
 def test_a_chart_is_kept_and_a_picture_is_not_lost(written):
-    def change(book):
-        chart = BarChart()
-        chart.add_data(Reference(book["Manifest"], min_col=2, min_row=1, max_row=3))
-        book["Manifest"].add_chart(chart, "H1")
-
-    edit(written, change)
+    edit(written, add_chart)
     assert add(written, "split", table(a=["x"]))
     assert len(openpyxl.load_workbook(written)["Manifest"]._charts) == 1
     put("xl/media/image1.png", b"no picture that anything shows")(written)
@@ -422,12 +418,7 @@ def test_drawings_that_hold_nothing_may_go(written):
 
 
 def test_a_text_box_beside_a_chart_is_not_lost(written):
-    def change(book):
-        chart = BarChart()
-        chart.add_data(Reference(book["Manifest"], min_col=2, min_row=1, max_row=3))
-        book["Manifest"].add_chart(chart, "H1")
-
-    edit(written, change)
+    edit(written, add_chart)
     box = (
         b"<oneCellAnchor><from><col>1</col><colOff>0</colOff><row>1</row><rowOff>0</rowOff></from>"
         b'<ext cx="9" cy="9"/><sp><nvSpPr><cNvPr id="3" name="T"/><cNvSpPr/></nvSpPr><spPr/></sp>'

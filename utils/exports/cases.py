@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import errors
 from utils.arrays import labels
 from utils.facts import DataSet
-from utils.routines import split_choices, splits
+from utils.routines import dataset, split_choices, splits
 from utils.running import calls, runner
 from utils.storage import files, forms, manifest, workbook
 
@@ -18,7 +18,6 @@ COLUMNS = ("ID", "subset", "volume", "mask")
 # What an ID, or a data set's name, must look like to become the name of a file.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _BINARY_MASK_COLUMN = re.compile(r"mask_([0-9]{2,3})_(.+)")
-_EXISTENCE = "_existence"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _label_names(columns, where):
     pairs = [
         (int(match[1]), match[2])
         for match in map(_BINARY_MASK_COLUMN.fullmatch, columns)
-        if match and match[0] + _EXISTENCE in columns
+        if match and match[0] + dataset.EXISTENCE in columns
     ]
     found = dict(pairs)
     if max(found, default=0) > labels.LARGEST_LABEL or len(set(found.values())) < len(pairs):
@@ -171,8 +170,8 @@ def _is_usable(label_names, mask_faults, case):
     if mask_path is None and case.is_trained_on:
         errors.warn(f"belongs to {case.subset} and has no mask; it is left out")
         return False
-    columns = {value: f"mask_{value:02d}_{name}{_EXISTENCE}" for value, name in label_names.items()}
-    present = [value for value, column in columns.items() if case.row[column] == "1"]
+    columns = {key: dataset.mask_column(*key) + dataset.EXISTENCE for key in label_names.items()}
+    present = [value for (value, _), column in columns.items() if case.row[column] == "1"]
     sex = forms.plain("sex", case.row.get("sex", "")) or ""
     faults = mask_faults({**case.row, "sex": sex}, present, mask_path)
     if faults:

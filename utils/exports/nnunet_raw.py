@@ -254,8 +254,7 @@ def prepare(settings: Settings, new: Contents, overwrite: bool = False) -> None:
             raise json_files.changed(path)
     for folder in {directory, *((directory / name).parent for name in new.names)}:
         files.make_dir(folder)
-    with files.Pending(directory / RECORD):  # before anything is lost
-        pass
+    files.check_place(directory / RECORD)  # before anything is lost
     for path in outdated:
         files.remove(path)
     _write_record(directory, new.names | record["files"], new)

@@ -55,8 +55,7 @@ def make_folders(output_dir: Path) -> None:
     """
     for name in ("", sample_report.PICTURES, sample_report.MEASURES, sample_report.PAGES, _PLOTS):
         files.make_dir(output_dir / name)
-        with files.Pending(output_dir / name / INDEX):
-            pass
+        files.check_place(output_dir / name / INDEX)
     files.sweep(output_dir)
     for path in (output_dir / INDEX, *sorted((output_dir / _PLOTS).glob("*.svg"))):
         if path.is_dir():

@@ -17,23 +17,10 @@ from utils.storage import file_kinds, manifest, nifti, workbook
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the header of a file says.
-
-    Attributes
-    ----------
-    row : dict
-        Cells of its manifest row.
-    affine : (4, 4) float64
-        Voxel index to RAS+ mm.
-    shape : (3,) int
-    has_orientation
-        False where the affine is a guess.
-    """
+    """What the header of a file says: the cells of its manifest row, and the header itself."""
 
     row: dict
-    affine: np.ndarray
-    shape: tuple[int, ...]
-    has_orientation: bool = True
+    header: nifti.Header
 
 
 def size_bytes(file: archive.ArchiveFile) -> int:
@@ -47,7 +34,7 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
     DatasetError where it is damaged or cannot be read; a warning where the stored pixdim is not
     the affine's spacing, or no orientation is stored.
     """
-    if not os.path.isfile(file.path):  # opening a named pipe would wait for ever
+    if not os.path.isfile(file.path):
         reason = "no regular file, a link to nothing, or in a folder that may not be entered"
         if os.path.islink(file.path) and file_kinds.ANNEX in os.readlink(file.path):
             reason = (
@@ -70,7 +57,7 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
         "dtype": header.dtype_name,
         "transform": geometry.affine_text(header.affine),
     }
-    return Description(row, header.affine, header.shape, header.has_orientation)
+    return Description(row, header)
 
 
 def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet) -> list[dict]:
@@ -86,8 +73,8 @@ def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet
         difference = None
         if file.type == archive.MASK and file.sample in volumes:
             volume_file, volume = volumes[file.sample]
-            difference = float(np.linalg.norm(seen.affine - volume.affine))
-            odd = _oddities(file, seen, volume_file, volume)
+            difference = float(np.linalg.norm(seen.header.affine - volume.header.affine))
+            odd = _oddities(file, seen.header, volume_file, volume.header)
             outcome.warnings += [(str(file), text) for text in odd]
         rows.append(seen.row | {"diff_trans_f_norm": difference})
     outcome.failures[:0] = contents.failures
@@ -98,11 +85,8 @@ def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet
 
 
 def _oddities(mask_file, mask, volume_file, volume):
-    order = None
-    if mask.has_orientation and volume.has_orientation:  # a guess moves no voxel
-        order = geometry.axis_order(mask.affine, mask.shape, volume.affine, volume.shape)
-    if order is not None:
-        codes = [geometry.axis_codes(seen.affine) for seen in (mask, volume)]
+    if mask.axis_order(volume) is not None:
+        codes = [geometry.axis_codes(header.affine) for header in (mask, volume)]
         yield (
             f"the mask is stored along other axes ({codes[0]}) of the grid of its volume "
             f"{volume_file} ({codes[1]}); routine 02 brings it into the volume's order"

@@ -25,6 +25,8 @@ GEOMETRY_COLUMNS = [
     *(*_SHAPE_COLUMNS, *_SPACING_COLUMNS),
     *("orientation_from", "orientation_to", "vol_dtype", "mask_dtype", "transform"),
 ]
+# Behind the name of a binary mask's column: whether the label occurs.
+EXISTENCE = "_existence"
 # How many files of a data type a message names.
 _NAMED_FILES = 3
 
@@ -199,7 +201,7 @@ def _entry(sample, root_dir, info, volume, headers, present):
         "transform": geometry.affine_text(volume.affine),
     }
     paths = {key: relative(path) for key, path in sample.binary_mask_paths().items()}
-    texts = {**row, **{f"mask_{value:02d}_{name}": path for (value, name), path in paths.items()}}
+    texts = {**row, **{mask_column(*key): path for key, path in paths.items()}}
     workbook.check_cells(texts, sample.directory)
     return Entry(row, paths, present)
 
@@ -229,6 +231,11 @@ def check_together(found: list[samples.Sample], outcome: calls.Outcome) -> None:
             outcome.fail(sample.stem, case)
 
 
+def mask_column(value: int, name: str) -> str:
+    """Name the column of a label's binary mask."""
+    return f"mask_{value:02d}_{name}"
+
+
 def label_keys(outcome: calls.Outcome) -> list[tuple[int, str]]:
     """Labels and names of all binary masks, by label."""
     return sorted({key for _, entry in outcome.results for key in entry.binary_masks})
@@ -240,8 +247,8 @@ def table(outcome: calls.Outcome, info_keys: Sequence[str]) -> pd.DataFrame:
     Without a mask all mask cells of a sample are empty.
     """
     keys = label_keys(outcome)
-    names = [f"mask_{value:02d}_{name}" for value, name in keys]
-    existence = [f"{name}_existence" for name in names]
+    names = [mask_column(*key) for key in keys]
+    existence = [name + EXISTENCE for name in names]
     rows = []
     for _, entry in outcome.results:
         row = dict(entry.row)

@@ -309,22 +309,12 @@ def _read_headers(pair):
     if pair.mask is None:
         return volume, None, None
     mask = nifti.read_header(pair.mask)
-    order = _order(mask, volume, volume.affine)
+    order = mask.axis_order(volume)
     if order is None and mask.shape != volume.shape:
         message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
         sides = {"expected": volume.shape, "found": mask.shape}
         raise errors.DatasetError(message, file=mask.path, code="shape", **sides)
     return volume, mask, order
-
-
-def _order(mask, volume, affine):
-    """How a mask's axes must be exchanged and flipped to be its volume's, which has this affine.
-
-    None: not at all; what is a guess moves no voxel.
-    """
-    if mask.has_orientation and volume.has_orientation:
-        return geometry.axis_order(mask.affine, mask.shape, affine, volume.shape)
-    return None
 
 
 def _mask_oddities(mask, volume, order, misfit):
@@ -377,7 +367,7 @@ def _is_finished(target, source, volume):
     shape = volume.shape
     if mark == source.source_crc and header.shape == shape:
         return True
-    if mark == source.source_crc and _order(header, volume, volume.affine) is not None:
+    if mark == source.source_crc and header.axis_order(volume) is not None:
         return True  # a mask as its volume was, whose axes were exchanged since
     if mark is None and header.shape != shape:
         message = (
@@ -431,7 +421,7 @@ def _moved_mask(path, volume, affine):
     kept = nifti.read_header(path)
     if np.array_equal(kept.affine, affine.astype(np.float32)):  # the header's very bytes
         return []
-    order = _order(kept, volume, affine)
+    order = kept.axis_order(volume, affine)
     if order is not None:
         errors.warn(f"{path}: its volume's axes changed since; the voxels are brought along")
     elif geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > _SAME_AFFINE_MM:

@@ -354,8 +354,7 @@ def _check_failures_file(path, given):
         _refuse_failures_file(path, f"would replace a file that holds no failures; {expected}")
     target = path.resolve()  # where it is a link, the link stays
     files.make_dir(target.parent)
-    with files.Pending(target):
-        pass
+    files.check_place(target)
 
 
 def _refuse_failures_file(path, reason):

@@ -49,6 +49,7 @@ def _gone_if_interrupted(temporary_path):
     except BaseException:
         with contextlib.suppress(OSError):
             temporary_path.unlink()
+        _in_the_making.pop(temporary_path, None)
         raise
 
 
@@ -156,6 +157,12 @@ def whole(path: PathLike) -> Iterator[Pending]:
     with Pending(path) as pending:
         yield pending
         pending.commit()
+
+
+def check_place(path: PathLike) -> None:
+    """Find out before the work whether a file can be made there; DatasetError where it cannot."""
+    with Pending(path):
+        pass
 
 
 def put(path: PathLike, content: bytes) -> bool:

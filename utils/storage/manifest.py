@@ -121,8 +121,7 @@ def _check_place(path):
         for name in path.absolute().relative_to(folder).parts:
             with contextlib.suppress(FileNotFoundError):
                 os.lstat(folder / name)  # too long a name
-    with files.Pending(folder / path.name):
-        pass
+    files.check_place(folder / path.name)
 
 
 def refuse_if_changed(path: files.PathLike, overwrite: bool = False) -> Target:

@@ -113,6 +113,17 @@ class Header:
         """Whether the stored numbers are not the values yet."""
         return (self.slope, self.inter) != (1.0, 0.0)
 
+    def axis_order(self, onto: "Header", affine: np.ndarray | None = None) -> np.ndarray | None:
+        """How the axes must be exchanged and flipped to be those of another image of the same grid.
+
+        See `geometry.axis_order`; an `affine` stands for that of the other image. None: not at all;
+        what is a guess moves no voxel.
+        """
+        if not (self.has_orientation and onto.has_orientation):
+            return None
+        goal = onto.affine if affine is None else affine
+        return geometry.axis_order(self.affine, self.shape, goal, onto.shape)
+
     def complaints(self) -> list[str]:
         """Oddities of the header that a user should know of."""
         found = [f"{self.path}: {text}" for text in self.oddities]

@@ -174,12 +174,10 @@ class Workbook:
 
     def header(self, name: str) -> list[str]:
         """Return the column names of a worksheet; empty for an empty one."""
-        cells = self._in_order(name)
-        first = next(((place[0], (place, cell)) for place, cell in cells), None)
-        if first is None:
-            return []
-        more = itertools.takewhile(lambda entry: entry[0][0] == first[0], cells)
-        return [text for text in _header(dict([first[1], *more]))[1].values() if text]
+        rows = itertools.groupby(self._in_order(name), key=lambda entry: entry[0][0])
+        for _, of_row in rows:
+            return [text for text in _header(dict(of_row))[1].values() if text]
+        return []
 
     def table(self, name: str, required: Iterable[str] = (), typed: bool = False) -> pd.DataFrame:
         """Read a worksheet by its column names.
