@@ -2,13 +2,15 @@
 
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split: all columns of
 Manifest, then one more of that name that says train, val or test as the column subset does. Other
-worksheets stay. Run it again after the manifest was rewritten or corrected.
+worksheets stay. Run it again after the manifest was rewritten or corrected. Notes name the samples
+of val and test whose patient is in an earlier subset, too; the split by patient leaves them out.
 
 \b
   python 06_make_split01_standard.py \\
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --split_name split01_standard
 """
 
+from utils.facts import amos22
 from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
 
@@ -18,8 +20,10 @@ from utils.running import cli, shared_options
 @shared_options.new_split(default="split01_standard")
 def main(manifest_file, split_name):
     """Add the worksheet and print the size of each subset."""
-    counts = splits.make_sheet(manifest_file, split_name, split_choices.published)
-    cli.tell(splits.summary(manifest_file, split_name, counts))
+    split = splits.make_sheet(manifest_file, split_name, split_choices.published)
+    for note in split.leaks(amos22):
+        cli.print_note(split_name, note)
+    cli.tell(split.summary)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ from utils.running import cli, shared_options
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
     """Add the worksheet and print the size of each subset."""
     choose = split_choices.across_sites(nme.INNER_SITE, test_ratio, val_ratio, random_seed)
-    counts = splits.make_sheet(manifest_file, split_name, choose)
-    cli.tell(splits.summary(manifest_file, split_name, counts))
+    cli.tell(splits.make_sheet(manifest_file, split_name, choose).summary)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ def main(manifest_file, split_name, site, collection):
     choose = split_choices.selected(
         {"site": list(itertools.chain(*site)), "collection": list(itertools.chain(*collection))}
     )
-    counts = splits.make_sheet(manifest_file, split_name, choose)
-    cli.tell(splits.summary(manifest_file, split_name, counts))
+    cli.tell(splits.make_sheet(manifest_file, split_name, choose).summary)
 
 
 if __name__ == "__main__":

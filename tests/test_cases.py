@@ -47,7 +47,10 @@ def test_sheet_of_an_index_manifest(tmp_path):
 
 
 def test_no_such_subset(tmp_path):
-    with pytest.raises(errors.DatasetError, match="subset is none of train, val, test: amos_0001"):
+    with pytest.raises(
+        errors.DatasetError,
+        match="subset is none of train, val, test, fold0 ..., unlabelled, excluded: amos_0001",
+    ):
         cases.read(write(tmp_path / "m.xlsx", subset="other"))
 
 
@@ -98,15 +101,38 @@ def test_unknown_modality():
         cases.modality([case], amos22)
 
 
-def test_subsets_are_sorted_by_id():
-    chosen = [
-        cases.Case(*words, {}, None) for words in (("3", "val"), ("2", "train"), ("1", "train"))
-    ]
-    found = cases.by_subset(chosen)
-    assert {name: list(map(str, members)) for name, members in found.items()} == {
-        "train": ["1", "2"],
-        "val": ["3"],
-        "test": [],
-    }
+def of(*pairs):
+    return [cases.Case(*pair, {"mask": "x"}, None) for pair in pairs]
+
+
+def test_samples_are_sorted_by_id():
+    chosen = of(("3", "val"), ("2", "train"), ("1", "train"), ("5", "fold0"), ("4", "test"))
+    assert list(map(str, cases.training(chosen))) == ["1", "2", "3", "5"]
+    assert list(map(str, cases.of_subset(chosen, "train"))) == ["1", "2"]
     with pytest.raises(errors.DatasetError, match="no training sample with a mask"):
-        cases.by_subset(chosen[:1])
+        cases.training(chosen[:1])
+
+
+@pytest.mark.parametrize(
+    "pairs, message",
+    [
+        ([("a", "fold0")], "in fold0; expected fold0, fold1"),
+        ([("a", "fold0"), ("b", "fold2")], "in fold0, fold2; expected fold0, fold1"),
+        ([("a", "fold1"), ("b", "fold2")], "in fold1, fold2; expected fold0, fold1"),
+    ],
+)
+def test_folds_are_numbered_from_0(pairs, message):
+    with pytest.raises(errors.DatasetError, match=message):
+        cases.cross_validation(of(*pairs), 5, amos22)
+
+
+def test_a_split_has_folds_of_its_own():
+    chosen = of(("a", "fold1"), ("b", "fold0"), ("c", "fold1"))
+    assert cases.cross_validation(chosen, 5, amos22) == {"a": 1, "b": 0, "c": 1}
+
+
+def test_without_folds_whole_patients_are_dealt():
+    rows = {key: {"birth_date": "19500101", "sex": sex} for key, sex in zip("abcd", "MFMF")}
+    chosen = [cases.Case(key, "train", row, None) for key, row in rows.items()]
+    dealt = cases.cross_validation(chosen, 2, amos22)
+    assert dealt["a"] == dealt["c"] != dealt["b"] == dealt["d"]

@@ -67,7 +67,7 @@ def add_notes(path, text):
 
 
 def test_sheet_is_the_manifest_and_one_column(path):
-    counts = splits.make_sheet(path, SPLIT, split_choices.published)
+    counts = splits.make_sheet(path, SPLIT, split_choices.published).counts
     assert list(counts.items()) == [("train", 2), ("val", 1), ("test", 1)]
     main, split = (read(path, name, typed=True) for name in ("Manifest", SPLIT))
     assert list(split) == [*COLUMNS, SPLIT]
@@ -88,7 +88,7 @@ def test_second_run_leaves_the_file_untouched(split_path):
 def test_renewed_after_the_manifest_changed_by_hand(split_path):
     edit(split_path, "Manifest", "C2", "val")
     assert out_of_date(split_path) == [SPLIT]
-    counts = splits.make_sheet(split_path, SPLIT, split_choices.published)
+    counts = splits.make_sheet(split_path, SPLIT, split_choices.published).counts
     assert counts == {"train": 1, "val": 2, "test": 1}
     assert out_of_date(split_path) == []
     assert manifest.Target(split_path).was_changed  # the correction must still be seen by 05
@@ -96,7 +96,7 @@ def test_renewed_after_the_manifest_changed_by_hand(split_path):
 
 def test_number_cells_of_a_spreadsheet_are_understood(path):
     edit(path, "Manifest", "A2", 4)
-    assert splits.make_sheet(path, SPLIT, split_choices.published)["train"] == 2
+    assert splits.make_sheet(path, SPLIT, split_choices.published).counts["train"] == 2
     assert ids(path, SPLIT)[0] == "4"
 
 
@@ -146,7 +146,7 @@ def test_doubled_or_empty_id(path, value):
         ("manifest", "is not a split"),
         ("Notes", "is not a split"),
         ("SPLIT01_Standard", "upper and lower case"),
-        ("szx", "has a column 'szx'"),
+        ("szx", "have a column 'szx'"),
         ("x" * 32, "32 characters"),
         ("a/b", "control character or one of"),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import errors
 from utils.arrays import labels
 from utils.facts import DataSet
-from utils.routines import dataset, split_choices, splits
+from utils.routines import dataset, fold_dealing, split_choices, splits
 from utils.running import calls, runner
 from utils.storage import files, forms, manifest, workbook
 
@@ -51,8 +51,13 @@ class Case:
 
     @property
     def is_trained_on(self) -> bool:
-        """Whether it belongs to train or val."""
-        return self.subset != "test"
+        """Whether it belongs to train, val or a fold."""
+        return self.subset not in ("test", *split_choices.LEFT_OUT)
+
+    @property
+    def fold(self) -> int | None:
+        """Number of the fold that the split puts it in; None where that has none."""
+        return split_choices.fold_number(self.subset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +74,11 @@ class Selection:
     columns: tuple[str, ...]
     is_out_of_date: bool
 
+    @property
+    def used(self) -> list[Case]:
+        """The samples that exports take: those that are neither excluded nor unlabelled."""
+        return [case for case in self.cases if case.subset not in split_choices.LEFT_OUT]
+
 
 def read(
     manifest_path: files.PathLike,
@@ -82,8 +92,9 @@ def read(
     manifest_path : path-like
         Workbook of routine 05, or an index manifest of routine 07.
     split_name : str, optional
-        Worksheet of a split; without it the published subsets of the worksheet Manifest count, or
-        those of the one worksheet of an index manifest.
+        Worksheet of a split, or the split that an index manifest was cut from; without it the
+        published subsets of the worksheet Manifest count, or those of the one worksheet of an
+        index manifest.
     root_dir : path-like, optional
         The folder that paths in the manifest are relative to, if it is known.
 
@@ -91,7 +102,8 @@ def read(
     ------
     DatasetError
         No such file, sheet or column; an ID that is empty, doubled or cannot be a file's name; a
-        subset other than train, val and test; no column of a binary mask.
+        subset other than train, val, test, folds, excluded and unlabelled, or train and val beside
+        folds; no column of a binary mask.
     """
     book = workbook.Workbook(manifest_path)
     sheet, column = _sheet(book, split_name)
@@ -109,27 +121,41 @@ def read(
 
 def _sheet(book, split_name):
     """Worksheet to read, and its column with the subset."""
-    if split_name:
+    if split_name in book.names:
         return split_name, split_name
-    if manifest.MAIN_SHEET in book.names or len(book.names) > 1:
-        return manifest.MAIN_SHEET, "subset"
-    # An index manifest: split01_standard_train_val has the column split01_standard.
-    (sheet,) = book.names
-    columns = reversed(book.header(sheet))
-    return sheet, next((name for name in columns if sheet.startswith(f"{name}_")), "subset")
+    *_, last = book.header(book.names[0]) or ("",)
+    # An index manifest: split01_standard_train_val, or Manifest where the name is too long for a
+    # worksheet, has the last column split01_standard.
+    is_index = len(book.names) == 1 and f"{_index_name(book)}".startswith(f"{last}_")
+    if is_index and split_name in (None, last):
+        return book.names[0], last
+    if split_name:
+        return split_name, split_name  # the workbook says which there are
+    is_main = manifest.MAIN_SHEET in book.names or len(book.names) > 1
+    return manifest.MAIN_SHEET if is_main else book.names[0], "subset"
+
+
+def _index_name(book):
+    (name,) = book.names
+    return book.path.stem if name == manifest.MAIN_SHEET else name
 
 
 def _check_rows(table, column, where):
-    counts = collections.Counter(table["ID"])
-    odd = table[~table[column].isin(split_choices.SUBSETS)]
+    counts, subsets = collections.Counter(table["ID"]), [*table[column]]
+    words = f"{', '.join(split_choices.SUBSETS)}, fold0 ..., {', '.join(split_choices.LEFT_OUT)}"
+    has_folds = any(split_choices.fold_number(subset) is not None for subset in subsets)
+    beside = {"train", "val"} & {*subsets} if has_folds else set()
     wrong = {
         "IDs in several rows": [key for key in counts if counts[key] > 1],
         "IDs that cannot be names of files": [
             repr(key) for key in counts if not PLAIN_NAME.fullmatch(key)
         ],
-        f"{column} is none of {', '.join(split_choices.SUBSETS)}": [
-            f"{key} {subset!r}" for key, subset in zip(odd["ID"], odd[column])
+        f"{column} is none of {words}": [
+            f"{key} {subset!r}"
+            for key, subset in zip(table["ID"], subsets)
+            if not split_choices.is_subset(subset)
         ],
+        f"{column} has folds and beside them": sorted(beside),
     }
     for fault, found in wrong.items():
         if found:
@@ -162,7 +188,7 @@ def check(selection: Selection, facts: DataSet) -> calls.Outcome:
     warned about. A missing file is a failure, and so is what `facts.mask_faults` finds.
     """
     is_usable = functools.partial(_is_usable, selection.label_names, facts.mask_faults)
-    return runner.run(is_usable, selection.cases)
+    return runner.run(is_usable, selection.used)
 
 
 def _is_usable(label_names, mask_faults, case):
@@ -179,15 +205,36 @@ def _is_usable(label_names, mask_faults, case):
     return True
 
 
-def by_subset(chosen: list[Case]) -> dict[str, list[Case]]:
-    """Sort samples by ID into train, val and test; a DatasetError where train is empty."""
-    ordered = sorted(chosen, key=str)
-    found = {
-        name: [case for case in ordered if case.subset == name] for name in split_choices.SUBSETS
-    }
-    if not found["train"]:
+def training(chosen: list[Case]) -> list[Case]:
+    """Sort by ID what is trained on; a DatasetError where there is nothing to begin with."""
+    found = sorted((case for case in chosen if case.is_trained_on), key=str)
+    if all(case.subset == "val" for case in found):
         raise errors.DatasetError("the split has no training sample with a mask", code="empty")
     return found
+
+
+def of_subset(chosen: list[Case], subset: str) -> list[Case]:
+    """Sort by ID the samples of one subset."""
+    return sorted((case for case in chosen if case.subset == subset), key=str)
+
+
+def cross_validation(dealt: list[Case], n_folds: int, facts: DataSet) -> dict[str, int]:
+    """Return the fold of each sample, ID to number.
+
+    It is that of the split; where that has no folds, the samples are dealt to `n_folds`, patients
+    whole (see `fold_dealing.deal`). A DatasetError where a split's folds are not 0, 1 and so on,
+    or where there are fewer patients than folds.
+    """
+    own = {case.id: case.fold for case in dealt if case.fold is not None}
+    if not own:
+        rows = {case.id: case.row for case in dealt}
+        return fold_dealing.deal(rows, facts, n_folds, seed=0)
+    numbers = sorted({*own.values()})
+    if numbers != list(range(max(len(numbers), 2))):
+        names = ", ".join(map(split_choices.fold_name, numbers))
+        reason = f"the split's samples with masks are in {names}; expected fold0, fold1 and so on"
+        raise errors.DatasetError(reason, code="folds", found=names)
+    return own
 
 
 def relative(path: files.PathLike, folder: files.PathLike) -> str:

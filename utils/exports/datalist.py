@@ -44,10 +44,14 @@ def build(
     name exists, such as ``train``.
     """
     folder = Path(output_path).parent
-    members = cases.by_subset(chosen)
-    n_folds = min(n_folds, len(members["train"]))
-    numbered = enumerate(members["train"] if n_folds > 1 else [])
-    folds = {case.id: number % n_folds for number, case in numbered}
+    dealt = [case for case in cases.training(chosen) if case.subset != "val"]
+    members = {
+        "train": dealt,
+        "val": cases.of_subset(chosen, "val"),
+        "test": cases.of_subset(chosen, "test"),
+    }
+    n_folds = min(n_folds, len(dealt))
+    folds = cases.cross_validation(dealt, n_folds, facts) if n_folds > 1 else {}
     lists = {
         name: [_item(case, folder, folds.get(case.id), facts) for case in members[subset]]
         for subset, name in LISTS.items()

@@ -204,8 +204,7 @@ def describe(chosen: list[cases.Case], settings: Settings, facts: DataSet) -> Co
     DatasetError where there is nothing to train on, a modality is unknown, or nnU-Net cannot take
     the labels or a path.
     """
-    members = cases.by_subset(chosen)
-    training = sorted(members["train"] + members["val"], key=str)
+    training = cases.training(chosen)
     described = {
         **cases.heading(facts),
         "channel_names": {"0": cases.modality(chosen, facts)},
@@ -216,8 +215,10 @@ def describe(chosen: list[cases.Case], settings: Settings, facts: DataSet) -> Co
     if settings.mode == "reference":
         described["dataset"] = {case.id: _references(case, settings) for case in training}
     texts = {DATASET_JSON: json_files.to_bytes(described)}
-    if members["val"]:
-        fold = {subset: [case.id for case in members[subset]] for subset in ("train", "val")}
+    fold = {
+        subset: [case.id for case in cases.of_subset(chosen, subset)] for subset in ("train", "val")
+    }
+    if fold["val"]:
         texts[SPLITS_JSON] = json_files.to_bytes([fold])
     return Contents(frozenset(name for case in chosen for name in _wanted(case, settings)), texts)
 

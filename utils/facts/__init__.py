@@ -37,6 +37,8 @@ class DataSet(Protocol):
     INFO_KEYS: tuple[str, ...]
     # Keys of the info file that become columns of the dataset manifest, in their order there.
     DATASET_KEYS: tuple[str, ...]
+    # Columns of the dataset manifest that tell one patient from another, taken together.
+    PATIENT_KEYS: tuple[str, ...]
     # What a cell of unknown content reads, besides the empty text.
     UNDEFINED: str
 

@@ -49,6 +49,7 @@ ARCHIVE_COLUMNS: tuple[str, ...] = (
 )
 INFO_KEYS: tuple[str, ...] = ("collection", "subset", "site", "seq", "pid")
 DATASET_KEYS: tuple[str, ...] = ("site", "collection", "subset", "pid")
+PATIENT_KEYS: tuple[str, ...] = ("pid",)
 # Folders of the grouped tree that are there even without samples.
 TREE = tuple(
     f"{SITES[collection]}/{collection}/{name}"

@@ -1,14 +1,17 @@
-"""Choices of a split: which samples take part, and which of train, val and test each goes to."""
+"""Choices of a split: which samples take part, and to which subset each of them goes."""
 
 from __future__ import annotations
 
 import collections
 import hashlib
 import math
+import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from utils import errors
+from utils.facts import DataSet, patients
+from utils.routines import fold_dealing
 from utils.storage import manifest
 
 if typing.TYPE_CHECKING:
@@ -18,24 +21,69 @@ if typing.TYPE_CHECKING:
     Choice = Callable[[pd.DataFrame], dict[str, str]]
 
 SUBSETS = ("train", "val", "test")
+# Scans that nobody has labelled; and samples that a split leaves out.
+UNLABELLED, EXCLUDED = "unlabelled", "excluded"
+LEFT_OUT = (UNLABELLED, EXCLUDED)
+_FOLD = re.compile("fold(0|[1-9][0-9]*)")
+
+
+def fold_name(number: int) -> str:
+    """Return the subset of a fold: ``fold0``."""
+    return f"fold{number}"
+
+
+def fold_number(subset: str) -> int | None:
+    """Return the number of a fold, None for any other subset."""
+    found = _FOLD.fullmatch(subset)
+    return int(found[1]) if found else None
+
+
+def is_subset(text: str) -> bool:
+    """Whether it is a word for a subset: train, val, test, a fold, or one of `LEFT_OUT`."""
+    return text in (*SUBSETS, *LEFT_OUT) or fold_number(text) is not None
+
+
+def count(subsets: Iterable[str]) -> dict[str, int]:
+    """Count the samples of each subset: train, val, test, folds, others, `LEFT_OUT`.
+
+    The first three also where they have none, unless there are folds.
+
+    >>> count(["test", "train", "excluded", "test"])
+    {'train': 1, 'val': 0, 'test': 2, 'excluded': 1}
+    >>> count(["test", "fold10", "fold9"])
+    {'fold9': 1, 'fold10': 1, 'test': 1}
+    """
+    counts = collections.Counter(subsets)
+    numbers = sorted(number for number in map(fold_number, counts) if number is not None)
+    known = [*map(fold_name, numbers), "test"] if numbers else [*SUBSETS]
+    others = sorted(counts.keys() - {*known, *LEFT_OUT})
+    left_out = [name for name in LEFT_OUT if name in counts]
+    return {name: counts[name] for name in (*known, *others, *left_out)}
+
+
+def rows_of(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Return the rows of a worksheet, {ID: {column: text}}."""
+    return dict(zip(table["ID"], table.to_dict("records")))
 
 
 def published(table: pd.DataFrame) -> dict[str, str]:
     """Assign each sample, {ID: subset}, to the subset it was published in (column subset).
 
-    A DatasetError where that is none of train, val and test.
+    A DatasetError where that is none of train, val, test and unlabelled.
     """
-    _require(table, "subset")
-    odd = table[~table["subset"].isin(SUBSETS)]
+    require(table, "subset")
+    known = (*SUBSETS, UNLABELLED)
+    odd = table[~table["subset"].isin(known)]
     if len(odd):
         found = errors.listed(f"{key} {subset!r}" for key, subset in zip(odd["ID"], odd["subset"]))
-        expected = ", ".join(SUBSETS)
+        expected = ", ".join(known)
         message = f"subset is none of {expected}: {found}"
         raise errors.DatasetError(message, code="subset", expected=expected, found=found)
     return dict(zip(table["ID"], table["subset"]))
 
 
-def _require(table, *columns):
+def require(table: pd.DataFrame, *columns: str) -> None:
+    """Refuse, by a DatasetError, a worksheet Manifest that lacks one of these columns."""
     missing = [name for name in columns if name not in table]
     if missing:
         message = (
@@ -43,6 +91,82 @@ def _require(table, *columns):
             f"{', '.join(table)}"
         )
         raise errors.DatasetError(message, code="columns", expected=", ".join(columns))
+
+
+def leaks(
+    subsets: Mapping[str, str], patient_of: Mapping[str, str]
+) -> dict[tuple[str, tuple[str, ...]], dict[str, str]]:
+    """Find samples whose patient is in an earlier subset as well.
+
+    Returns
+    -------
+    dict
+        (subset, earlier ones) -> {ID: lowest ID of the patient there}, where there are any: of val
+        those whose patient is in train, of test those in train or val; apart from these, of both
+        those in unlabelled.
+    """
+    found: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+    for subset, earlier in (
+        ("val", ("train",)),
+        ("test", ("train", "val")),
+        ("val", (UNLABELLED,)),
+        ("test", (UNLABELLED,)),
+    ):
+        first: dict[str, str] = {}
+        for key in sorted(key for key in subsets if subsets[key] in earlier):
+            first.setdefault(patient_of[key], key)
+        divided = {
+            key: first[patient_of[key]]
+            for key in sorted(subsets)
+            if subsets[key] == subset and patient_of[key] in first
+        }
+        if divided:
+            found[subset, earlier] = divided
+    return found
+
+
+def by_patient(facts: DataSet) -> Choice:
+    """Choose the published subsets, without samples whose patient is in an earlier subset.
+
+    A sample of val whose patient is in train is `EXCLUDED`, and one of test whose patient is in
+    train or val (see `patients.group`).
+    """
+
+    def choose(table):
+        subsets = published(table)
+        found = leaks(subsets, patients.group(rows_of(table), facts))
+        for (_, earlier), divided in found.items():
+            if earlier != (UNLABELLED,):
+                subsets.update(dict.fromkeys(divided, EXCLUDED))
+        return subsets
+
+    return choose
+
+
+def folds(
+    facts: DataSet, n_folds: int, seed: int, subsets: Collection[str] = ("train", "val")
+) -> Choice:
+    """Choose folds for cross-validation: ``fold0`` and so on for samples of `subsets` with a mask.
+
+    All others are test (unlabelled ones stay that), or `EXCLUDED` where their patient is in a
+    fold. See `fold_dealing.deal`; a DatasetError where there are fewer patients than folds.
+    """
+
+    def choose(table):
+        require(table, "mask")
+        rows, assigned = rows_of(table), published(table)
+        dealt = {key: row for key, row in rows.items() if row["mask"] and assigned[key] in subsets}
+        number_of = fold_dealing.deal(dealt, facts, n_folds, seed)
+        patient_of = patients.group(rows, facts)
+        inside = {patient_of[key] for key in dealt}
+        for key, subset in assigned.items():
+            if key in dealt:
+                assigned[key] = fold_name(number_of[key])
+            elif subset != UNLABELLED:
+                assigned[key] = EXCLUDED if patient_of[key] in inside else "test"
+        return assigned
+
+    return choose
 
 
 def selected(wanted: dict[str, Sequence[str]]) -> Choice:
@@ -61,7 +185,7 @@ def selected(wanted: dict[str, Sequence[str]]) -> Choice:
     """
 
     def choose(table):
-        _require(table, *wanted)
+        require(table, *wanted)
         for column, values in wanted.items():
             _check_known(table, column, values)
         part = table[table[list(wanted)].isin(wanted).all(axis=1)]
@@ -133,7 +257,7 @@ def across_sites(kept_site: str, test_ratio: float, val_ratio: float, seed: int)
     """
 
     def choose(table):
-        _require(table, "site", "pid")
+        require(table, "site", "pid")
         is_kept = table["site"] == kept_site
         kept, pool = table[is_kept], table[~is_kept]
         nameless = pool.loc[pool["pid"] == "", "ID"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils import errors
+from utils.facts import DataSet, patients
 from utils.routines import split_choices
 from utils.storage import files, holding, manifest, workbook
 
@@ -22,38 +23,87 @@ OUT_OF_DATE = (
 )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """The worksheet of a split as `make_sheet` left it; all cells of ``table`` are text."""
+
+    manifest_path: files.PathLike
+    name: str
+    table: pd.DataFrame
+
+    @property
+    def subsets(self) -> dict[str, str]:
+        """ID to subset, in the order of the sheet."""
+        return dict(zip(self.table["ID"], self.table[self.name]))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples per subset, see `split_choices.count`."""
+        return split_choices.count(self.subsets.values())
+
+    @property
+    def summary(self) -> str:
+        """The line that says what was written."""
+        listed = ", ".join(f"{count} {subset}" for subset, count in self.counts.items())
+        where = f"{self.manifest_path}, worksheet {self.name}"
+        return f"{where}: {len(self.table)} samples ({listed})"
+
+    def leaks(self, facts: DataSet) -> list[str]:
+        """Lines that name the samples whose patient is in an earlier subset, too; see the docs."""
+        patient_of = patients.group(split_choices.rows_of(self.table), facts)
+        found = split_choices.leaks(self.subsets, patient_of)
+        lines = [
+            f"{len(divided)} of {self.counts[subset]} {subset} scans show a patient of "
+            f"{' or '.join(earlier)}: {', '.join(divided)}"
+            for (subset, earlier), divided in found.items()
+        ]
+        keys = " and ".join(facts.PATIENT_KEYS)
+        inferred = f"that these are the same patients is inferred from {keys} (docs/patients.md)"
+        return [*lines, inferred] if lines else []
+
+
 def make_sheet(
-    manifest_path: files.PathLike, split_name: str, choose: split_choices.Choice
-) -> dict[str, int]:
+    manifest_path: files.PathLike,
+    split_name: str,
+    choose: split_choices.Choice,
+    facts: DataSet | None = None,
+) -> Split:
     """Add the worksheet of a split to a dataset manifest, or renew it.
 
     The split's name is that of the worksheet and of its last column. Samples that are not chosen
-    (see `split_choices`) are not part of it. A DatasetError where the name is taken by another
-    worksheet or column, or no choice can be made; nothing is written then.
-
-    Returns
-    -------
-    dict of str to int
-        Samples per subset, in the order train, val, test.
+    (see `split_choices`) are not part of it. With `facts` a column with the patient of each sample
+    (see `patients.group`) stands before the last one; patients that are not known are warned about.
+    A DatasetError where the name is taken by another worksheet or column, the patients cannot be
+    told, or no choice can be made; nothing is written then.
     """
     with holding.file(manifest_path):
         book = workbook.Workbook(manifest_path)
         table = book.table(manifest.MAIN_SHEET, required=("ID",), typed=True)
-        _check_name(book, split_name, table.columns)
+        _check_name(book, split_name, [*table.columns, *([patients.COLUMN] if facts else [])])
         text = workbook.as_text(table)
         _check_ids(text, f"{manifest_path}, worksheet {manifest.MAIN_SHEET}")
         subsets = choose(text)
         split = table[text["ID"].isin(list(subsets))].copy()
+        if facts:
+            split[patients.COLUMN] = text["ID"].map(_patients(text, facts))
         split[split_name] = text["ID"].map(subsets)
         manifest.replace_sheet(book, split_name, split)
-    counts = split[split_name].value_counts()
-    return {subset: int(counts.get(subset, 0)) for subset in split_choices.SUBSETS}
+    return Split(manifest_path, split_name, workbook.as_text(split))
 
 
-def summary(manifest_path: files.PathLike, split_name: str, counts: dict[str, int]) -> str:
-    """Return the line that says what `make_sheet` wrote."""
-    listed = ", ".join(f"{count} {subset}" for subset, count in counts.items())
-    return f"{manifest_path}, worksheet {split_name}: {sum(counts.values())} samples ({listed})"
+def _patients(table, facts):
+    """{ID: patient} of a manifest, all text."""
+    split_choices.require(table, *facts.PATIENT_KEYS)
+    if patients.COLUMN in table:
+        where = f"the worksheet {manifest.MAIN_SHEET} has a column {patients.COLUMN!r} already"
+        raise errors.DatasetError(f"{where}; rename it", code="columns", found=patients.COLUMN)
+    rows = split_choices.rows_of(table)
+    nameless = patients.unknown(rows, facts)
+    if nameless:
+        keys = " or ".join(facts.PATIENT_KEYS)
+        count = f"{len(nameless)} samples without {keys}, each taken for a patient of its own"
+        errors.warn(f"{count}: {errors.listed(nameless)}")
+    return patients.group(rows, facts)
 
 
 def _check_name(book, split_name, columns):
@@ -67,7 +117,7 @@ def _check_name(book, split_name, columns):
     ):
         reason = f"the worksheet {same[0]!r} is not a split and is not replaced"
     elif split_name in columns:
-        reason = f"the worksheet {manifest.MAIN_SHEET} has a column {split_name!r} already"
+        reason = f"its worksheets have a column {split_name!r} already"
     if reason:
         message = f"{book.path}: {reason}; choose another --split_name"
         raise errors.DatasetError(message, file=book.path, code="name", found=split_name)
@@ -106,6 +156,8 @@ def out_of_date(book: workbook.Workbook, table: pd.DataFrame) -> list[str]:
 def _repeats(split, table):
     """Whether a split sheet has the columns and rows of the manifest it should have; all text."""
     *copied, own = split
+    if copied[-1:] == [patients.COLUMN] != list(table)[-1:]:
+        copied.pop()
     if copied != list(table):
         return False
     if (split[own] != split.get("subset")).any():
