@@ -118,7 +118,7 @@ def _volume(number, scan):
 
 def labels_in(number, scan):
     """Labels of a scan as published; in MRI 14 and 15 are rare."""
-    rare = [(14, 10), (15, 14)] if scan["modality"] == "MRI" else [(14, 1), (15, 2)]
+    rare = [(14, 10), (15, 7)] if scan["modality"] == "MRI" else [(14, 1), (15, 2)]
     return {*range(14), *(value for value, nth in rare if number % nth == 0)}
 
 
