@@ -5,6 +5,7 @@ where these do not lie beside the project.
 """
 
 import collections
+import json
 import math
 
 import openpyxl
@@ -256,6 +257,31 @@ def test_patients_of_the_sheet_are_those_of_the_table(whole):
     assert {key: row["patient"] for key, row in rows.items()} == {
         key: min(family) for key, family in tiny_amos22.patients().items()
     }
+
+
+def test_exports_leave_out_what_the_split_by_patient_excludes(whole, tmp_path):
+    assert whole.split(BY_PATIENT, "--split_name", "exported").exit_code == 0
+    name = ("--split_name", "exported")
+    nnunet, datalist = tmp_path / "nnUNet_raw", tmp_path / "amos22.json"
+    for script, *words in (
+        (trees.NNUNET, "--output_dir", nnunet, "--dataset_id", 218, "--workers", 2),
+        (trees.DATALIST, "--output_file", datalist),
+    ):
+        result = whole.split(script, *name, *words)
+        assert result.exit_code == 0, result.output
+    used = {key: scan for key, scan in tiny_amos22.scans().items() if not earlier_subsets(key)}
+    test = {key for key, scan in used.items() if scan["subset"] == "test"}
+    (folder,) = nnunet.iterdir()
+    listed = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    assert {path.name[:9] for path in (folder / "imagesTs").iterdir()} == test
+    assert set(listed["dataset"]) == used.keys() - test
+    assert listed["numTraining"] == 348
+    lists = json.loads(datalist.read_text(encoding="utf-8"))
+    names = {"training": "train", "validation": "val", "testing": "test"}
+    for key, subset in names.items():
+        assert [case["metadata"]["ID"] for case in lists[key]] == [
+            key for key, scan in used.items() if scan["subset"] == subset
+        ]
 
 
 def make(whole, script, *words):

@@ -10,12 +10,13 @@ import gzip
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import trees
 
-DATA = trees.REPOSITORY.parent / "shared/data"
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = REPOSITORY.parent / "shared/data"
 TABLE = DATA / "labeled_data_meta_0000_0599.csv"
 DATASET_JSON = DATA / "published/dataset.json"
 MEASURED = DATA / "published/labelled_cases.csv"
@@ -107,7 +108,7 @@ def build(root):
     shutil.copy(DATASET_JSON, root / "archive/amos22")
     shutil.copy(TABLE, root / "archive")
     (root / "descriptor").mkdir()
-    shutil.copy(trees.LABEL_MAP, root / "descriptor")
+    shutil.copy(REPOSITORY / "descriptor_templates/label_map.yaml", root / "descriptor")
 
 
 def _volume(number, scan):
