@@ -12,6 +12,7 @@ import openpyxl
 import pytest
 import tiny_amos22
 import trees
+from finished import MANIFESTS
 
 pytestmark = [
     pytest.mark.skipif(
@@ -22,11 +23,6 @@ pytestmark = [
 BY_PATIENT = "06_make_split02_by_patient.py"
 FOLDS = "06_make_split03_folds.py"
 LEAVE_OUT = "06_make_split04_leave_out.py"
-MANIFESTS = {
-    "whole": "dataset_manifest.xlsx",
-    "CT": "AMOS-CT/dataset_manifest_amos_ct.xlsx",
-    "MRI": "AMOS-MRI/dataset_manifest_amos_mri.xlsx",
-}
 FOLD_NAMES = [f"fold{number}" for number in range(5)]
 ORDER = ("train", "val", "test")
 # Scans of val and of test whose patient is in an earlier subset, of all, CT alone and MRI alone.
