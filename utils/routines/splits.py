@@ -49,17 +49,27 @@ class Split:
         return f"{where}: {len(self.table)} samples ({listed})"
 
     def leaks(self, facts: DataSet) -> list[str]:
-        """Lines that name the samples whose patient is in an earlier subset, too; see the docs."""
-        patient_of = patients.group(split_choices.rows_of(self.table), facts)
-        found = split_choices.leaks(self.subsets, patient_of)
+        """Lines that name the samples whose patient is, or may be, in an earlier subset, too."""
+        rows = split_choices.rows_of(self.table)
+        found = split_choices.leaks(self.subsets, patients.group(rows, facts))
         lines = [
             f"{len(divided)} of {self.counts[subset]} {subset} scans show a patient of "
             f"{' or '.join(earlier)}: {', '.join(divided)}"
             for (subset, earlier), divided in found.items()
         ]
-        keys = " and ".join(facts.PATIENT_KEYS)
-        inferred = f"that these are the same patients is inferred from {keys} (docs/patients.md)"
-        return [*lines, inferred] if lines else []
+        if lines:
+            keys = " and ".join(facts.PATIENT_KEYS)
+            lines.append(
+                f"that these are the same patients is inferred from {keys} (docs/patients.md)"
+            )
+        nameless = patients.unknown(rows, facts)
+        if nameless:
+            lines.append(
+                f"{len(nameless)} samples without {' or '.join(facts.PATIENT_KEYS)}, of which it "
+                "is not known whether they show a patient of an earlier subset: "
+                f"{errors.listed(nameless)}"
+            )
+        return lines
 
 
 def make_sheet(
