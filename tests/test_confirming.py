@@ -25,7 +25,7 @@ SPLEENS_ML |= {"amos_0517": 241.1, "amos_0518": 144.9, "amos_0593": 228.6, "amos
 GRID = "the grid 0.8203 x 1.1 x 0.8203 mm"
 # What contradicts each kind of text, and what the flag then says.
 OTHERWISE = {
-    "no spleen in the label": ({"spleen_ml": 98.76}, {}, "its label has a spleen of 98.76 ml"),
+    "no spleen in the label": ({"spleen_ml": 98.76}, {}, "its label has the spleen (98.76 ml)"),
     "values from -5798 to 8932, outside Hounsfield units": (
         {"values": (-5798.0, 8934.0)},
         {},
@@ -133,11 +133,18 @@ def test_spleens_of_a_pair_that_do_not_differ(fault):
     assert confirming.against(fault, _row(), seen) == ""
 
 
-@pytest.mark.parametrize("scanner", ["SIGNA HDe", "Ingenia", "UND", ""])
-def test_a_scanner_that_was_corrected_is_told(scanner):
+@pytest.mark.parametrize(
+    ("scanner", "expected"),
+    [
+        ("SIGNA HDe", "its scanner is SIGNA HDe"),
+        ("Ingenia ", "its scanner is Ingenia"),
+        ("UND", ""),
+        ("", ""),
+    ],
+)
+def test_a_scanner_that_was_corrected_is_told(scanner, expected):
     for fault in (one for one in OPEN if one.kind == "scanner"):
         row = _row(manufacturer_model_name=scanner)
-        expected = f"its scanner is {scanner or 'not known'}"
         assert confirming.against(fault, row, _all_seen()) == expected
 
 
@@ -146,6 +153,10 @@ def test_what_cannot_be_looked_at_is_shown_as_it_is():
     for fault in (one for one in OPEN if one.kind in ("organ", "patient")):
         assert confirming.against(fault, _row(), seen) == ""
         assert confirming.against(fault, _row(), {fault.id: _seen(fault.id)}) == ""
+    odd = known_faults.Fault(
+        "a", "intensity", "values from 1.2.3 to 4, outside Hounsfield units", ""
+    )
+    assert not confirming.is_understood(odd)
     unknown = known_faults.Fault("amos_0001", "organ", "a strange liver", "me")
     assert not confirming.is_understood(unknown)
     assert confirming.flag(unknown, {}, {"amos_0001": _seen("amos_0001")}).reason == (

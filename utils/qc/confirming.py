@@ -65,7 +65,7 @@ def _check(fault):
 def _organ(parts, fault, row, findings):
     organs, name = findings[fault.id].organs, label_map.file_form(parts[0])
     if organs and name in organs:
-        return f"its label has a {parts[0]} of {organs[name]['volume_ml']:.4g} ml"
+        return f"its label has the {parts[0]} ({organs[name]['volume_ml']:.4g} ml)"
 
 
 def _range(parts, fault, row, findings):
@@ -84,7 +84,7 @@ def _millions(parts, fault, row, findings):
 
 def _other_scanner(scanner, row):
     found = forms.stripped(row.get("manufacturer_model_name", ""))
-    return "" if found == scanner else f"its scanner is {found or 'not known'}"
+    return "" if found in ("", forms.UNDEFINED, scanner) else f"its scanner is {found}"
 
 
 def _grid(parts, fault, row, findings):
@@ -127,7 +127,7 @@ def _not_readable(parts, fault, row, findings):
     return "it could be read"
 
 
-_NUMBER = "(-?[0-9.]+)"
+_NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?)"
 # Kind, the text with the parts to look for, what looks.
 _CHECKS = (
     ("organ", "no ([a-z ]+) in the label", _organ),
