@@ -65,6 +65,8 @@ def main(root_dir, output_manifest_file, labeled_data_meta, check_content, overw
         cli.print_note(TABLE, note)
     for warning in metadata.warnings:
         cli.print_warning(TABLE, warning)
+    for note in archive_manifest.known_fault_notes(contents, amos22, metadata.is_mended):
+        cli.print_note("known faults", note)
     describe, size = archive_manifest.describe, archive_manifest.size_bytes
     outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
     rows = archive_manifest.make_rows(outcome, contents, amos22)

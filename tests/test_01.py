@@ -14,6 +14,8 @@ import trees
 from utils.facts import amos22
 
 SHARED = trees.REPOSITORY.parent / "shared/data"
+# Of 0507 in the archives below.
+MENDED = "note known faults: metadata: 1 scan, id in the metadata table one too low: mended"
 HEADER = ["amos_id", *amos22.METADATA.values()]
 
 
@@ -101,8 +103,43 @@ def test_summary_and_the_note_on_shifted_ids(root):
     assert "test: 1 volumes, 0 masks" in result.stdout
     assert "2 files of clutter" in result.stdout
     assert "5 done" in result.stdout
-    (note,) = result.stderr.splitlines()  # it holds for every official table
+    note, mended = result.stderr.splitlines()  # they hold for every official archive
     assert note.startswith("note metadata table: the MRI ids are one too low") and "0500" in note
+    assert mended == MENDED
+
+
+def test_known_faults_of_scans_at_hand_are_told_and_change_nothing(root):
+    clean = run(root)
+    before = cells(root)
+    for seq in ("0057", "0067", "0115", "0136", "0540"):
+        put(root / f"amos22/imagesTr/amos_{seq}.nii.gz")
+        put(root / f"amos22/labelsTr/amos_{seq}.nii.gz")
+    with open(root.parent / "labeled_data_meta_0000_0599.csv", "a", encoding="utf-8") as handle:
+        for seq in (57, 67, 115, 136, 539):
+            scanner = "Achieva" if seq == 539 else "Aquilion ONE"
+            handle.write(f"{seq},19571201,F,062Y,{scanner},X,20190101,center\n")
+    result = run(root)
+    assert (
+        (result.exit_code, trees.complaints(result, "WARNING")) == (clean.exit_code, []) == (0, [])
+    )
+    notes = [line for line in result.stderr.splitlines() if "known faults" in line]
+    outside = "outside Hounsfield units"
+    assert notes == [
+        f"note known faults: intensity: 1 scan, values from -5798 to 8932, {outside}: amos_0067 | "
+        f"1 scan, values from -2130 to 11362, {outside}: amos_0136 | 1 scan, scaled values up to "
+        "3.28 million (scl_slope 4385.22), no Hounsfield units; MRI: amos_0540",
+        f"{MENDED.replace('1 scan', '2 scans')} | 1 scan, no age in the table: amos_0540",
+        "note known faults: organ: 2 scans, no spleen in the label: amos_0057, amos_0115",
+    ]
+    new = ("0057", "0067", "0115", "0136", "0540")
+    assert [row for row in cells(root) if row["seq"] not in new] == before
+    assert "note known faults: " not in result.stdout
+
+
+def test_of_scans_that_are_not_there_nothing_is_told(root):
+    for path in root.rglob("amos_0507.nii.gz"):
+        path.unlink()
+    assert "known faults" not in run(root).output
 
 
 def test_an_unclear_table_is_worth_a_warning(root):

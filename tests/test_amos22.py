@@ -2,6 +2,7 @@
 
 import re
 
+import labelled_cases
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,3 +164,61 @@ def test_columns_are_those_of_the_contract_in_order():
         "acquisition_date",
         "site",
     )
+
+
+GRID = (0.82029998, 1.10000002, 0.82029998)
+
+
+@pytest.mark.parametrize("scanner", ["Prisma", "Ingenia", "Achieva", "Aquilion ONE", "New"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_the_grid_of_the_signa_hde_belongs_to_no_other_scanner(scanner, order):
+    spacing = tuple(GRID[place] for place in order)
+    shown = " x ".join(f"{step:.4g}" for step in spacing)
+    assert amos22.scanner_faults({"manufacturer_model_name": scanner}, spacing, 100.0) == [
+        f"{scanner} by the metadata, but the grid {shown} mm is that of the SIGNA HDe."
+    ]
+
+
+@pytest.mark.parametrize("scanner", ["SIGNA HDe", " SIGNA HDe ", "UND", "", None])
+def test_the_grid_is_right_for_its_own_scanner_and_says_nothing_of_an_unknown_one(scanner):
+    row = {} if scanner is None else {"manufacturer_model_name": scanner}
+    assert amos22.scanner_faults(row, GRID, 100.0) == []
+
+
+@pytest.mark.parametrize(
+    ("off_mm", "is_it"), [(0.0009, True), (-0.0009, True), (0.0012, False), (-0.0012, False)]
+)
+def test_a_grid_is_the_same_within_a_thousandth_of_a_millimetre(off_mm, is_it):
+    row = {"manufacturer_model_name": "Prisma"}
+    for place in range(3):
+        spacing = [0.8203, 1.1, 0.8203]
+        spacing[place] += off_mm
+        assert bool(amos22.scanner_faults(row, spacing, 100.0)) is is_it
+
+
+@pytest.mark.parametrize(
+    "scanner", [*sorted(amos22.CT_SCANNERS | amos22.MRI_SCANNERS), "New", "UND"]
+)
+def test_scaled_values_belong_to_philips_scanners(scanner):
+    row = {"manufacturer_model_name": scanner}
+    assert amos22.scanner_faults(row, (1.0, 1.0, 3.0), 32767.0) == []
+    found = amos22.scanner_faults(row, (1.0, 1.0, 3.0), 170646.98)
+    assert bool(found) is (scanner in ("Prisma", "SIGNA HDe"))
+    if found:
+        assert found == [
+            f"{scanner} by the metadata, but values up to 170647, as only Philips scanners scale "
+            "them; expected at most 32767."
+        ]
+
+
+@labelled_cases.needed
+def test_of_all_labelled_scans_five_are_of_another_scanner_than_the_table_says():
+    found = {
+        name[-4:]: amos22.scanner_faults(row, labelled_cases.spacing(case), float(case["raw_max"]))
+        for name, (case, row) in labelled_cases.read().items()
+    }
+    flagged = {seq: texts for seq, texts in found.items() if texts}
+    assert {*flagged} == {"0517", "0518", "0578", "0588", "0590"}
+    assert all("grid" in text for seq in ("0578", "0588", "0590") for text in flagged[seq])
+    assert all("values up to" in text for seq in ("0517", "0518") for text in flagged[seq])
+    assert [len(texts) for texts in flagged.values()] == [1] * 5

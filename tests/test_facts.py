@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from utils import errors
-from utils.facts import DataSet
+from utils.facts import DataSet, known_faults
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
 NAMES = sorted(path.stem for path in UTILS.glob("facts/[a-z]*.py"))
@@ -75,8 +76,17 @@ def test_the_constants_of_a_data_set_fit_together(facts):
     assert {file_type for file_type, _ in facts.FOLDERS.values()} == {"v3d", "m3d"}
     assert set(facts.DATASET_JSON_SUBSETS.values()) <= set(facts.SUBSETS)
     assert set(facts.DATASET_KEYS) <= set(facts.INFO_KEYS) <= set(facts.ARCHIVE_COLUMNS)
+    listed = known_faults.of(facts)
+    assert {*facts.MENDED_FAULTS} <= {fault.what for fault in listed}
+    assert [fault.id for fault in listed if not _is_sample_of(facts, fault.id)] == []
     for name in ("SUBSETS", "ARCHIVE_COLUMNS", "INFO_KEYS", "DATASET_KEYS"):
         assert len(set(getattr(facts, name))) == len(getattr(facts, name))
+
+
+def _is_sample_of(facts, name):
+    """Whether an ID of the list is a name that the data set's samples may have."""
+    example = facts.sample_name(facts.classify(f"x/{facts.EXAMPLE_FILE}"))
+    return re.fullmatch(re.sub("[0-9]", "[0-9]", example), name) is not None
 
 
 def test_the_functions_of_a_data_set_return_what_the_interface_says(facts, tmp_path):
@@ -89,6 +99,8 @@ def test_the_functions_of_a_data_set_return_what_the_interface_says(facts, tmp_p
     assert row["subset"] in facts.SUBSETS
     assert facts.row_faults(row) == []
     assert facts.modality(row) == "MRI"
+    assert facts.scanner_faults(row, (1.0, 1.0, 1.0), 100.0) == []
+    assert facts.scanner_faults({}, (1.0, 1.0, 1.0), 1e9) == []
     place = facts.sample_dir({key: row[key] for key in facts.INFO_KEYS})
     assert not place.is_absolute() and place.name.startswith(facts.sample_name(row))
     assert tmp_path in facts.trees(tmp_path)

@@ -1,9 +1,13 @@
 """Flags: each fault beside a group, thresholds on both sides, and groups too small to judge."""
 
+import collections
+
+import labelled_cases
 import numpy as np
 import pytest
 
-from utils.qc import judging
+from utils.facts import amos22, known_faults
+from utils.qc import judging, report
 
 _PLACES = {
     "liver": (60, 0, 50),
@@ -37,6 +41,7 @@ def _finding(sex="M", seed=0, modality="CT", **more):
     }
     return judging.Findings(
         **{
+            "name": f"s{seed}",
             "modality": modality,
             "sex": sex,
             "spacing": (0.8, 0.8, 5.0),
@@ -133,6 +138,119 @@ def test_a_missing_organ_where_nearly_all_others_have_it():
     few = _group(4)
     del few[0].organs["spleen"]
     assert _kinds(few)[0] == []
+
+
+ALONE = "There is no spleen; practically everybody has one in an abdominal scan."
+
+
+def test_an_organ_that_everybody_has_needs_no_group():
+    one = _finding(label_names=[*_PLACES, "stomach", "bladder"])
+    del one.organs["spleen"]
+    assert [flag.reason for flag in judging.judge([one])[0]] == [
+        ALONE,
+        ALONE.replace("spleen", "stomach"),
+    ]
+    assert _kinds([one]) == [["organ missing"]]
+    one.label_names = [name for name in one.label_names if name not in ("spleen", "stomach")]
+    assert _kinds([one]) == [[]]  # nobody was asked to annotate it
+
+
+def test_of_one_missing_organ_there_is_one_flag_and_a_comparison_comes_first():
+    findings = _group(5, label_names=[*_PLACES])
+    del findings[0].organs["spleen"]
+    compared = ["There is no spleen; 4 of the 4 other CT samples have one."]
+    assert _reasons(findings, 0) == compared
+    del findings[1].organs["spleen"]  # most others have one still, but not 90 percent of them
+    assert [_reasons(findings, number) for number in range(3)] == [[ALONE], [ALONE], []]
+
+
+def test_a_mask_that_is_empty_or_not_there_lacks_no_single_organ():
+    names = [*_PLACES]
+    findings = [_finding(organs=organs, label_names=names) for organs in ({}, None)]
+    assert [[flag.reason for flag in flags] for flags in judging.judge(findings)] == [
+        ["The mask is empty."],
+        [],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_flagged"),
+    [(-4096, 10_000, False), (-4096.5, 100, True), (-1024, 10_000.5, True), (-1024, 3071, False)],
+)
+def test_values_that_are_no_hounsfield_units(low, high, is_flagged):
+    values, reason = (float(low), float(high)), f"Values from {low:g} to {high:g}, expected "
+    expected = [f"{reason}Hounsfield units (-4096 to 10000)."] * is_flagged
+    for organs in (None, _finding().organs):  # also without a mask
+        assert _reasons([_finding(values=values, organs=organs)], 0) == expected
+    assert _kinds([_finding(values=values)]) == [["intensity"] * is_flagged]
+    assert _kinds([_finding(values=values, modality="MRI")]) == [[]]
+
+
+def test_what_the_facts_say_of_the_scanner_is_a_flag():
+    one = _finding(scanner_faults=["Odd grid.", "Odd values."], organs=None)
+    assert judging.judge([one]) == [
+        [judging.Flag("scanner", "Odd grid."), judging.Flag("scanner", "Odd values.")]
+    ]
+
+
+def _visit(spleens_ml, **more):
+    findings = [_finding(seed=seed, visit="amos_0001 20200102") for seed in range(len(spleens_ml))]
+    for one, spleen_ml in zip(findings, spleens_ml):
+        one.organs["spleen"].update(volume_ml=spleen_ml, **more)
+    return findings
+
+
+def test_spleens_of_one_patient_on_one_day_that_differ_by_more_than_half():
+    assert _kinds(_visit([150.0, 100.0])) == [[], []]
+    findings = _visit([150.1, 100.0])
+    assert _kinds(findings) == [["patient"], ["patient"]]
+    assert _reasons(findings, 1) == [
+        "The spleen has 100 ml; in s0, of the same patient on the same day by the metadata, it has "
+        "150.1 ml: one is more than 1.5 times as large as the other."
+    ]
+    assert _kinds(_visit([100.0, 150.1], at_edge=True)) == [[], []]
+    assert [len(flags) for flags in judging.judge(_visit([100.0, 140.0, 200.0]))] == [1, 0, 1]
+
+
+def test_spleens_of_other_days_and_unknown_patients_are_not_compared():
+    findings = _visit([100.0, 200.0])
+    findings[1].visit = "amos_0001 20200103"
+    assert _kinds(findings) == [[], []]
+    for one in findings:
+        one.visit = ""
+    assert _kinds(findings) == [[], []]
+
+
+@labelled_cases.needed
+def test_of_the_labelled_scans_just_those_that_are_known_are_flagged():
+    cases = labelled_cases.read()
+    rows = {name: row for name, (_, row) in cases.items()}
+    visits = report.visits(rows)
+    found = {
+        name: labelled_cases.finding(
+            name,
+            visit=visits[name],
+            label_names=["spleen"],
+            scanner_faults=amos22.scanner_faults(
+                row, labelled_cases.spacing(case), float(case["raw_max"])
+            ),
+        )
+        for name, (case, row) in cases.items()
+    }
+    kinds = collections.defaultdict(set)
+    for name, flags in zip(found, judging.judge([*found.values()])):
+        for flag in flags:
+            kinds[flag.kind].add(name)
+    listed = collections.defaultdict(set)
+    for fault in known_faults.of(amos22):
+        if known_faults.is_open(fault, amos22):
+            listed[fault.kind].add(fault.id)
+    assert {name[-4:] for name in kinds["intensity"]} == {"0067", "0136"}
+    assert listed["intensity"] - kinds["intensity"] == {"amos_0540"}  # MRI
+    assert {name[-4:] for name in kinds["scanner"]} == {"0517", "0518", "0578", "0588", "0590"}
+    assert kinds["scanner"] == listed["scanner"]
+    assert kinds["patient"] == listed["patient"]
+    assert kinds["organ missing"] == listed["organ"]
 
 
 def test_an_empty_mask_is_flagged_and_no_mask_is_not():

@@ -32,7 +32,7 @@ WINGS = {
     "exports": "arrays errors facts routines running storage",
     "qc": "arrays errors facts running storage",
     "sample_data": "errors facts running storage",
-    "reader": "arrays errors exports facts storage",
+    "reader": "arrays errors exports facts routines storage",
 }
 # What takes and returns arrays knows nothing of files and users.
 ARRAY_MODULES = ("sample_data.grids", "sample_data.noise")

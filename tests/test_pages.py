@@ -217,6 +217,7 @@ def test_every_label_has_a_line_of_its_own_and_the_facts_name_known_labels():
         *anatomy.COMPACT,
         *anatomy.TAPERED,
         *anatomy.VARIABLE,
+        *anatomy.EVERYBODYS,
         *anatomy.SEX_ORGANS,
         *sum(anatomy.SIDES, ()),
     }

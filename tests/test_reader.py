@@ -165,6 +165,74 @@ def test_another_split(root, tmp_path):
     assert AMOS22(path, finished.SPLIT).split("val") == ("amos_0001", "amos_0008", "amos_0554")
 
 
+def in_subsets(root, tmp_path, subsets):
+    """The data set by a split in which the samples are in these subsets."""
+    path = tmp_path / "dataset_manifest.xlsx"
+    shutil.copy(root / "grouped/dataset_manifest.xlsx", path)
+    cells = {(finished.SPLIT, name): subset for name, subset in zip(IDS, subsets)}
+    trees.edit_cells(path, cells, finished.SPLIT)
+    return AMOS22(path, finished.SPLIT)
+
+
+def test_a_split_with_folds(root, tmp_path):
+    data = in_subsets(root, tmp_path, "fold0 fold1 fold1 test fold0 excluded test fold1".split())
+    assert data.split("fold1") == (IDS[1], IDS[2], IDS[7])
+    assert data.split("excluded") == (IDS[5],) and data.split("unlabelled") == ()
+    assert data.ids == IDS  # excluded ones too
+    assert data.subset(IDS[5]) == "excluded" and data.subset(IDS[0]) == "fold0"
+    for word in ("train", "fold2", "Fold0", ""):
+        with pytest.raises(errors.DatasetError) as caught:
+            data.split(word)
+        expected = "expected one of fold0, fold1, test, excluded"
+        assert str(caught.value) == f"no subset {word!r}, {expected}"
+
+
+def test_a_published_split_may_be_asked_for_what_it_leaves_out(data):
+    assert data.split("excluded") == data.split("unlabelled") == ()
+    with pytest.raises(errors.DatasetError, match="no subset 'fold0', expected one of train, val"):
+        data.split("fold0")
+
+
+def test_patients(root, tmp_path):
+    alike = {"birth_date": "19600102", "sex": "F"}
+    changes = {
+        (column, name): text
+        for column, text in alike.items()
+        for name in ("amos_0004", "amos_0554", "amos_0201")
+    }
+    data = edited(root, tmp_path, {**changes, ("sex", "amos_0201"): "UND"})
+    assert data.patient("amos_0554") == data.patient("amos_0004") == "amos_0004"
+    assert data.patient("amos_0201") == "amos_0201"  # not known: one of its own
+    assert pickle.loads(pickle.dumps(data)).patient("amos_0554") == "amos_0004"
+    with pytest.raises(errors.DatasetError, match="no sample 'amos_9999'; there are 8"):
+        data.patient("amos_9999")
+
+
+def test_a_splits_own_column_says_the_patient(root, tmp_path):
+    """An index manifest of val alone lacks the patient's first scan."""
+    path = tmp_path / "dataset_manifest.xlsx"
+    shutil.copy(root / "grouped/dataset_manifest.xlsx", path)
+    book = openpyxl.load_workbook(path)
+    sheet = book[finished.SPLIT]
+    sheet.insert_cols(sheet.max_column)
+    sheet.cell(1, sheet.max_column - 1, "patient")
+    for number in range(2, sheet.max_row + 1):
+        sheet.cell(number, sheet.max_column - 1, "amos_0001")
+    book.save(path)
+    assert {*map(AMOS22(path, finished.SPLIT).patient, IDS)} == {"amos_0001"}
+
+
+def test_known_faults(data):
+    scaled, ageless = data.known_faults("amos_0540")  # that its id was too low is mended
+    assert (scaled.id, scaled.kind) == ("amos_0540", "intensity")
+    assert scaled.what.startswith("scaled values up to 3.28 million")
+    assert scaled.evidence.startswith("header of the published file")
+    assert (ageless.kind, ageless.what) == ("metadata", "no age in the table")
+    assert [name for name in IDS if data.known_faults(name)] == ["amos_0540"]
+    with pytest.raises(errors.DatasetError, match="no sample 'amos_0057'; there are 8"):
+        data.known_faults("amos_0057")
+
+
 def test_index_manifest(root):
     folder = root / "grouped/splits"
     finished.call(

@@ -104,7 +104,7 @@ def test_odd_scans_are_measured_and_drawn(tmp_path, settings, kind):
     assert (outcome.failures, outcome.done) == ([], 1)
     for name in _NAMES:
         PIL.Image.open(io.BytesIO((settings.output_dir / "pictures" / name).read_bytes())).verify()
-    report.write(settings.output_dir, [sample], outcome, None)
+    report.write(settings.output_dir, [sample], outcome, None, [])
     assert "amos_0001" in (settings.output_dir / "index.html").read_text(encoding="utf-8")
 
 

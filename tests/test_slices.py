@@ -91,6 +91,7 @@ def test_slices_read_from_the_stream_are_those_of_nibabel(tmp_path, slope, inter
     assert (reading.coarse == values[::2, ::3, ::4]).all()
     for (axis, index), plane in reading.planes.items():
         assert (plane == np.take(values, index, axis)).all()
+    assert (reading.lowest, reading.highest) == (values.min(), values.max())
     assert sorted(reading.planes) == [(0, 0), (0, 129), (1, 55), (2, 3), (2, 39)]
 
 
@@ -98,6 +99,8 @@ def test_what_is_not_finite_is_shown_as_zero(tmp_path):
     data = np.full((4, 5, 6), 7, np.float32)
     data[1, 2, 3], data[0, 0, 0] = np.nan, np.inf
     nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "a.nii.gz")
-    coarse = slices.read(nifti.read_header(tmp_path / "a.nii.gz"), {}, (1, 1, 1)).coarse
+    reading = slices.read(nifti.read_header(tmp_path / "a.nii.gz"), {}, (1, 1, 1))
+    assert (reading.lowest, reading.highest) == (0, 7)
+    coarse = reading.coarse
     assert coarse[1, 2, 3] == coarse[0, 0, 0] == 0
     assert (coarse != 7).sum() == 2

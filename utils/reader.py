@@ -3,6 +3,7 @@
 Nothing but a manifest is read before voxels are asked for.
 """
 
+import functools
 import re
 import typing
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.exports import cases
-from utils.facts import amos22
+from utils.facts import amos22, known_faults, patients
+from utils.routines import split_choices
 from utils.storage import files, forms, nifti, workbook
 
 if typing.TYPE_CHECKING:
@@ -66,7 +68,10 @@ class AMOS22:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """IDs of all samples, such as ``amos_0004``, in the order of the manifest."""
+        """IDs of all samples, such as ``amos_0004``, in the order of the manifest.
+
+        Those that a split excludes are among them: `split` leaves them out.
+        """
         return tuple(self._cases)
 
     @property
@@ -78,15 +83,40 @@ class AMOS22:
         return workbook.frame(self._columns, (case.row for case in self._cases.values()))
 
     def split(self, subset: str) -> tuple[str, ...]:
-        """IDs of the samples of a subset: train, val or test; a DatasetError for another word."""
-        if subset not in amos22.SUBSETS:
-            reason = f"no subset {subset!r}, expected one of {', '.join(amos22.SUBSETS)}"
+        """IDs of the samples of a subset that the split at hand has, such as train or ``fold0``.
+
+        ``excluded`` and ``unlabelled`` may be asked for where there are none. A DatasetError for
+        another word.
+        """
+        known = split_choices.count(case.subset for case in self._cases.values())
+        if subset not in (*known, *split_choices.LEFT_OUT):
+            reason = f"no subset {subset!r}, expected one of {', '.join(known)}"
             raise errors.DatasetError(reason, code="subset", found=subset)
         return tuple(case.id for case in self._cases.values() if case.subset == subset)
 
     def subset(self, id: str) -> str:
-        """Subset of a sample: train, val or test."""
+        """Subset of a sample in the split at hand: train, val, test, ``fold0``, excluded, ..."""
         return self._case(id).subset
+
+    def patient(self, id: str) -> str:
+        """Patient of a sample: the lowest ID of all scans with the same birth date and sex.
+
+        As the split says it; else of the scans in the manifest. The identity is inferred.
+        """
+        return self._case(id).row.get(patients.COLUMN) or self._patients[id]
+
+    @functools.cached_property
+    def _patients(self):
+        return patients.group({case.id: case.row for case in self._cases.values()}, amos22)
+
+    def known_faults(self, id: str) -> list[known_faults.Fault]:
+        """What is publicly known to be wrong with a scan: kind, what and evidence of each fault.
+
+        What routine 01 has mended is left out; what nobody has confirmed says so.
+        """
+        self._case(id)
+        listed = (fault for fault in known_faults.of(amos22) if fault.id == id)
+        return [fault for fault in listed if fault.what not in amos22.MENDED_FAULTS]
 
     def image(self, id: str) -> np.ndarray:
         """Intensities of a sample, (X, Y, Z) float32 in Fortran order; Hounsfield units for CT.

@@ -3,7 +3,8 @@
 Reads volumes, masks and info files below --root_dir, after routine 05. Writes index.html, which any
 browser opens from disk, without network, and beside it samples/, pictures/, plots/ and measures/.
 Pictures show axial, coronal and sagittal slices upright, the patient's left on the right, with the
-contours of all labels. Flags name what looks wrong and why; the page says how it is judged. With
+contours of all labels. Flags name what looks wrong and why, and faults that are known of single
+scans; the page says how it is judged. With
 --before_dir also what denoising changed. Samples whose files did not change since are not drawn
 again. Nothing below --root_dir is changed.
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
+from utils.facts import amos22, known_faults
 from utils.qc import report, sample_report
 from utils.running import cli, shared_options
 from utils.storage import samples
@@ -56,6 +58,7 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     if sys.prefix != sys.base_prefix:
         # matplotlib keeps its list of fonts there then, and not in the home folder.
         os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
+    known = known_faults.of(amos22)
     listed = None if manifest_file is None else report.read_manifest(manifest_file)
     found = report.find_samples(root_dir, listed)
     cli.hold(output_dir)
@@ -65,7 +68,7 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     )
     estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
     outcome = cli.for_each_sample(sample_report.render, found, settings, **estimates)
-    entries = report.write(output_dir, found, outcome, listed)
+    entries = report.write(output_dir, found, outcome, listed, known)
     flags = [
         f"{entry.name}: {flag.kind}: {flag.reason}"
         for entry in entries

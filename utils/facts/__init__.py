@@ -41,6 +41,10 @@ class DataSet(Protocol):
     PATIENT_KEYS: tuple[str, ...]
     # What a cell of unknown content reads, besides the empty text.
     UNDEFINED: str
+    # Path of the list of what is known about single scans (see `known_faults`), empty where there
+    # is none; and those texts in it of what routine 01 mends.
+    KNOWN_FAULTS: str
+    MENDED_FAULTS: tuple[str, ...]
 
     def classify(self, relative_path: str, /) -> dict[str, str] | None:
         """Tell the columns of a file of the archive; None for one that is not of the data set.
@@ -56,6 +60,14 @@ class DataSet(Protocol):
 
     def modality(self, row: Mapping[str, str], /) -> str | None:
         """Return CT or MRI; None where the row does not tell."""
+
+    def scanner_faults(
+        self, row: Mapping[str, str], spacing: Sequence[float], highest: float, /
+    ) -> list[str]:
+        """Tell, in sentences, what of a volume belongs to another scanner than its row names.
+
+        By its spacing, mm, and its highest value.
+        """
 
     def plain_row(self, row: Mapping[str, str], /) -> dict[str, str]:
         """Mend what people and spreadsheets do to a row of the archive manifest.

@@ -62,6 +62,17 @@ DATASET_KEYS: tuple[str, ...] = (
 # also day and scanner; two pairs share a birth date and not the sex, which is chance.
 PATIENT_KEYS: tuple[str, ...] = ("birth_date", "sex")
 
+KNOWN_FAULTS = str(Path(__file__).resolve().parents[2] / "descriptor_templates/known_faults.csv")
+# See `amos22_table.Metadata`.
+MENDED_FAULTS: tuple[str, ...] = ("id in the metadata table one too low",)
+
+# All labelled scans of the SIGNA HDe have this grid (mm, the axes by size), and three scans of a
+# Prisma by the table: 0578, 0588, 0590.
+_SIGNA_HDE, _SIGNA_HDE_GRID_MM, _GRID_TOLERANCE_MM = "SIGNA HDe", (0.8203, 0.8203, 1.1), 1e-3
+# The other two scanners for MRI are of Philips, which scales values to far beyond 16-bit integers:
+# the highest of 0517 and 0518, Prisma by the table, are above 170,000, of all others below 3,100.
+_UNSCALED_SCANNERS, _HIGHEST_UNSCALED = frozenset({"Prisma", _SIGNA_HDE}), 32767.0
+
 # What other cells of the archive manifest must be.
 _EXPECTED = {"seq": "[0-9]{1,4}", "subset": "|".join(SUBSETS), "type": "v3d|m3d"}
 
@@ -97,6 +108,26 @@ def modality(row: Mapping[str, str]) -> str | None:
     scanner = forms.stripped(row.get("manufacturer_model_name", ""))
     sets = {"CT": CT_SCANNERS, "MRI": MRI_SCANNERS}
     return next((name for name, scanners in sets.items() if scanner in scanners), None)
+
+
+def scanner_faults(row: Mapping[str, str], spacing: Sequence[float], highest: float) -> list[str]:
+    """Tell, in sentences, what of a volume belongs to another scanner than its row names."""
+    scanner = forms.stripped(row.get("manufacturer_model_name", ""))
+    if scanner in ("", UNDEFINED):
+        return []
+    found = []
+    apart_mm = (abs(a - b) for a, b in zip(sorted(spacing), _SIGNA_HDE_GRID_MM))
+    if scanner != _SIGNA_HDE and max(apart_mm) <= _GRID_TOLERANCE_MM:
+        grid = " x ".join(f"{step:.4g}" for step in spacing)
+        found.append(
+            f"{scanner} by the metadata, but the grid {grid} mm is that of the {_SIGNA_HDE}."
+        )
+    if scanner in _UNSCALED_SCANNERS and highest > _HIGHEST_UNSCALED:
+        found.append(
+            f"{scanner} by the metadata, but values up to {highest:.6g}, as only Philips scanners "
+            f"scale them; expected at most {_HIGHEST_UNSCALED:g}."
+        )
+    return found
 
 
 def plain_row(row: Mapping[str, str]) -> dict[str, str]:

@@ -167,6 +167,8 @@ class Metadata:
     notes, warnings : list of str
         What the user should know about the join, with the evidence: what holds for the official
         table, and what somebody should look at.
+    is_mended : bool
+        Whether the ids of the MRI rows were one too low, and 1 was added to them.
     faults : list of (str, DatasetError)
         Name of the sample (or of the table as a whole) and what is contradictory; the metadata
         concerned are left ``UND``.
@@ -193,10 +195,11 @@ class Metadata:
         mri_rows, other_rows = rows[is_mri], rows[~is_mri]
         shifted, mended = _signs_of_shift(mri_rows, other_rows), _signs_of_mending(mri_rows)
         unclear = set()
+        self.is_mended = bool(shifted and not mended)
         if shifted and mended:
             self.faults.append(("metadata table", _shifted_and_mended(shifted, mended)))
             unclear, rows = _open_files(mri_rows, other_rows), other_rows
-        elif shifted:
+        elif self.is_mended:
             self.notes.append(
                 f"the MRI ids are one too low ({'; '.join(shifted)}): 1 was added to the ids of "
                 f"{len(mri_rows)} MRI rows"

@@ -50,6 +50,8 @@ ARCHIVE_COLUMNS: tuple[str, ...] = (
 INFO_KEYS: tuple[str, ...] = ("collection", "subset", "site", "seq", "pid")
 DATASET_KEYS: tuple[str, ...] = ("site", "collection", "subset", "pid")
 PATIENT_KEYS: tuple[str, ...] = ("pid",)
+KNOWN_FAULTS = ""
+MENDED_FAULTS: tuple[str, ...] = ()
 # Folders of the grouped tree that are there even without samples.
 TREE = tuple(
     f"{SITES[collection]}/{collection}/{name}"
@@ -122,6 +124,11 @@ def subset(columns: Mapping[str, str]) -> str:
 def modality(row: Mapping[str, str]) -> str:
     """Return MRI: all scans are."""
     return "MRI"
+
+
+def scanner_faults(row: Mapping[str, str], spacing: Sequence[float], highest: float) -> list[str]:
+    """Tell what of a volume belongs to another scanner: nothing is known of the scanners."""
+    return []
 
 
 def plain_row(row: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import operator
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ ODD_SHARE, ODD_LEAST_GROUP = 0.05, 20
 OBLIQUE_DEGREES = 30.0
 FAT_SHARE = 0.15
 _LEAST_NEIGHBOURS = 3
+# Spleens of one patient on one day: the larger one is at most so many times as large.
+SPLEENS_APART = 1.5
 # Along which RAS axis -> names of its two directions.
 _DIRECTIONS = (("right", "left"), ("front", "back"), ("up", "down"))
 
@@ -45,7 +48,7 @@ class Findings:
 
     Attributes
     ----------
-    modality, sex : str
+    name, modality, sex : str
     spacing : (3,) float, mm
     orientation, axis_codes : str
         Letters at the far ends of the array axes, as in the manifest and plain.
@@ -58,8 +61,17 @@ class Findings:
     gain : float
     fat_share : float or None
         See `measures.fat_share`; CT only.
+    label_names : collection of str
+        What the mask may show.
+    values : (float, float)
+        Lowest and highest of all voxels.
+    scanner_faults : list of str
+        See `facts.DataSet.scanner_faults`.
+    visit : str
+        The same for scans of one patient on one day; empty where that is not known.
     """
 
+    name: str
     modality: str
     sex: str
     spacing: tuple[float, ...]
@@ -70,6 +82,16 @@ class Findings:
     shift_ras_mm: tuple[float, ...] | None = None
     gain: float = 1.0
     fat_share: float | None = None
+    label_names: Collection[str] = ()
+    values: tuple[float, float] = (0.0, 0.0)
+    scanner_faults: Sequence[str] = ()
+    visit: str = ""
+
+    @property
+    def spleen_ml(self) -> float | None:
+        """Volume of the spleen; None where there is none, or the image cuts it off."""
+        spleen = (self.organs or {}).get("spleen")
+        return spleen["volume_ml"] if spleen and not spleen["at_edge"] else None
 
 
 def volume_factor(is_variable: bool) -> float:
@@ -96,11 +118,12 @@ def judge(findings: list[Findings]) -> list[list[Flag]]:
     """
     annotated = [one for one in findings if one.organs is not None]
     flags: dict[Findings, list[Flag]] = {one: [] for one in findings}
-    for one in annotated:
-        flags[one] += _judge_alone(one)
+    for one in findings:
+        flags[one] += [*(_judge_mask(one) if one.organs is not None else ()), *_judge_scan(one)]
     found = itertools.chain(
         *(_judge_organs(group) for group in _grouped(annotated, "modality").values()),
         *(_judge_grids(group) for group in _grouped(findings, "modality").values()),
+        *(_judge_visit(group) for visit, group in _grouped(findings, "visit").items() if visit),
     )
     for one, flag in found:
         flags[one].append(flag)
@@ -114,7 +137,16 @@ def _grouped(findings, attribute):
     return {value: list(members) for value, members in groups}
 
 
-def _judge_alone(one):
+def _judge_scan(one):
+    low, high = anatomy.CT_RANGE
+    if one.modality == "CT" and not low <= min(one.values) <= max(one.values) <= high:
+        found = f"Values from {one.values[0]:g} to {one.values[1]:g}"
+        yield Flag("intensity", f"{found}, expected Hounsfield units ({low:g} to {high:g}).")
+    for reason in one.scanner_faults:
+        yield Flag("scanner", reason)
+
+
+def _judge_mask(one):
     organs = one.organs
     if not organs:
         yield Flag("organ missing", "The mask is empty.")
@@ -175,7 +207,8 @@ def _judge_alignment(one):
 
 def _judge_organs(group):
     """Yield (sample, flag) for the annotated samples of one modality."""
-    for name in sorted({name for one in group for name in one.organs}):
+    names = {name for one in group for name in one.organs}
+    for name in sorted(names | anatomy.EVERYBODYS):
         yield from _judge_presence(group, name)
         whole = [one for one in group if _is_whole(one, name)]
         for members, judged, label in _comparisons(whole):
@@ -205,12 +238,14 @@ def _judge_presence(group, name):
         groups = [found for sex, found in by_sex if anatomy.FOREIGN_ORGAN.get(sex) != name]
     for members in groups:
         having, n_others = sum(name in one.organs for one in members), len(members) - 1
-        if n_others < LEAST_OTHERS or having < USUAL_SHARE * n_others:
-            continue
+        is_usual = n_others >= LEAST_OTHERS and having >= USUAL_SHARE * n_others
         others = f"{having} of the {n_others} other {group[0].modality} samples have one"
+        known = "practically everybody has one in an abdominal scan"
         for one in members:
-            if name not in one.organs and one.organs:
-                yield one, Flag("organ missing", f"There is no {label_map.shown(name)}; {others}.")
+            is_expected = is_usual or name in anatomy.EVERYBODYS and name in one.label_names
+            if name not in one.organs and one.organs and is_expected:
+                reason = f"There is no {label_map.shown(name)}; {others if is_usual else known}."
+                yield one, Flag("organ missing", reason)
 
 
 def _judge_volumes(members, judged, label, name):
@@ -277,6 +312,24 @@ def _judge_offsets(rated, off_mm, label, name):
                     f"samples ({label}); limit {limit:.0f} mm."
                 )
                 yield one, Flag("position", reason)
+
+
+def are_spleens_apart(one: Findings, other: Findings) -> bool | None:
+    """Whether two spleens cannot well be one; None where one of them is not known as a whole."""
+    sizes_ml = [size for size in (one.spleen_ml, other.spleen_ml) if size is not None]
+    return max(sizes_ml) > SPLEENS_APART * min(sizes_ml) if len(sizes_ml) == 2 else None
+
+
+def _judge_visit(group):
+    """Yield (sample, flag) for all samples of one patient on one day."""
+    for one, other in itertools.permutations(group, 2):
+        if are_spleens_apart(one, other):
+            reason = (
+                f"The spleen has {one.spleen_ml:.4g} ml; in {other.name}, of the same patient on "
+                f"the same day by the metadata, it has {other.spleen_ml:.4g} ml: one is more than "
+                f"{SPLEENS_APART:g} times as large as the other."
+            )
+            yield one, Flag("patient", reason)
 
 
 def _judge_grids(group):

@@ -1,11 +1,22 @@
 """The quality report of a data set: flags, plots and pages from the records of its samples."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from utils import errors
-from utils.qc import alignment, anatomy, judging, measures, pages, plotting, sample_report
+from utils.facts import amos22, known_faults, patients
+from utils.qc import (
+    alignment,
+    anatomy,
+    confirming,
+    judging,
+    measures,
+    pages,
+    plotting,
+    sample_report,
+)
 from utils.running import calls
-from utils.storage import files, forms, manifest, samples, workbook
+from utils.storage import files, forms, label_map, manifest, samples, workbook
 
 INDEX = "index.html"
 _PLOTS = "plots"
@@ -17,6 +28,7 @@ _METADATA = {
     "age": "age",
     "site": "site",
 }
+_DAY = "acquisition_date"
 
 
 def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples.Sample]:
@@ -68,6 +80,7 @@ def write(
     found: list[samples.Sample],
     outcome: calls.Outcome,
     listed: dict[str, dict] | None,
+    known: list[known_faults.Fault],
 ) -> list[pages.Entry]:
     """Judge all samples and write plots and pages, the index last.
 
@@ -79,13 +92,15 @@ def write(
         Of `sample_report.render`.
     listed : dict or None
         See `read_manifest`; without it the metadata are those of the info files.
+    known : list of known_faults.Fault
+        Of the data set; those of other samples are left out.
 
     Returns
     -------
     list of pages.Entry
         In the order of the index.
     """
-    entries = _entries(found, outcome, listed or {})
+    entries = _entries(found, outcome, listed or {}, known)
     plots = plotting.draw([_plotted(entry) for entry in entries if entry.record])
     neighbours = [
         (before, entry, after)
@@ -102,21 +117,12 @@ def write(
     return entries
 
 
-def _entries(found, outcome, listed):
+def _entries(found, outcome, listed, known):
     results = {sample.stem: result for sample, result in outcome.results}
-    metadata = {}
-    for name in (sample.stem for sample in found):
-        info = results[name].info if name in results else {}
-        row = listed.get(name, info)
-        texts = {key: row.get(column, "") for key, column in _METADATA.items()}
-        metadata[name] = {key: forms.plain(key, text) or text for key, text in texts.items()}
-        if name in results:
-            metadata[name]["modality"] = results[name].record["volume"]["modality"]
-    flags = {}
-    for name, error in outcome.failures:
-        flags.setdefault(name, []).append(judging.Flag("failed", str(error)))
-    findings = [_findings(result, metadata[name]["sex"]) for name, result in results.items()]
-    flags.update(zip(results, judging.judge(findings)))
+    infos = {name: result.info for name, result in results.items()}
+    rows = {sample.stem: listed.get(sample.stem, infos.get(sample.stem, {})) for sample in found}
+    metadata = {name: _metadata(row, results.get(name)) for name, row in rows.items()}
+    flags = _flags(results, rows, metadata, outcome.failures, known)
     return [
         pages.Entry(
             sample.stem,
@@ -129,16 +135,56 @@ def _entries(found, outcome, listed):
     ]
 
 
-def _findings(result, sex):
+def _metadata(row, result):
+    texts = {key: row.get(column, "") for key, column in _METADATA.items()}
+    plain = {key: forms.plain(key, text) or text for key, text in texts.items()}
+    return plain if result is None else plain | {"modality": result.record["volume"]["modality"]}
+
+
+def _flags(results, rows, metadata, failures, known):
+    """{name: flags} of the samples that were measured, those that failed, and what is known."""
+    flags = {name: [] for name in rows}
+    for name, error in failures:
+        flags.setdefault(name, []).append(judging.Flag("failed", str(error)))
+    by_name = visits(rows)
+    findings = {
+        name: _findings(name, result, rows[name], metadata[name]["sex"], by_name[name])
+        for name, result in results.items()
+    }
+    for name, judged in zip(findings, judging.judge([*findings.values()])):
+        flags[name] += judged
+    for fault in known:
+        if fault.id in rows and known_faults.is_open(fault, amos22):
+            flags[fault.id].append(confirming.flag(fault, rows[fault.id], findings))
+    return flags
+
+
+def visits(rows: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return patient and day of each sample, by name; empty where the day is not known."""
+    patient_of = patients.group(rows, amos22)
+    days = {name: forms.plain(_DAY, row.get(_DAY, "")) for name, row in rows.items()}
+    return {
+        name: "" if day in (None, "", amos22.UNDEFINED) else f"{patient_of[name]} {day}"
+        for name, day in days.items()
+    }
+
+
+def _findings(name, result, row, sex, visit):
     record, volume = result.record, result.record["volume"]
+    spacing = tuple(volume["spacing"])
     return judging.Findings(
+        name=name,
         modality=volume["modality"],
         sex=sex,
-        spacing=tuple(volume["spacing"]),
+        spacing=spacing,
         orientation=volume["orientation_to"],
         axis_codes=result.axis_codes,
         tilt_degrees=volume["tilt_degrees"],
         organs=record["organs"],
+        label_names=result.label_names.values(),
+        values=tuple(volume["values"]),
+        scanner_faults=amos22.scanner_faults(row, spacing, volume["values"][1]),
+        visit=visit,
         **(record["alignment"] or {}),
     )
 
@@ -176,7 +222,9 @@ def _notes():
         f"({judging.volume_factor(True):.2g} and {judging.place_mm(True):g} mm for "
         "organs that fill and empty). Places are taken beside the sample's other organs.",
         f"Organ missing: at least {judging.USUAL_SHARE:.0%} of the other samples of its modality "
-        f"({judging.LEAST_OTHERS} at least) have it.",
+        f"({judging.LEAST_OTHERS} at least) have it; without any comparison also "
+        f"{', '.join(map(label_map.shown, sorted(anatomy.EVERYBODYS)))}, where the labels have "
+        "such a name.",
         "Left/right: by the RAS+ coordinates of the centres of kidneys, adrenal glands, liver and "
         "spleen.",
         f"Pieces: a second piece of at least {measures.LARGE_PIECE_SHARE:.0%} of the organ and "
@@ -191,4 +239,12 @@ def _notes():
         f"an orientation that fewer than {judging.ODD_SHARE:.0%} of at least "
         f"{judging.ODD_LEAST_GROUP} samples have; a tilt above {judging.OBLIQUE_DEGREES:g} "
         "degrees.",
+        "Intensity: CT values below "
+        f"{anatomy.CT_RANGE[0]:g} or above {anatomy.CT_RANGE[1]:g}, which are no Hounsfield units.",
+        "Scanner: a grid or a scaling that only another scanner has than the metadata name.",
+        "Patient: the spleens of two scans of one patient (inferred from "
+        f"{' and '.join(amos22.PATIENT_KEYS).replace('_', ' ')}) on one day, one of them more than "
+        f"{judging.SPLEENS_APART:g} times as large as the other; not where the image cuts it off.",
+        "Known fault: what is publicly known about the scan, with the evidence. Where the files "
+        "at hand tell otherwise, the flag says so; the other flags do not depend on it.",
     ]

@@ -17,7 +17,7 @@ from utils.running import calls
 from utils.storage import files, json_files, nifti, samples
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
-FORMAT = 1
+FORMAT = 2
 PICTURES, MEASURES, PAGES = "pictures", "measures", "samples"
 _ENDINGS = (".png", "_small.png", "_changes.png")
 _N_SLICES = {"axial": 6, "coronal": 2, "sagittal": 2}
@@ -201,7 +201,7 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
     reading = slices.read(header, wanted, steps)
     modality, window = _window(amos22.modality(inputs.info), reading.coarse)
     fit = _measure_alignment(mask, reading.coarse, inputs, modality, window)
-    record.update(alignment=fit, volume=_describe(header, modality))
+    record.update(alignment=fit, volume=_describe(header, modality, reading))
     panels = {plane: _panels(view, header, mask, reading) for plane, view in views.items()}
     names = {organ["value"]: name for name, organ in (record["organs"] or {}).items()}
     rows = _rows(panels, chosen, header)
@@ -282,7 +282,7 @@ def _measure_alignment(mask, coarse_volume, inputs, modality, window):
     return found
 
 
-def _describe(header, modality):
+def _describe(header, modality, reading):
     start, end = geometry.orientation_codes(header.affine)
     return {
         "modality": modality,
@@ -291,6 +291,7 @@ def _describe(header, modality):
         "orientation_from": start,
         "orientation_to": end,
         "tilt_degrees": geometry.obliquity_degrees(header.affine),
+        "values": [reading.lowest, reading.highest],
     }
 
 

@@ -150,17 +150,22 @@ class Reading:
         Every n-th voxel.
     planes : dict of (int, int) to array
         (array axis, index) to the slice, its array axes in ascending order.
+    lowest, highest : float
+        Of all voxels.
     """
 
     coarse: np.ndarray
     planes: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    lowest: float = np.inf
+    highest: float = -np.inf
 
 
 def read(header: nifti.Header, wanted: dict[int, list[int]], steps: tuple[int, ...]) -> Reading:
-    """Read single slices and a coarse volume in one pass; the whole is never in memory.
+    """Read single slices, a coarse volume and the range of values in one pass.
 
-    `wanted` maps array axes to indices; for `steps` see `coarse_steps`. Values are scaled; what is
-    not finite counts as 0. DamagedFileError where the file is damaged.
+    The whole is never in memory. `wanted` maps array axes to indices; for `steps` see
+    `coarse_steps`. Values are scaled; what is not finite counts as 0. DamagedFileError where the
+    file is damaged.
     """
     shape = header.shape
     kept = Reading(np.empty([-(-n // step) for n, step in zip(shape, steps)], np.float32))
@@ -168,6 +173,8 @@ def read(header: nifti.Header, wanted: dict[int, list[int]], steps: tuple[int, .
         size = np.delete(shape, axis)
         kept.planes.update({(axis, index): np.empty(size, np.float32) for index in indices})
     for z, plane in _slices(header):
+        kept.lowest = min(kept.lowest, float(plane.min()))
+        kept.highest = max(kept.highest, float(plane.max()))
         if z % steps[2] == 0:
             kept.coarse[:, :, z // steps[2]] = plane[:: steps[0], :: steps[1]]
         for (axis, index), picture in kept.planes.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import geometry
-from utils.facts import DataSet
+from utils.facts import DataSet, known_faults
 from utils.routines import archive
 from utils.running import calls
 from utils.storage import file_kinds, manifest, nifti, workbook
@@ -106,6 +106,29 @@ def _oddities(mask_file, mask, volume_file, volume):
     if mask_file.subset != volume_file.subset:
         place = f"its volume {volume_file} in {volume_file.subset}"
         yield f"the mask lies in {mask_file.subset}, {place}"
+
+
+def known_fault_notes(contents: archive.Contents, facts: DataSet, is_mended: bool) -> list[str]:
+    """Return a line for each kind of known fault that samples at hand have.
+
+    Of what nobody has confirmed, and of what routine 01 mends (where it did), only the number.
+    """
+    at_hand = {file.sample for file in (*contents.files, *contents.doubles)}
+    found: dict[str, dict[str, list]] = {}
+    for fault in known_faults.of(facts):
+        if fault.id in at_hand and (is_mended or fault.what not in facts.MENDED_FAULTS):
+            found.setdefault(fault.kind, {}).setdefault(fault.what, []).append(fault)
+    return [
+        f"{kind}: {' | '.join(_concerned(faults, facts) for faults in texts.values())}"
+        for kind, texts in sorted(found.items())
+    ]
+
+
+def _concerned(faults, facts):
+    what = f"{len(faults)} scan{'s' * (len(faults) > 1)}, {faults[0].what}"
+    if known_faults.is_open(faults[0], facts):
+        return f"{what}: {errors.listed(fault.id for fault in faults)}"
+    return f"{what}: mended" if faults[0].is_confirmed else what
 
 
 def write(target: manifest.Target, columns: Sequence[str], rows: list[dict]) -> str:

@@ -1,0 +1,176 @@
+"""Known faults as flags: every text of the list is understood, and files that tell otherwise."""
+
+import dataclasses
+
+import labelled_cases
+import pytest
+
+from utils.facts import amos22, known_faults
+from utils.qc import confirming, judging
+
+OPEN = [fault for fault in known_faults.of(amos22) if known_faults.is_open(fault, amos22)]
+# What a file that shows each fault has, besides what `_seen` says.
+SHOWN = {
+    "amos_0067": {"values": (-5798.0, 8932.0)},
+    "amos_0136": {"values": (-2130.4, 11361.6)},
+    "amos_0517": {"values": (0.0, 170646.98)},
+    "amos_0518": {"values": (0.0, 196075.22)},
+    "amos_0540": {"values": (0.0, 3284530.75)},
+    "amos_0578": {"spacing": (0.82029998, 0.82029998, 1.1)},
+    "amos_0588": {"spacing": (0.82029998, 1.1, 0.82029998)},
+    "amos_0590": {"spacing": (1.1, 0.82029998, 0.82029998)},
+}
+SPLEENS_ML = {"amos_0218": 184.2, "amos_0219": 117.4, "amos_0279": 220.0, "amos_0280": 136.8}
+SPLEENS_ML |= {"amos_0517": 241.1, "amos_0518": 144.9, "amos_0593": 228.6, "amos_0595": 89.01}
+GRID = "the grid 0.8203 x 1.1 x 0.8203 mm"
+# What contradicts each kind of text, and what the flag then says.
+OTHERWISE = {
+    "no spleen in the label": ({"spleen_ml": 98.76}, {}, "its label has the spleen (98.76 ml)"),
+    "values from -5798 to 8932, outside Hounsfield units": (
+        {"values": (-5798.0, 8934.0)},
+        {},
+        "its values go from -5798 to 8934",
+    ),
+    "values from -2130 to 11362, outside Hounsfield units": (
+        {"values": (-1024.0, 3071.0)},
+        {},
+        "its values go from -1024 to 3071",
+    ),
+    "scaled values up to 3.28 million (scl_slope 4385.22), no Hounsfield units; MRI": (
+        {"values": (0.0, 749.0)},
+        {},
+        "its values go up to 749",
+    ),
+    "no age in the table": ({}, {"age": "61"}, "its age is 061Y"),
+    "cannot be decompressed (unlabelled archive)": ({}, {}, "it could be read"),
+    "Prisma by the table, but scaled maxima as Philips scanners write them": (
+        {"values": (0.0, 32767.0)},
+        {},
+        "its values go up to 32767",
+    ),
+    f"Prisma by the table, but {GRID} that only the SIGNA HDe scans have": (
+        {"spacing": (0.82, 1.1, 0.8219)},
+        {},
+        "its grid is 0.82 x 1.1 x 0.8219 mm",
+    ),
+}
+
+
+def _seen(name, spleen_ml=None, **more):
+    organ = {"value": 1, "volume_ml": spleen_ml, "at_edge": False}
+    return judging.Findings(
+        **{
+            "name": name,
+            "modality": "CT" if name < "amos_0500" else "MRI",
+            "sex": "F",
+            "spacing": (1.0, 1.0, 5.0),
+            "orientation": "LAS",
+            "axis_codes": "LAS",
+            "organs": {"liver": {}} | ({} if spleen_ml is None else {"spleen": organ}),
+            **more,
+        }
+    )
+
+
+def _all_seen(**changed):
+    """Findings of a set in which the list holds, but for these."""
+    found = {name: _seen(name, spleen_ml) for name, spleen_ml in SPLEENS_ML.items()}
+    for fault in OPEN:
+        found.setdefault(fault.id, _seen(fault.id))
+    for name, more in {**SHOWN, **changed}.items():
+        found[name] = dataclasses.replace(found[name], **more)
+    return found
+
+
+def _row(**more):
+    return {"manufacturer_model_name": "Prisma", "age": "UND", **more}
+
+
+def _ids(fault):
+    return f"{fault.id[-4:]}-{fault.kind}"
+
+
+def test_every_text_of_the_list_is_understood():
+    unknown = [fault for fault in known_faults.of(amos22) if not confirming.is_understood(fault)]
+    assert {fault.what for fault in unknown} == {
+        *amos22.MENDED_FAULTS,
+        *(fault.what for fault in unknown if not fault.is_confirmed),
+    }
+    assert len(OPEN) == 3 + 3 + 8 + 1 + 5 + 2
+
+
+@pytest.mark.parametrize("fault", OPEN, ids=_ids)
+def test_a_fault_that_the_file_shows_is_a_flag_with_its_evidence(fault):
+    seen = _all_seen()
+    if fault.kind == "damaged":
+        del seen[fault.id]  # it could not be read
+    found = confirming.flag(fault, _row(), seen)
+    text = f"{fault.what[0].upper()}{fault.what[1:]} (evidence: {fault.evidence})."
+    assert found == judging.Flag("known fault", text)
+
+
+@pytest.mark.parametrize("fault", [one for one in OPEN if one.kind != "patient"], ids=_ids)
+def test_a_file_that_tells_otherwise_is_said_to(fault):
+    changed, cells, seen = OTHERWISE[fault.what]
+    one = dataclasses.replace(_seen(fault.id, changed.get("spleen_ml")))
+    one = dataclasses.replace(
+        one, **{key: value for key, value in changed.items() if key != "spleen_ml"}
+    )
+    found = confirming.flag(fault, _row(**cells), {fault.id: one})
+    shown = f"{fault.what[0].upper()}{fault.what[1:]} (evidence: {fault.evidence})."
+    assert found.reason == f"{shown} This file does not show it: {seen}."
+
+
+@pytest.mark.parametrize("fault", [one for one in OPEN if one.kind == "patient"], ids=_ids)
+def test_spleens_of_a_pair_that_do_not_differ(fault):
+    names = sorted(SPLEENS_ML)
+    place = names.index(fault.id)
+    other = names[place + 1 if place % 2 == 0 else place - 1]
+    seen = _all_seen() | {fault.id: _seen(fault.id, 150.0), other: _seen(other, 100.0)}
+    found = confirming.against(fault, _row(), seen)
+    assert found == f"its spleen has 150 ml, that of {other} 100"
+    seen[fault.id] = _seen(fault.id, 150.1)
+    assert confirming.against(fault, _row(), seen) == ""
+
+
+@pytest.mark.parametrize(
+    ("scanner", "expected"),
+    [
+        ("SIGNA HDe", "its scanner is SIGNA HDe"),
+        ("Ingenia ", "its scanner is Ingenia"),
+        ("UND", ""),
+        ("", ""),
+    ],
+)
+def test_a_scanner_that_was_corrected_is_told(scanner, expected):
+    for fault in (one for one in OPEN if one.kind == "scanner"):
+        row = _row(manufacturer_model_name=scanner)
+        assert confirming.against(fault, row, _all_seen()) == expected
+
+
+def test_what_cannot_be_looked_at_is_shown_as_it_is():
+    seen = {name: dataclasses.replace(one, organs=None) for name, one in _all_seen().items()}
+    for fault in (one for one in OPEN if one.kind in ("organ", "patient")):
+        assert confirming.against(fault, _row(), seen) == ""
+        assert confirming.against(fault, _row(), {fault.id: _seen(fault.id)}) == ""
+    odd = known_faults.Fault(
+        "a", "intensity", "values from 1.2.3 to 4, outside Hounsfield units", ""
+    )
+    assert not confirming.is_understood(odd)
+    unknown = known_faults.Fault("amos_0001", "organ", "a strange liver", "me")
+    assert not confirming.is_understood(unknown)
+    assert confirming.flag(unknown, {}, {"amos_0001": _seen("amos_0001")}).reason == (
+        "A strange liver (evidence: me)."
+    )
+    for fault in OPEN:  # of a sample that failed nothing is known
+        assert confirming.against(fault, {}, {}) == ""
+
+
+@labelled_cases.needed
+def test_the_list_agrees_with_what_others_measured():
+    cases = labelled_cases.read()
+    seen = {name: labelled_cases.finding(name) for name in cases}
+    checked = [fault for fault in OPEN if fault.id in cases]
+    assert len(checked) == len(OPEN) - 2  # the damaged ones are of the unlabelled archives
+    for fault in checked:
+        assert confirming.against(fault, cases[fault.id][1], seen) == "", fault
