@@ -245,6 +245,29 @@ def test_samples_of_one_split_without_those_that_it_excludes(root):
     )
 
 
+def test_unlabelled_scans_are_left_out_of_the_whole_set_too(root):
+    path = root / "grouped/dataset_manifest.xlsx"
+    trees.edit_cells(path, {("subset", "amos_0539"): "unlabelled"}, "Manifest")
+    content, result = export(root)
+    assert "amos_0539" not in records(content) and "amos_0539_volume" not in files_of(content)
+    assert result.stdout.splitlines()[0].endswith(f"{FOLDS}; left out: 1 unlabelled")
+
+
+def test_a_training_sample_without_a_mask_is_left_out_by_name(root):
+    path = root / "grouped/dataset_manifest.xlsx"
+    trees.edit_cells(path, {("mask", "amos_0004"): None}, "Manifest")
+    content, result = export(root)
+    told = "belongs to train and has no mask; it is left out"
+    assert f"WARNING amos_0004: {told}\n" in result.stderr
+    assert [*records(content)] == [name for name in IDS if name != "amos_0004"]
+
+
+def test_nothing_to_describe(root):
+    path = root / "grouped/dataset_manifest.xlsx"
+    trees.edit_cells(path, {("subset", name): "unlabelled" for name in IDS}, "Manifest")
+    assert refused(root) == "Error: no sample to describe: all are left out"
+
+
 def test_an_index_manifest_is_a_description_of_its_samples(root):
     folder = root / "grouped/splits"
     more = ("--output_index_manifest_dir", folder, "--subsets", "fold0", "fold1")

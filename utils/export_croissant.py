@@ -64,7 +64,7 @@ def main(
     overwrite,
 ):
     about = croissant.About(dataset_name, dataset_version, url, licence_url)
-    book, folder = workbook.Workbook(manifest_file), output_file.parent
+    book, folder = workbook.Workbook(manifest_file), output_file.absolute().parent
     selection = cases.select(book, split_name, root_dir)
     found, outdated = croissant.read_splits(book, selection)
     for name in outdated:

@@ -235,8 +235,11 @@ def records(
     """Make the sets of records: labels, subsets, and samples with all that the manifest says.
 
     `found` are the splits; a sample that one of them leaves out has no value there. A CasesError
-    names all cells that do not hold what their column should.
+    names all cells that do not hold what their column should; a DatasetError tells that there is
+    no sample, or that two columns would have one name.
     """
+    if not chosen:
+        raise errors.DatasetError("no sample to describe: all are left out", code="empty")
     people = patients.group({case.id: case.row for case in selection.cases}, facts)
     taken = _metadata(selection)
     keys = [field["@id"] for field in _fields(taken, found)]
@@ -250,13 +253,13 @@ def records(
             f"{case.id}_volume",
             f"{case.id}_mask" if case.row["mask"] else None,
             *(_value(case, name, facts, faults) for name in taken),
-            *(_used(of.get(case.id, "")) for of in found.values()),
+            *(_used(assigned.get(case.id, "")) for assigned in found.values()),
         ]
         data.append(dict(zip(keys, values)))
     if faults:
         raise errors.CasesError(faults)
     names = [case.row["subset"] for case in chosen]
-    names += [of.get(case.id, "") for of in found.values() for case in chosen]
+    names += [assigned.get(case.id, "") for assigned in found.values() for case in chosen]
     return [
         _labels_set(selection.label_names),
         _splits_set(names),
