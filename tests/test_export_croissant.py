@@ -154,12 +154,15 @@ def test_every_volume_mask_and_the_manifest_has_its_checksum(made):
 
 
 def test_patterns_of_the_file_set_match_all_binary_masks_and_nothing_else(made):
+    folder = trees.sample_dir(made, "amos_0001")
+    shutil.copy(folder / "amos_0001_mask.nii.gz", folder / "amos_0001_mask_old.nii.gz")
     content, _ = export(made)
     (found,) = [one for one in content["distribution"] if one["@type"] == "cr:FileSet"]
     binary = {
         path.relative_to(made).as_posix()
         for name in trees.ANNOTATED
         for path in trees.binary_masks(made, name)
+        if "old" not in path.name
     }
     assert len(binary) == 6 * 17
     everything = [path.relative_to(made).as_posix() for path in made.rglob("*")]
@@ -169,6 +172,7 @@ def test_patterns_of_the_file_set_match_all_binary_masks_and_nothing_else(made):
     assert binary == {
         name for pattern in found["includes"] for name in fnmatch.filter(everything, pattern)
     }
+    (folder / "amos_0001_mask_old.nii.gz").unlink()
 
 
 def test_records_hold_all_metadata_in_their_types(made):
@@ -296,6 +300,19 @@ def test_split_that_repeats_an_older_manifest_is_warned_about(root):
     for name in (finished.SPLIT, FOLDS):
         assert f"WARNING {name}: {told}\n" in result.stderr
     assert records(content)["amos_0001"]["site"] == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    "column, value, told",
+    [
+        ("ID", "amos_0004", "IDs in several rows: amos_0004"),
+        (FOLDS, "fold01", f"{FOLDS} is none of train, val, test, fold0 ..., unlabelled, excluded"),
+    ],
+)
+def test_a_split_that_makes_no_sense_is_refused(root, column, value, told):
+    path = root / "grouped/dataset_manifest.xlsx"
+    trees.edit_cells(path, {(column, "amos_0001"): value}, FOLDS)
+    assert refused(root).startswith(f"Error: {path}, worksheet {FOLDS}: {told}")
 
 
 def add_column(path, name, value):

@@ -193,7 +193,8 @@ def describe_files(case: cases.Case, folder: files.PathLike, label_names: dict[i
             path = manifest.resolve(case.row[column], case.manifest_path, case.root_dir)
             nifti.read_header(path)
             name = below(path, folder)
-            pattern = f"{glob.escape(name.rpartition('/')[0])}/{case.id}_mask_*.nii.gz"
+            start = f"{glob.escape(name.rpartition('/')[0])}/{case.id}_mask"
+            pattern = f"{start}_[0-9][0-9]*_*.nii.gz"  # of no label: amos_0001_mask_old.nii.gz
             fits = fnmatch.fnmatchcase(name, pattern)
             patterns[pattern if fits else glob.escape(name)] = None
     return Files(objects, list(patterns))
