@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import trees
+from trees import CROISSANT as CROISSANT
 from trees import DATALIST as DATALIST
 from trees import NNUNET as NNUNET
 from trees import run

@@ -103,6 +103,7 @@ ROUTINES = [
     Routine(trees.CUT, "split"),
     Routine(trees.NNUNET, "split", MASK, "--ignore_labels 14", all_or_nothing=NNUNET_JSON),
     Routine(trees.DATALIST, "split"),
+    Routine(trees.CROISSANT, "split", VOLUME, all_or_nothing="croissant.json"),
     Routine(trees.REPORT, "extracted", VOLUME, renewed=PAGES),
     Routine(trees.GENERATE, "empty"),
     nme(nme_trees.SCAN, "built", NME_LABELS, "--check_content", table=SCANNED),

@@ -12,6 +12,9 @@ import pytest
 import trees
 
 from utils.exports import datalist
+from utils.facts import amos22
+from utils.routines import split_choices, splits
+from utils.storage import workbook
 
 LISTS = {
     "training": ["amos_0001", "amos_0004", "amos_0507", "amos_0540"],
@@ -113,6 +116,91 @@ def test_folds_are_continuous_from_0(made, folds, expected):
     found = Counter(item.get("fold") for item in content["training"])
     assert found == Counter(expected)
     assert not any("fold" in item for item in content["validation"] + content["testing"])
+
+
+def folds_of(content):
+    return {item["metadata"]["ID"]: item.get("fold") for item in content["training"]}
+
+
+def make_one_patient(root, *names):
+    """Give women's scans one birth date; the split is made again."""
+    path = root / "grouped/dataset_manifest.xlsx"
+    trees.edit_cells(path, {("birth_date", name): "19600102" for name in names}, "Manifest")
+    finished.call(trees.MAKE_SPLIT, "--manifest_file", path)
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 5, None])
+def test_scans_of_a_patient_are_in_one_fold_and_no_fold_lacks_a_patient(root, n_folds):
+    make_one_patient(root, "amos_0001", "amos_0540")
+    path, content = export(root, *(() if n_folds is None else ("--folds", n_folds)))
+    found = folds_of(content)
+    assert found["amos_0001"] == found["amos_0540"]
+    assert {*found.values()} == {*range(min(n_folds or 5, 3))}
+
+
+def test_one_patient_cannot_be_dealt_to_folds(root):
+    make_one_patient(root, "amos_0001", "amos_0540")
+    manifest = root / "grouped/dataset_manifest.xlsx"
+    others = {(finished.SPLIT, name): "test" for name in ("amos_0004", "amos_0507")}
+    trees.edit_cells(manifest, others, finished.SPLIT)
+    _, content = export(root)
+    assert folds_of(content) == {"amos_0001": None, "amos_0540": None}
+
+
+def make_folds(root, number, **changes):
+    """Add the split ``split03_folds``; `changes` are other subsets of some samples."""
+    path = root / "grouped/dataset_manifest.xlsx"
+
+    def choose(table):
+        return {**split_choices.folds(amos22, number, 0)(table), **changes}
+
+    splits.make_sheet(path, "split03_folds", choose, amos22)
+    return splits.Split(path, "split03_folds", workbook.Workbook(path).table("split03_folds"))
+
+
+def test_folds_of_the_split_stay(root):
+    subsets = make_folds(root, 3, amos_0201="excluded").subsets
+    result = finished.call(finished.DATALIST, *words(root, "--split_name", "split03_folds"))
+    content = json.loads((root / "lists/datalist.json").read_bytes())
+    assert {name: f"fold{number}" for name, number in folds_of(content).items()} == {
+        name: subsets[name] for name in trees.ANNOTATED
+    }
+    assert {*folds_of(content).values()} == {0, 1, 2}
+    assert (content["validation"], ids(content["testing"])) == ([], ["amos_0539"])
+    counts = "training 6, validation 0, testing 1; left out: 1 excluded"
+    assert result.stdout.splitlines()[0] == f"{root / 'lists/datalist.json'}: {counts}"
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_another_number_of_folds_than_the_split_has_is_refused(root, number):
+    make_folds(root, 3)
+    more = "--split_name", "split03_folds", "--folds", number
+    result = finished.run(finished.DATALIST, *words(root, *more))
+    told = "--folds goes with a split without folds; this one has its own, which stay"
+    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
+    assert not (root / "lists").exists()
+
+
+def test_a_fold_without_samples_is_refused(root):
+    subsets = make_folds(root, 3).subsets
+    gone = {name: "test" for name, subset in subsets.items() if subset == "fold1"}
+    make_folds(root, 3, **gone)
+    result = finished.run(finished.DATALIST, *words(root, "--split_name", "split03_folds"))
+    told = "the split's samples with masks are in fold0, fold2; expected fold0, fold1 and so on"
+    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
+    assert not (root / "lists").exists()
+
+
+def test_a_sample_of_a_fold_without_a_mask_is_named(root):
+    make_folds(root, 2)
+    manifest = root / "grouped/dataset_manifest.xlsx"
+    trees.edit_cells(manifest, {("mask", "amos_0507"): None}, "split03_folds")
+    result = finished.call(finished.DATALIST, *words(root, "--split_name", "split03_folds"))
+    (line,) = trees.complaints(result, "WARNING")[1:]  # the first: it differs from Manifest
+    assert line.startswith("WARNING amos_0507: belongs to fold")
+    assert line.endswith(" and has no mask; it is left out")
+    content = json.loads((root / "lists/datalist.json").read_bytes())
+    assert folds_of(content).keys() == {*trees.ANNOTATED} - {"amos_0507"}
 
 
 def test_second_run_changes_nothing(root):

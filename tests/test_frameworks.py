@@ -160,23 +160,44 @@ def test_torchio_takes_the_data_list(root):
         assert np.allclose(subject.spacing, dataset.spacing(sample), rtol=0, atol=1e-4)
 
 
-@needs("monai")
-@needs("torchio")
-@pytest.mark.parametrize("framework", ["monai", "torchio"])
-def test_examples_of_the_docs(root, framework, tmp_path):
+def run_example(framework, root, folder, *replaced):
+    """Run the example of the docs that imports a framework; gives what it prints."""
     text = (trees.REPOSITORY / "docs/exports.md").read_text(encoding="utf-8")
     (code,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.S)
         if f"import {framework}" in block or f"from {framework}" in block
     )
+    for old, new in (("root_dir", str(root)), *replaced):
+        assert old in code
+        code = code.replace(old, new)
     done = subprocess.run(
-        [sys.executable, "-c", code.replace("root_dir", str(root))],
-        cwd=tmp_path,
+        [sys.executable, "-W", "error::FutureWarning:__main__", "-c", code],
+        cwd=folder,
         text=True,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": str(trees.REPOSITORY)},
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    return done.stdout
+
+
+@needs("torchio")
+def test_torchio_example_of_the_docs(root, tmp_path):
+    assert run_example("torchio", root, tmp_path)
+
+
+@needs("monai")
+@pytest.mark.parametrize("which", ["CT", "MRI"])
+def test_network_of_the_docs_learns(root, which, tmp_path):
+    """The loss falls by half, and what was learnt is measured on the fold that was left out."""
+    path = tmp_path / f"datalists/amos_{which.lower()}.json"
+    finished.call(finished.DATALIST, *finished.source(root, which), "--output_file", path)
+    if len(json.loads(path.read_bytes())["training"]) < 2:
+        pytest.skip("too few scans for folds")
+    printed = run_example("monai", tmp_path, tmp_path, ("amos_ct.json", path.name))
+    losses = [float(text) for text in re.findall(r"^epoch \d+: loss (\S+)$", printed, re.M)]
+    (dice,) = re.findall(r"^validation on fold 0: Dice (\S+)$", printed, re.M)
+    assert len(losses) > 10 and np.isfinite(losses).all() and losses[-1] < losses[0] / 2
+    assert 0 <= float(dice) <= 1

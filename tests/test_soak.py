@@ -73,6 +73,7 @@ HELD = {
     trees.CUT: ("split", "grouped/splits/split01_standard/split01_standard_val.xlsx"),
     trees.NNUNET: ("split", "nnUNet_raw/Dataset218_AMOS22"),
     trees.DATALIST: ("split", "datalists/amos22.json"),
+    trees.CROISSANT: ("split", "croissant.json"),
     trees.REPORT: ("extracted", "qc"),
     trees.GENERATE: ("empty", "."),
 }

@@ -32,6 +32,7 @@ MAKE_SPLIT = "06_make_split01_standard.py"
 CUT = "07_extract_split_index_manifest.py"
 NNUNET = "utils/export_nnunet.py"
 DATALIST = "utils/export_datalist.py"
+CROISSANT = "utils/export_croissant.py"
 REPORT = "utils/render_qc_report.py"
 GENERATE = "utils/generate_sample_archive.py"
 
@@ -72,6 +73,8 @@ _COMMANDS = {
     " --subsets train val --subsets train --subsets val --subsets test",
     NNUNET: f"{_SPLIT} --output_dir ROOT/nnUNet_raw --dataset_id 218",
     DATALIST: f"{_SPLIT} --output_file ROOT/datalists/amos22.json",
+    CROISSANT: "--manifest_file ROOT/grouped/dataset_manifest.xlsx"
+    " --output_file ROOT/croissant.json",
     REPORT: "--root_dir ROOT/grouped/AMOS-CT/train --output_dir ROOT/qc",
     GENERATE: "--root_dir ROOT --samples 2 1 --shape 7 8 9",
 }

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.exports import cases, datalist
 from utils.facts import amos22
 from utils.running import cli, shared_options
+from utils.storage import json_files
 
 
 @cli.routine(__doc__, images=False)
@@ -24,13 +25,13 @@ from utils.running import cli, shared_options
 @shared_options.required(
     "--output_file", shared_options.OUTPUT_JSON, "File to write; its folder is made."
 )
-@shared_options.with_default(
+@shared_options.optional(
     "--folds",
     shared_options.COUNT,
-    5,
-    "Number the training samples for N-fold cross-validation; 0: no folds, "
+    "Number the training samples for N-fold cross-validation, patients whole; 0: no folds, "
     "Auto3DSeg then validates on the list validation.",
     metavar="N",
+    show_default=f"those of the split, else {datalist.N_FOLDS}",
 )
 @shared_options.flag("--overwrite", "Replace a file that was changed by hand or is not ours.")
 def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
@@ -42,9 +43,9 @@ def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")
     usable = [case for case, is_usable in outcome.results if is_usable]
     content = datalist.build(usable, selection.label_names, output_file, folds, amos22)
-    datalist.write(output_file, content, overwrite)
+    json_files.write(output_file, content, overwrite)
     counts = ", ".join(f"{name} {len(content[name])}" for name in datalist.LISTS.values())
-    cli.finish(outcome, f"{output_file}: {counts}")
+    cli.finish(outcome, f"{output_file}: {counts}{selection.left_out}")
 
 
 if __name__ == "__main__":

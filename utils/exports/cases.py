@@ -65,19 +65,28 @@ class Selection:
     """The samples that were read, in the order of the sheet.
 
     ``label_names`` are those in file names (``right_kidney``), by label, as the manifest's columns
-    have them; ``columns`` are those of the sheet; ``is_out_of_date`` says that a split no longer
-    repeats the worksheet Manifest.
+    have them; ``columns`` are those of the sheet, ``column`` is the one with the subsets that count
+    (``subset``, or a split's); ``is_out_of_date`` says that a split no longer repeats the worksheet
+    Manifest.
     """
 
     cases: list[Case]
     label_names: dict[int, str]
     columns: tuple[str, ...]
+    column: str
     is_out_of_date: bool
 
     @property
     def used(self) -> list[Case]:
         """The samples that exports take: those that are neither excluded nor unlabelled."""
         return [case for case in self.cases if case.subset not in split_choices.LEFT_OUT]
+
+    @property
+    def left_out(self) -> str:
+        """How many samples exports leave out, for a summary: ``; left out: 29 excluded``, or ""."""
+        counts = split_choices.count(case.subset for case in self.cases)
+        found = [f"{counts[name]} {name}" for name in split_choices.LEFT_OUT if name in counts]
+        return f"; left out: {', '.join(found)}" if found else ""
 
 
 def read(
@@ -105,18 +114,34 @@ def read(
         subset other than train, val, test, folds, excluded and unlabelled, or train and val beside
         folds; no column of a binary mask.
     """
-    book = workbook.Workbook(manifest_path)
+    return select(workbook.Workbook(manifest_path), split_name, root_dir)
+
+
+def select(
+    book: workbook.Workbook, split_name: str | None, root_dir: files.PathLike | None
+) -> Selection:
+    """Read the samples of a workbook that is loaded; see `read`."""
     sheet, column = _sheet(book, split_name)
-    table = book.table(sheet, required=dict.fromkeys((*COLUMNS, column)))
-    where = f"{manifest_path}, worksheet {sheet}"
-    _check_rows(table, column, where)
+    table = _table(book, sheet, column, COLUMNS)
     rows = table.to_dict("records")
-    found = [Case(row["ID"], row[column], row, manifest_path, root_dir) for row in rows]
+    found = [Case(row["ID"], row[column], row, book.path, root_dir) for row in rows]
     is_old = False
     if split_name and manifest.MAIN_SHEET in book.names:
         is_old = split_name in splits.out_of_date(book, book.table(manifest.MAIN_SHEET))
-    label_names = _label_names(table.columns, where)
-    return Selection(found, label_names, tuple(table.columns), is_old)
+    label_names = _label_names(table.columns, f"{book.path}, worksheet {sheet}")
+    return Selection(found, label_names, tuple(table.columns), column, is_old)
+
+
+def assigned(book: workbook.Workbook, split_name: str) -> dict[str, str]:
+    """Return the subset of each sample by its ID in a split's worksheet, checked as by `read`."""
+    table = _table(book, split_name, split_name, ("ID",))
+    return dict(zip(table["ID"], table[split_name]))
+
+
+def _table(book, sheet, column, required):
+    table = book.table(sheet, required=dict.fromkeys((*required, column)))
+    _check_rows(table, column, f"{book.path}, worksheet {sheet}")
+    return table
 
 
 def _sheet(book, split_name):

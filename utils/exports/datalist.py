@@ -1,21 +1,23 @@
 """MONAI's data list: a JSON file in the manner of the Medical Segmentation Decathlon."""
 
-import os
 from pathlib import Path
 
+from utils import errors
 from utils.exports import cases
-from utils.facts import DataSet
-from utils.storage import files, holding, json_files
+from utils.facts import DataSet, patients
+from utils.storage import files
 
 # Subset -> name of its list.
 LISTS = {"train": "training", "val": "validation", "test": "testing"}
+# Folds that samples are dealt to where the split has none.
+N_FOLDS = 5
 
 
 def build(
     chosen: list[cases.Case],
     label_names: dict[int, str],
     output_path: files.PathLike,
-    n_folds: int,
+    n_folds: int | None,
     facts: DataSet,
 ) -> dict:
     """Make the content of a data list.
@@ -23,20 +25,22 @@ def build(
     Parameters
     ----------
     chosen : list of Case
-        Those of train and val have masks.
+        Those of train, val and folds have masks.
     label_names : dict of int to str
     output_path : path-like
         Paths are relative to its folder.
-    n_folds : int
-        The training samples are numbered 0, 1, ... n_folds - 1, 0, ... by ID, for cross-validation
-        within them. Less than two folds, or than two training samples: no folds.
+    n_folds : int or None
+        The training samples are dealt to so many folds, patients whole, for cross-validation within
+        them: 0, 1 and so on, never more than there are patients; `N_FOLDS` for None. Less than two
+        folds, or than two patients: no folds. A split's own folds stay, and None goes with them.
     facts : module
         Facts of the data set; DATASET_KEYS and the ID become a sample's ``metadata``.
 
     Raises
     ------
     DatasetError
-        Nothing to train on, or a sample's modality is unknown.
+        Nothing to train on, a sample's modality is unknown, a number of folds for a split that has
+        its own, or not all of 0, 1 and so on have samples with masks.
 
     Notes
     -----
@@ -50,8 +54,7 @@ def build(
         "val": cases.of_subset(chosen, "val"),
         "test": cases.of_subset(chosen, "test"),
     }
-    n_folds = min(n_folds, len(dealt))
-    folds = cases.cross_validation(dealt, n_folds, facts) if n_folds > 1 else {}
+    folds = _folds(dealt, n_folds, facts)
     lists = {
         name: [_item(case, folder, folds.get(case.id), facts) for case in members[subset]]
         for subset, name in LISTS.items()
@@ -67,6 +70,18 @@ def build(
     }
 
 
+def _folds(dealt, n_folds, facts):
+    """{ID: fold}; empty without folds."""
+    if any(case.fold is not None for case in dealt):
+        if n_folds is not None:
+            reason = "--folds goes with a split without folds; this one has its own, which stay"
+            raise errors.DatasetError(reason, code="folds", found=n_folds)
+        return cases.cross_validation(dealt, 0, facts)
+    people = {*patients.group({case.id: case.row for case in dealt}, facts).values()}
+    n_folds = min(N_FOLDS if n_folds is None else n_folds, len(people))
+    return cases.cross_validation(dealt, n_folds, facts) if n_folds > 1 else {}
+
+
 def _item(case, folder, fold, facts):
     item = {"image": cases.relative(case.volume_path, folder)}
     if case.mask_path is not None:
@@ -75,18 +90,3 @@ def _item(case, folder, fold, facts):
         item["fold"] = fold
     keys = ("ID", *(key for key in facts.DATASET_KEYS if key in case.row))
     return {**item, "metadata": {key: case.row[key] for key in keys}}
-
-
-def write(path: files.PathLike, content: dict, overwrite: bool = False) -> bool:
-    """Write a data list from `build`; False where the file had these bytes.
-
-    DatasetError for a file that was changed by hand, or that is no data list of ours, unless it is
-    to be replaced.
-    """
-    files.make_dir(Path(path).parent)
-    with holding.file(path):
-        if os.path.lexists(path) and not overwrite:
-            # A link to nothing is not ours either.
-            if not os.path.exists(path) or json_files.unsealed(path) is None:
-                raise json_files.changed(path)
-        return files.put(path, json_files.sealed(content))

@@ -22,6 +22,11 @@ class DataSet(Protocol):
     DESCRIPTION: str
     REFERENCE: str
     LICENCE: str
+    LICENCE_URL: str
+    CREATORS: tuple[str, ...]
+    # Year, or ISO date, of publication; and what to cite, in BibTeX.
+    PUBLISHED: str
+    CITATION: str
     # Path of a file in the archive, for messages.
     EXAMPLE_FILE: str
     # Subsets in the order of reports, and those of them that were published with masks.

@@ -13,6 +13,17 @@ DESCRIPTION = "Abdominal multi-organ segmentation, 15 organs in CT and MRI"
 ZENODO_RECORD = "7262581"
 REFERENCE = f"https://zenodo.org/records/{ZENODO_RECORD}"
 LICENCE = "CC BY 4.0"
+LICENCE_URL = "https://creativecommons.org/licenses/by/4.0/"
+CREATORS: tuple[str, ...] = (
+    *("Yuanfeng Ji", "Haotian Bai", "Jie Yang", "Chongjian Ge", "Ye Zhu", "Ruimao Zhang"),
+    *("Zhen Li", "Lingyan Zhang", "Wanling Ma", "Xiang Wan", "Ping Luo"),
+)
+PUBLISHED = "2022"
+CITATION = (
+    "@article{ji2022amos, title = {AMOS: A Large-Scale Abdominal Multi-Organ Benchmark for "
+    f"Versatile Medical Image Segmentation}}, author = {{{' and '.join(CREATORS)}}}, "
+    "journal = {arXiv preprint arXiv:2206.08023}, year = {2022}}"
+)
 
 CT_SCANNERS = frozenset(
     {"Aquilion ONE", "Brilliance16", "SOMATOM Force", "Optima CT660", "Optima CT540"}

@@ -11,7 +11,9 @@ from utils.storage import forms
 NAME = "NME-2025.8.25"
 DESCRIPTION = "Non mass enhancement in breast MRI, from four hospitals"
 REFERENCE = "https://pan.baidu.com/s/1ZRMRcmym64zsGWPsJ1fitw"
-LICENCE = ""  # the archive is private
+LICENCE = LICENCE_URL = ""  # the archive is private
+CREATORS: tuple[str, ...] = ()
+PUBLISHED = CITATION = ""
 
 # Collection of the archive -> clinical site it comes from.
 SITES = {

@@ -133,6 +133,11 @@ def _check_name(book, split_name, columns):
         raise errors.DatasetError(message, file=book.path, code="name", found=split_name)
 
 
+def names(book: workbook.Workbook) -> list[str]:
+    """Name the split sheets of a workbook, in their order; a split's last column bears its name."""
+    return [name for name in book.names if _is_split(book, name)]
+
+
 def _is_split(book, name):
     return book.header(name)[-1:] == [name]
 
@@ -148,8 +153,7 @@ def _check_ids(table, where):
 def out_of_date(book: workbook.Workbook, table: pd.DataFrame) -> list[str]:
     """Name the split sheets of a workbook that do not repeat the manifest, in their order.
 
-    The manifest is as it is, or will be, in the workbook; text or typed. The last column of a
-    split sheet bears the sheet's name.
+    The manifest is as it is, or will be, in the workbook; text or typed.
 
     Notes
     -----
@@ -159,8 +163,7 @@ def out_of_date(book: workbook.Workbook, table: pd.DataFrame) -> list[str]:
     a site and collection that the split has samples of.
     """
     text = workbook.as_text(table)
-    names = [name for name in book.names if _is_split(book, name)]
-    return [name for name in names if not _repeats(book.table(name), text)]
+    return [name for name in names(book) if not _repeats(book.table(name), text)]
 
 
 def _repeats(split, table):

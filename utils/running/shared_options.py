@@ -278,16 +278,18 @@ index = together(
     group("--subsets", "SUBSET", "Subsets of one index manifest; repeat the option for more."),
 )
 
+data_root = optional(
+    "--root_dir",
+    DIRECTORY,
+    "Folder that the paths in the manifest are relative to.",
+    show_default="found",
+)
+
 # Which samples an export is made of.
 export = together(
     manifest_file,
     required("--split_name", click.STRING, "Worksheet of the split in it.", metavar="NAME"),
-    click.option(
-        "--root_dir",
-        type=DIRECTORY,
-        show_default="found",
-        help="Folder that the paths in the manifest are relative to.",
-    ),
+    data_root,
 )
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 
 from utils import errors
-from utils.storage import files
+from utils.storage import files, holding
 
 _CHECKSUM = "sha256"
 
@@ -45,3 +46,25 @@ def changed(path: files.PathLike) -> errors.DatasetError:
     fault = "was changed by hand, or was not written here"
     advice = "move it away, or use --overwrite"
     return errors.DatasetError(f"{path}: {fault}; {advice}", file=path, code="changed")
+
+
+def refuse_if_changed(path: files.PathLike, overwrite: bool = False) -> None:
+    """Refuse, by a DatasetError, to replace a file that people changed, or that is not ours.
+
+    Only looks, and not where it is to be replaced (`overwrite`): call it before long work.
+    """
+    # A link to nothing is not ours either.
+    if os.path.lexists(path) and not overwrite:
+        if not os.path.exists(path) or unsealed(path) is None:
+            raise changed(path)
+
+
+def write(path: files.PathLike, content: dict, overwrite: bool = False) -> bool:
+    """Write these entries, `sealed`; False where the file had these bytes.
+
+    Its folder is made. DatasetError as by `refuse_if_changed`.
+    """
+    files.make_dir(os.path.dirname(os.path.abspath(path)))
+    with holding.file(path):
+        refuse_if_changed(path, overwrite)
+        return files.put(path, sealed(content))
