@@ -70,10 +70,10 @@ def change_subsets(root, changes, which="whole"):
     trees.edit_cells(root / "grouped" / MANIFESTS[which], cells, SPLIT)
 
 
-def add_folds(root, n_folds=2, which="whole"):
+def add_folds(root, n_folds=2, which="whole", subsets=("train", "val")):
     """Add a split of folds to a manifest; gives the options that name both."""
     path = root / "grouped" / MANIFESTS[which]
-    splits.make_sheet(path, FOLDS, split_choices.folds(amos22, n_folds, seed=0), amos22)
+    splits.make_sheet(path, FOLDS, split_choices.folds(amos22, n_folds, 0, subsets), amos22)
     return "--manifest_file", path, "--split_name", FOLDS
 
 
