@@ -250,6 +250,31 @@ def test_nnunet_trains_and_predicts_folds_as_printed(sample_root):
     assert "# 1 of 2 test samples have a mask" in finished.next_steps(result)
 
 
+TAKE_FOLDS = """
+import sys
+from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner
+for number in range(3):
+    try:
+        default_experiment_planner._maybe_copy_splits_file(sys.argv[1], sys.argv[2 + number])
+        print("taken")
+    except (AssertionError, IndexError) as error:
+        print(type(error).__name__)
+"""
+
+
+@needs("nnunetv2")
+def test_nnunet_stops_at_other_folds(tmp_path):
+    fold, other = {"train": ["a", "b"], "val": ["c"]}, {"train": ["a", "c"], "val": ["b"]}
+    there = {"same": [fold, other], "fewer": [fold], "others": [other, fold]}
+    for name, folds in there.items():
+        (tmp_path / name).write_text(json.dumps(folds))
+    (tmp_path / "new").write_text(json.dumps([fold, other]))
+    nowhere = dict.fromkeys(("nnUNet_raw", "nnUNet_results", "nnUNet_preprocessed"), tmp_path)
+    paths = [tmp_path / name for name in ("new", *there)]
+    done = run_python("-c", TAKE_FOLDS, *paths, **nowhere)
+    assert done.stdout.splitlines() == ["taken", "IndexError", "AssertionError"], done.stderr
+
+
 @needs("monai")
 def test_monai_loads_the_data_list(root):
     from monai import data as monai_data

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import finished
+import phantoms
 import pytest
 
 from utils.exports import nnunet_summary
@@ -247,26 +248,51 @@ def planned(root):
     return folder
 
 
-@pytest.mark.parametrize(
-    "change", ["other folds", "other labels", "random folds of nnU-Net", "nothing", "interrupted"]
-)
+IS_CURRENT = {
+    "nothing": True,
+    "own folds behind ours": True,
+    "no folds yet": True,
+    "other folds": False,
+    "random folds": False,
+    "other labels": False,
+    "interrupted": False,
+    "odd file": False,
+    "odd JSON": False,
+}
+
+
+@pytest.mark.parametrize("change", IS_CURRENT)
 def test_what_nnunet_made_of_another_export_goes_first(root, tmp_path, change):
     """With other folds its planner stops; with other labels it validates on the former ones."""
-    if change == "random folds of nnU-Net":
-        finished.change_subsets(root, {"amos_0008": "train", "amos_0554": "train"})
     export(root)
     folder = planned(root)
-    if change == "random folds of nnU-Net":
-        (folder / "splits_final.json").write_text("[]")
-    if change == "interrupted":
+    splits = folder / "splits_final.json"
+    ours = json.loads(splits.read_bytes())
+    if change == "own folds behind ours":
+        splits.write_text(json.dumps([*ours, {"train": [], "val": []}]))
+    elif change == "no folds yet":
+        splits.unlink()
+    elif change == "random folds":
+        splits.write_text(json.dumps([{"train": ours[0]["val"], "val": ours[0]["train"]}]))
+    elif change == "interrupted":
         (folder / "dataset.json").unlink()
+    elif change == "odd file":
+        phantoms.put_odd(splits, "link")
+    elif change == "odd JSON":
+        splits.write_text("[" * 100_000)
     more = {"other folds": ("--folds", 2), "other labels": ("--ignore_labels", 14)}
     result = export(root, *more.get(change, ()))
     line = f"rm -r {shlex.quote(str(folder))}"
-    steps = finished.next_steps(result)
-    assert (line in steps) == (change != "nothing")
+    assert (line in finished.next_steps(result)) != IS_CURRENT[change]
     run_printed(result, tmp_path / "run")
-    assert folder.exists() == (change == "nothing")
+    assert folder.exists() == IS_CURRENT[change]
+
+
+def test_where_all_is_trained_on_no_folds_are_in_the_way(root):
+    finished.change_subsets(root, {"amos_0008": "train", "amos_0554": "train"})
+    export(root)
+    (planned(root) / "splits_final.json").write_text("[]")
+    assert "rm -r" not in export(root).stdout
 
 
 @pytest.mark.parametrize("place", ["amos_0001.nii.gz", "labelled/amos_0201.nii.gz"])

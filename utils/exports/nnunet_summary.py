@@ -1,5 +1,7 @@
 """What an export for nnU-Net v2 says at its end: what is there, and what to type next."""
 
+import contextlib
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -112,14 +114,21 @@ def _labelled(chosen):
 
 def _outdated_plans(folder, new):
     """What was planned from other files: nnU-Net stops there, or validates on old labels."""
-    wanted = {nnunet_raw.SPLITS_JSON: None, **new.texts}
-    is_current = all(
-        not os.path.lexists(folder / name)
-        if content is None
-        else files.holds(folder / name, content)
-        for name, content in wanted.items()
+    described, folds = new.texts[nnunet_raw.DATASET_JSON], new.texts.get(nnunet_raw.SPLITS_JSON)
+    is_current = files.holds(folder / nnunet_raw.DATASET_JSON, described) and (
+        folds is None or _has_folds(folder / nnunet_raw.SPLITS_JSON, json.loads(folds))
     )
     return [] if is_current or not folder.is_dir() else [folder]
+
+
+def _has_folds(path, folds):
+    """Whether nnU-Net will find these there, or put them there; more may follow them."""
+    if not os.path.lexists(path):
+        return True
+    with contextlib.suppress(ValueError, RecursionError, errors.DamagedFileError):
+        found = json.loads(files.read_bytes(path))
+        return isinstance(found, list) and found[: len(folds)] == folds
+    return False
 
 
 def _outdated_predictions(folder, chosen):
@@ -133,15 +142,13 @@ def _outdated_predictions(folder, chosen):
 
 
 def _quoted(path):
-    """A path as a shell reads it; bytes that no terminal shows as bash and zsh understand them."""
+    """A path as a shell reads it; bytes that no terminal shows as bash understands them."""
     text = str(path)
     if errors.printable(text) == text:
         return shlex.quote(text)
-    shown = (chr(byte) for byte in os.fsencode(text))
-    return (
-        "$'"
-        + "".join(
-            one if " " <= one <= "~" and one not in "\\'" else f"\\{ord(one):03o}" for one in shown
-        )
-        + "'"
-    )
+    return "$'" + "".join(map(_escaped, os.fsencode(text))) + "'"
+
+
+def _escaped(byte):
+    is_plain = b" "[0] <= byte <= b"~"[0] and byte not in b"\\'"
+    return chr(byte) if is_plain else f"\\{byte:03o}"
