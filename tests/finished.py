@@ -11,7 +11,11 @@ from trees import DATALIST as DATALIST
 from trees import NNUNET as NNUNET
 from trees import run
 
+from utils.facts import amos22
+from utils.routines import split_choices, splits
+
 SPLIT = "split01_standard"
+FOLDS = "split03_folds"
 # Of the whole set, CT and MRI.
 MANIFESTS = {
     "whole": "dataset_manifest.xlsx",
@@ -59,3 +63,22 @@ def call(script, *words):
 def source(root, which="whole"):
     """Options that name a manifest and its split."""
     return "--manifest_file", root / "grouped" / MANIFESTS[which], "--split_name", SPLIT
+
+
+def change_subsets(root, changes, which="whole"):
+    """Change a manifest's split by hand, {ID: subset}."""
+    cells = {(SPLIT, name): subset for name, subset in changes.items()}
+    trees.edit_cells(root / "grouped" / MANIFESTS[which], cells, SPLIT)
+
+
+def add_folds(root, n_folds=2, which="whole", subsets=("train", "val")):
+    """Add a split of folds to a manifest; gives the options that name both."""
+    path = root / "grouped" / MANIFESTS[which]
+    splits.make_sheet(path, FOLDS, split_choices.folds(amos22, n_folds, 0, subsets), amos22)
+    return "--manifest_file", path, "--split_name", FOLDS
+
+
+def next_steps(result):
+    """The commands of nnU-Net that its export has printed, comments too."""
+    _, _, text = result.stdout.partition("# Next, with nnU-Net v2:\n")
+    return text.splitlines()

@@ -15,7 +15,8 @@ import trees
 
 from utils import errors
 from utils.exports import nnunet_raw
-from utils.storage import files
+from utils.facts import amos22
+from utils.storage import files, json_files
 
 TRAIN = {"amos_0001", "amos_0004", "amos_0507", "amos_0540"}
 VAL = {"amos_0008", "amos_0554"}
@@ -102,14 +103,110 @@ def test_dataset_json(root):
         "labels",
         "numTraining",
         "file_ending",
+        "overwrite_image_reader_writer",
         "dataset",
     ]
     assert content["numTraining"] == 6
+    assert content["overwrite_image_reader_writer"] == "NibabelIOWithReorient"
     assert content["file_ending"] == ".nii.gz"
     assert list(content["labels"].values()) == list(range(17))
     assert list(content["labels"])[:3] == ["background", "spleen", "right_kidney"]
     (fold,) = json.loads((directory / "splits_final.json").read_bytes())
     assert (set(fold["train"]), set(fold["val"])) == (TRAIN, VAL)
+
+
+DATASET_JSON = """\
+{
+  "name": "AMOS22",
+  "description": "@DESCRIPTION",
+  "reference": "@REFERENCE",
+  "licence": "@LICENCE",
+  "channel_names": {
+    "0": "CT"
+  },
+  "labels": {
+    "background": 0,
+    "spleen": 1,
+    "right_kidney": 2,
+    "left_kidney": 3,
+    "gall_bladder": 4,
+    "esophagus": 5,
+    "liver": 6,
+    "stomach": 7,
+    "aorta": 8,
+    "postcava": 9,
+    "pancreas": 10,
+    "right_adrenal_gland": 11,
+    "left_adrenal_gland": 12,
+    "duodenum": 13,
+    "bladder": 14,
+    "ignore": 15
+  },
+  "numTraining": 3,
+  "file_ending": ".nii.gz",
+  "overwrite_image_reader_writer": "NibabelIOWithReorient",
+  "dataset": {
+    "amos_0001": {
+      "images": [
+        "../../grouped/AMOS-CT/train/Aquilion ONE/amos_0001_F/amos_0001_volume.nii.gz"
+      ],
+      "label": "labelsTr/amos_0001.nii.gz"
+    },
+    "amos_0004": {
+      "images": [
+        "../../grouped/AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004_volume.nii.gz"
+      ],
+      "label": "labelsTr/amos_0004.nii.gz"
+    },
+    "amos_0008": {
+      "images": [
+        "../../grouped/AMOS-CT/val/Optima CT660/amos_0008_F/amos_0008_volume.nii.gz"
+      ],
+      "label": "labelsTr/amos_0008.nii.gz"
+    }
+  }
+}
+"""
+SPLITS_JSON = """\
+[
+  {
+    "train": [
+      "amos_0001",
+      "amos_0004"
+    ],
+    "val": [
+      "amos_0008"
+    ]
+  },
+  {
+    "train": [
+      "amos_0008"
+    ],
+    "val": [
+      "amos_0001",
+      "amos_0004"
+    ]
+  },
+  {
+    "train": [
+      "amos_0001",
+      "amos_0004"
+    ],
+    "val": [
+      "amos_0008"
+    ]
+  }
+]
+"""
+
+
+def test_bytes_of_both_files(root):
+    directory, _ = export(root, "--ignore_labels", 15, 16, "--folds", 2, which="CT")
+    assert (directory / "splits_final.json").read_text(encoding="utf-8") == SPLITS_JSON
+    expected = DATASET_JSON
+    for word in ("DESCRIPTION", "REFERENCE", "LICENCE"):
+        expected = expected.replace(f"@{word}", getattr(amos22, word))
+    assert (directory / "dataset.json").read_text(encoding="utf-8") == expected
 
 
 @pytest.mark.parametrize("which, channel", [("CT", "CT"), ("MRI", "MRI"), ("whole", "CT_or_MRI")])
@@ -135,6 +232,168 @@ def test_link_and_copy(root, mode):
             assert path.is_symlink() == (mode == "link")
             assert path.samefile(source) == (mode == "link")
             assert path.read_bytes() == source.read_bytes()
+
+
+LABELLED_TEST = ("amos_0008", "amos_0554")
+
+
+def test_labels_of_labelled_test_samples(root):
+    finished.change_subsets(root, dict.fromkeys(LABELLED_TEST, "test"))
+    for mode in ("reference", "link", "copy"):
+        directory, content = export(root, "--mode", mode)
+        found = {path.name: path for path in (directory / "labelsTs").iterdir()}
+        assert set(found) == {f"{name}.nii.gz" for name in LABELLED_TEST}
+        assert len(list((directory / "imagesTs").iterdir())) == 4
+        assert content["numTraining"] == 4
+        for name in LABELLED_TEST:
+            path, source = found[f"{name}.nii.gz"], trees.mask_path(root, name)
+            assert path.is_symlink() == (mode != "copy")
+            assert path.read_bytes() == source.read_bytes()
+            assert mode == "copy" or not os.path.isabs(os.readlink(path))
+        assert all(name not in content.get("dataset", {}) for name in LABELLED_TEST)
+
+
+def test_no_folder_of_test_labels_without_any(root):
+    directory, _ = export(root, "--mode", "copy")
+    assert not (directory / "labelsTs").exists()
+
+
+@pytest.mark.parametrize("mode", ["reference", "link", "copy"])
+def test_ignored_labels_of_test_samples(root, mode):
+    finished.change_subsets(root, {"amos_0008": "test"})
+    trees.put_voxel(trees.mask_path(root, "amos_0008"), (1, 2, 3), 1)
+    directory, content = export(root, "--ignore_labels", 1, 14, "--mode", mode)
+    before = trees.voxels(trees.mask_path(root, "amos_0008"))
+    path = directory / "labelsTs/amos_0008.nii.gz"
+    after = trees.voxels(path)
+    assert not path.is_symlink() and content["labels"]["ignore"] == 15
+    assert (after[(before == 1) | (before == 14)] == 15).all() and (before == 1).any()
+    assert content["labels"]["liver"] == 5
+    assert (after[before == 6] == 5).all() and (before == 6).any()
+    assert not (directory / "labelsTr/amos_0008.nii.gz").exists()
+
+
+def test_a_sample_that_moves_between_train_and_test(root):
+    directory, _ = export(root, "--mode", "link")
+    finished.change_subsets(root, {"amos_0008": "test"})
+    result = finished.call(finished.NNUNET, *words(root, "--mode", "link"))
+    moved = "imagesTr/amos_0008_0000.nii.gz, labelsTr/amos_0008.nii.gz"
+    assert f"Removed, of an earlier export: {moved}\n" in result.stdout
+    assert (directory / "labelsTs/amos_0008.nii.gz").is_file()
+    finished.change_subsets(root, {"amos_0008": "excluded"})
+    result = finished.call(finished.NNUNET, *words(root, "--mode", "link"))
+    moved = "imagesTs/amos_0008_0000.nii.gz, labelsTs/amos_0008.nii.gz"
+    assert f"Removed, of an earlier export: {moved}\n" in result.stdout
+    assert not list((directory / "labelsTs").iterdir())
+
+
+def test_an_export_of_the_former_version_is_renewed(root):
+    """Its record names no labelsTs, its dataset.json no reader."""
+    finished.change_subsets(root, {"amos_0008": "test"})
+    directory, content = export(root)
+    whole = tree(directory)
+    shutil.rmtree(directory / "labelsTs")
+    del content["overwrite_image_reader_writer"]
+    (directory / "dataset.json").write_bytes(json_files.to_bytes(content))
+    record = json.loads((directory / "exported_files.json").read_bytes())
+    record["files"].remove("labelsTs/amos_0008.nii.gz")
+    record["sha256"]["dataset.json"] = json_files.checksum(json_files.to_bytes(content))
+    (directory / "exported_files.json").write_bytes(json_files.to_bytes(record))
+    result = finished.call(finished.NNUNET, *words(root))
+    assert (result.stderr, tree(directory)) == ("", whole)
+
+
+def folds_of(directory):
+    """The folds of an export, as pairs of sets."""
+    found = json.loads((directory / "splits_final.json").read_bytes())
+    assert all(list(fold) == ["train", "val"] for fold in found)
+    return [(set(fold["train"]), set(fold["val"])) for fold in found]
+
+
+def assigned_subsets(path, sheet):
+    """ID -> subset, the last column of a split's worksheet."""
+    rows = openpyxl.load_workbook(path)[sheet].iter_rows(min_row=2, values_only=True)
+    return {row[0]: row[-1] for row in rows}
+
+
+def test_folds_of_the_split_are_those_of_nnunet(root):
+    source = finished.add_folds(root, 3)
+    finished.call(finished.NNUNET, *words(root), *source)
+    assigned = assigned_subsets(source[1], finished.FOLDS)
+    members = [{key for key in assigned if assigned[key] == f"fold{number}"} for number in range(3)]
+    found = folds_of(root / "nnUNet_raw/Dataset218_AMOS22")
+    assert found == [((TRAIN | VAL) - fold, fold) for fold in members]
+    assert all(members)
+
+
+def test_added_folds_keep_patients_together_and_fold_0_is_the_split(root):
+    """Two people, each with a scan in train and one in val, as the published split has them."""
+    pairs = [("amos_0001", "amos_0008"), ("amos_0540", "amos_0554")]
+    manifest = root / "grouped/dataset_manifest.xlsx"
+    for born, pair in zip(("19500102", "19510203"), pairs):
+        trees.edit_cells(manifest, {("birth_date", name): born for name in pair})
+    finished.call(trees.MAKE_SPLIT, "--manifest_file", manifest)
+    directory, _ = export(root, "--folds", 3)
+    published, *added = folds_of(directory)
+    assert published == (TRAIN, VAL)
+    assert len(added) == 3
+    assert sorted(name for _, val in added for name in val) == sorted(TRAIN | VAL)
+    for train, val in added:
+        assert train == (TRAIN | VAL) - val
+        assert all(len({*pair} & val) in (0, 2) for pair in pairs)
+
+
+def test_folds_alone_where_val_has_no_masks(root):
+    finished.change_subsets(root, dict.fromkeys(sorted(VAL), "train"))
+    result = finished.call(finished.NNUNET, *words(root, "--folds", 2))
+    found = folds_of(root / "nnUNet_raw/Dataset218_AMOS22")
+    assert len(found) == 2 and found[0] == found[1][::-1]
+    assert result.stderr == ""
+    assert "splits_final.json: folds 0 to 1 keep patients together\n" in result.stdout
+
+
+def test_folds_do_not_depend_on_the_order_of_the_rows(root):
+    directory, _ = export(root, "--folds", 3)
+    before = (directory / "splits_final.json").read_bytes()
+    path = root / "grouped/dataset_manifest.xlsx"
+    book = openpyxl.load_workbook(path)
+    rows = [[cell.value for cell in row] for row in book[finished.SPLIT].iter_rows(min_row=2)]
+    for number, row in enumerate(reversed(rows), start=2):
+        for column, value in enumerate(row, start=1):
+            book[finished.SPLIT].cell(number, column).value = value
+    book.save(path)
+    export(root, "--folds", 3, "--overwrite")
+    assert (directory / "splits_final.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "number, line",
+    [
+        (1, "Error: Invalid value for '--folds': 1 found, expected 0 or at least 2"),
+        (-2, "Error: Invalid value for '--folds': -2 is not in the range x>=0."),
+        (7, "Error: patients with a mask: 6, for 7 folds"),
+        (10**30, f"Error: patients with a mask: 6, for {10**30} folds"),
+    ],
+)
+def test_numbers_of_folds_that_cannot_be(root, number, line):
+    assert refused(root, "--folds", number).splitlines()[-1] == line
+
+
+def test_folds_beside_those_of_the_split(root):
+    source = finished.add_folds(root)
+    stderr = refused(root, *source, "--folds", 5)
+    reason = "the split split03_folds has folds of its own; leave --folds out"
+    assert stderr == f"Error: --folds 5: {reason}\n"
+    finished.call(finished.NNUNET, *words(root), *source, "--folds", 0)
+
+
+def test_folds_without_masks(root):
+    source = finished.add_folds(root, 3)
+    assigned = assigned_subsets(source[1], finished.FOLDS)
+    changes = {("mask", name): None for name in assigned if assigned[name] == "fold1"}
+    trees.edit_cells(source[1], changes, finished.FOLDS)
+    stderr = refused(root, *source)
+    assert "the split's samples with masks are in fold0, fold2; expected fold0, fold1" in stderr
 
 
 def test_links_move_with_the_data(root, tmp_path):
@@ -259,7 +518,10 @@ def test_samples_that_left_the_split_are_removed_and_named(root):
     }
 
 
-@pytest.mark.parametrize("name", ["imagesTr/mine_0000.nii.gz", "imagesTs/amos_0201_0000.nii.gz"])
+@pytest.mark.parametrize(
+    "name",
+    ["imagesTr/mine_0000.nii.gz", "imagesTs/amos_0201_0000.nii.gz", "labelsTs/amos_0201.nii.gz"],
+)
 def test_foreign_images_are_refused(root, name):
     path = root / "nnUNet_raw/Dataset218_AMOS22" / name
     path.parent.mkdir(parents=True)
@@ -323,13 +585,15 @@ def test_names_in_the_record_are_checked_before_anything_is_removed(root, name):
         assert f"{directory}/exported_files.json: was changed by hand; move {directory} a" in stderr
 
 
-def test_nothing_is_removed_through_a_link(root, tmp_path):
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr", "imagesTs", "labelsTs"])
+def test_nothing_is_removed_through_a_link(root, tmp_path, folder):
+    finished.change_subsets(root, {"amos_0008": "test"})
     directory, _ = export(root, "--mode", "copy")
-    (directory / "imagesTr").rename(tmp_path / "elsewhere")
-    (directory / "imagesTr").symlink_to(tmp_path / "elsewhere")
+    (directory / folder).rename(tmp_path / "elsewhere")
+    (directory / folder).symlink_to(tmp_path / "elsewhere")
     before = tree(tmp_path / "elsewhere")
     stderr = refused(root, "--mode", "copy", which="MRI")
-    assert "not put there by this export: imagesTr; move it away" in stderr
+    assert f"not put there by this export: {folder}; move it away" in stderr
     assert tree(tmp_path / "elsewhere") == before != {}
 
 
@@ -517,7 +781,11 @@ def test_nothing_to_validate_on_writes_no_splits(root):
     for name in sorted(VAL):
         without_mask(root, name)
     result = finished.call(finished.NNUNET, *words(root))
-    assert "no splits_final.json written" in result.stderr
+    reason = (
+        "no sample of val has a mask: no splits_final.json written; nnU-Net's own five folds would "
+        "be random and mix patients: use --folds 5"
+    )
+    assert result.stderr.splitlines()[0] == f"WARNING {finished.SPLIT}: {reason}"
     assert not (root / "nnUNet_raw/Dataset218_AMOS22/splits_final.json").exists()
 
 
@@ -632,6 +900,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.slow("kills")
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 9, 12, 14, 16])
 def test_killed_at_any_rename(root, run_python, limit):
+    finished.change_subsets(root, {"amos_0554": "test"})
     export(root, "--mode", "link")
     more = ("--mode", "copy", "--ignore_labels", 14)
     expected, content = export(finished.copy(root, root.parent / "whole"), *more)

@@ -1,15 +1,16 @@
 """Write a split as a raw data set of nnU-Net v2, after routine 06 or any other split.
 
 Reads the worksheet of the split in --manifest_file; writes DatasetXXX_NAME below --output_dir, with
-dataset.json and, train and val being fold 0, splits_final.json. Training images and labels are
+dataset.json and splits_final.json: the folds of the split, or train and val as fold 0 and, with
+--folds N, N folds of whole patients after it. Training images and labels are
 
 \b
-  --mode reference  named in dataset.json where they lie, nothing copied (test images: links)
-  --mode link       links in imagesTr, labelsTr and imagesTs
+  --mode reference  named in dataset.json where they lie, nothing copied (of test: links)
+  --mode link       links in imagesTr, labelsTr, imagesTs and, where test has masks, labelsTs
   --mode copy       copies there, compared with their source
 
---ignore_labels writes label files of their own, in which these labels are nnU-Net's ignore label
-and the others are numbered from 0 again.
+--ignore_labels writes label files of its own, in which these labels are nnU-Net's ignore label
+and the others are numbered from 0 again. Ends with the commands of nnU-Net to type next.
 
 \b
   python utils/export_nnunet.py \\
@@ -18,15 +19,19 @@ and the others are numbered from 0 again.
       --dataset_id 218 --dataset_name AMOS22_CT
 """
 
-import collections
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
-from utils.exports import cases, nnunet_raw
+from utils.exports import cases, nnunet_raw, nnunet_summary
 from utils.facts import amos22
 from utils.running import cli, shared_options
+
+NO_FOLDS = (
+    f"no sample of val has a mask: no {nnunet_raw.SPLITS_JSON} written; nnU-Net's own five folds "
+    "would be random and mix patients: use --folds 5"
+)
 
 
 def whole_numbers(context, option, groups):
@@ -37,13 +42,9 @@ def whole_numbers(context, option, groups):
     return frozenset(map(int, words))
 
 
-def summary(chosen, settings, removed):
-    """Lines that say what the folder holds now."""
-    sizes = collections.Counter(case.subset for case in chosen)
-    counts = ", ".join(f"{sizes[subset]} {subset}" for subset in ("train", "val", "test"))
-    yield f"{settings.directory}: {counts}; mode {settings.mode}"
-    if removed:
-        yield f"Removed, of an earlier export: {errors.listed(removed)}"
+def several(context, option, number):
+    """Refuse a single fold, which would leave nothing to train on."""
+    return shared_options.refuse("1 found, expected 0 or at least 2") if number == 1 else number
 
 
 @cli.routine(__doc__)
@@ -56,6 +57,15 @@ def summary(chosen, settings, removed):
     "--dataset_name", shared_options.TEXT, amos22.NAME, "Name of the data set.", metavar="NAME"
 )
 @shared_options.choice("--mode", nnunet_raw.MODES, "reference", "How images and labels get there.")
+@shared_options.with_default(
+    "--folds",
+    shared_options.COUNT,
+    0,
+    "Of a split without folds: add so many for cross-validation over train and val, whole patients "
+    "in each.",
+    metavar="N",
+    callback=several,
+)
 @shared_options.group(
     "--ignore_labels",
     "LABEL",
@@ -71,11 +81,15 @@ def main(
     dataset_id,
     dataset_name,
     mode,
+    folds,
     ignore_labels,
     root_dir,
     overwrite,
 ):
     selection = cases.read(manifest_file, split_name, root_dir)
+    if folds and any(case.fold is not None for case in selection.cases):
+        reason = f"--folds {folds}: the split {split_name} has folds of its own; leave --folds out"
+        raise errors.DatasetError(reason, code="folds", found=folds)
     if selection.is_out_of_date:
         cli.print_warning(split_name, "the worksheet differs from the worksheet Manifest")
     folder = nnunet_raw.folder(output_dir, dataset_id, dataset_name)
@@ -84,7 +98,7 @@ def main(
     if checked.failures:
         cli.finish(checked, f"Nothing written; {settings.directory} is as it was")
     usable = [case for case, is_usable in checked.results if is_usable]
-    new = nnunet_raw.describe(usable, settings, amos22)
+    new = nnunet_raw.describe(usable, settings, amos22, folds)
     cli.hold(settings.directory)
     nnunet_raw.prepare(settings, new, overwrite)
     memory = nnunet_raw.memory if ignore_labels else None
@@ -93,9 +107,10 @@ def main(
     if outcome.failures:
         cli.finish(outcome, f"No {nnunet_raw.DATASET_JSON} written: not all samples are there")
     if nnunet_raw.SPLITS_JSON not in new.texts:
-        reason = f"no sample of val has a mask: no {nnunet_raw.SPLITS_JSON} written"
-        cli.print_warning(split_name, reason)
-    cli.finish(outcome, *summary(usable, settings, nnunet_raw.finish(settings, new)))
+        cli.print_warning(split_name, NO_FOLDS)
+    removed = nnunet_raw.finish(settings, new)
+    lines = nnunet_summary.contents(selection, usable, settings, new, removed)
+    cli.finish(outcome, *lines, after=nnunet_summary.next_steps(usable, settings, new))
 
 
 if __name__ == "__main__":

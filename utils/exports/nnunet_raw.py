@@ -18,13 +18,16 @@ from utils.storage import files, json_files, nifti, nifti_writing
 
 MODES = ("reference", "link", "copy")
 FILE_ENDING = ".nii.gz"
-IMAGES, LABELS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
+FOLDERS = IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = "imagesTr", "labelsTr", "imagesTs", "labelsTs"
 DATASET_JSON, SPLITS_JSON = "dataset.json", "splits_final.json"
 # Which files of the folder are ours, and the checksums of the two above.
 RECORD = "exported_files.json"
+# nnU-Net's reader that turns the voxels of every scan to RAS, and a prediction back to the scan's
+# order. Its default takes them as stored: scans of other orientations are mirrored to each other.
+READER = "NibabelIOWithReorient"
 # All that `_wanted` names, and thus all that a record can hold.
 _EXPORTED = re.compile(
-    rf"(?:{IMAGES}|{LABELS}|{TEST_IMAGES})/{cases.PLAIN_NAME.pattern}{re.escape(FILE_ENDING)}"
+    rf"(?:{'|'.join(FOLDERS)})/{cases.PLAIN_NAME.pattern}{re.escape(FILE_ENDING)}"
 )
 
 
@@ -117,20 +120,21 @@ def folder(output_dir: files.PathLike, dataset_id: int, dataset_name: str) -> Pa
 def _wanted(case, settings):
     """{path in the folder: (function that writes it, its source)} of a sample."""
     write = _write_copy if settings.mode == "copy" else _write_link
-    image = f"{case.id}_0000{FILE_ENDING}"
-    if not case.is_trained_on:
-        return {f"{TEST_IMAGES}/{image}": (write, case.volume_path)}
+    images = IMAGES if case.is_trained_on else TEST_IMAGES
+    is_named_only = case.is_trained_on and settings.mode == "reference"
     found = {}
-    if settings.mode != "reference":
-        found[f"{IMAGES}/{image}"] = write, case.volume_path
-        found[_label_file(case)] = write, case.mask_path
-    if settings.ignored:
+    if not is_named_only:
+        found[f"{images}/{case.id}_0000{FILE_ENDING}"] = write, case.volume_path
+    if case.mask_path and settings.ignored:
         found[_label_file(case)] = _write_remapped, case.mask_path
+    elif case.mask_path and not is_named_only:
+        found[_label_file(case)] = write, case.mask_path
     return found
 
 
 def _label_file(case):
-    return f"{LABELS}/{case.id}{FILE_ENDING}"
+    folder_name = LABELS if case.is_trained_on else TEST_LABELS
+    return f"{folder_name}/{case.id}{FILE_ENDING}"
 
 
 def write_case(
@@ -148,8 +152,7 @@ def write_case(
 
 def memory(case: cases.Case) -> int:
     """Bytes that `write_case` needs where it remaps labels; see `nifti.mask_memory`."""
-    mask_path = case.mask_path if case.is_trained_on else None
-    return nifti.mask_memory(mask_path) if mask_path else 0
+    return nifti.mask_memory(case.mask_path) if case.mask_path else 0
 
 
 def _write_link(path, source, settings, overwrite):
@@ -191,36 +194,60 @@ def _write_remapped(path, source, settings, overwrite):
 class Contents:
     """Paths of all images and labels in the folder, and the texts beside them by their names.
 
-    The texts are `DATASET_JSON` and, where there is something to validate on, `SPLITS_JSON`.
+    The texts are `DATASET_JSON` and, where there are folds, `SPLITS_JSON`; of its `n_folds` the
+    last `n_dealt` were dealt here, and those before them are the split.
     """
 
     names: frozenset[str]
     texts: dict[str, bytes]
+    n_folds: int
+    n_dealt: int
 
 
-def describe(chosen: list[cases.Case], settings: Settings, facts: DataSet) -> Contents:
-    """Make dataset.json and splits_final.json of samples that have masks in train and val.
+def describe(
+    chosen: list[cases.Case], settings: Settings, facts: DataSet, n_folds: int = 0
+) -> Contents:
+    """Make dataset.json and splits_final.json of samples that have masks, but for those of test.
 
-    DatasetError where there is nothing to train on, a modality is unknown, or nnU-Net cannot take
-    the labels or a path.
+    The folds are those of the split; of one without folds, fold 0 trains on train and validates on
+    val, and `n_folds` of whole patients follow. DatasetError where there is nothing to train on, a
+    modality is unknown, nnU-Net cannot take the labels or a path, or there can be no such folds.
     """
-    training = cases.training(chosen)
+    training, folds = cases.training(chosen), _folds(chosen, n_folds, facts)
     described = {
         **cases.heading(facts),
         "channel_names": {"0": cases.modality(chosen, facts)},
         "labels": settings.new_labels(),
         "numTraining": len(training),
         "file_ending": FILE_ENDING,
+        "overwrite_image_reader_writer": READER,
     }
     if settings.mode == "reference":
         described["dataset"] = {case.id: _references(case, settings) for case in training}
     texts = {DATASET_JSON: json_files.to_bytes(described)}
-    fold = {
+    if folds:
+        texts[SPLITS_JSON] = json_files.to_bytes(folds)
+    names = frozenset(name for case in chosen for name in _wanted(case, settings))
+    return Contents(names, texts, len(folds), n_folds)
+
+
+def _folds(chosen, n_folds, facts):
+    """What nnU-Net trains and validates on in each fold, IDs sorted."""
+    dealt = cases.training(chosen)
+    of_split = {
         subset: [case.id for case in cases.of_subset(chosen, subset)] for subset in ("train", "val")
     }
-    if fold["val"]:
-        texts[SPLITS_JSON] = json_files.to_bytes([fold])
-    return Contents(frozenset(name for case in chosen for name in _wanted(case, settings)), texts)
+    found = [of_split] if of_split["val"] else []
+    if n_folds or any(case.fold is not None for case in dealt):
+        number_of = cases.cross_validation(dealt, n_folds, facts)
+        found += [
+            {
+                "train": [case.id for case in dealt if number_of[case.id] != number],
+                "val": [case.id for case in dealt if number_of[case.id] == number],
+            }
+            for number in sorted({*number_of.values()})
+        ]
+    return found
 
 
 def _references(case, settings):
@@ -284,10 +311,9 @@ def _write_record(directory, names, new):
 
 def _refuse_foreign(directory, known):
     """Refuse folders that lead elsewhere, files that are not known, and folders in their place."""
-    folder_names = IMAGES, LABELS, TEST_IMAGES
-    foreign = [name for name in folder_names if (directory / name).is_symlink()]
+    foreign = [name for name in FOLDERS if (directory / name).is_symlink()]
     for path in (
-        path for name in folder_names for path in sorted((directory / name).glob(f"*{FILE_ENDING}"))
+        path for name in FOLDERS for path in sorted((directory / name).glob(f"*{FILE_ENDING}"))
     ):
         name = path.relative_to(directory).as_posix()
         if name not in known or (path.is_dir() and not path.is_symlink()):

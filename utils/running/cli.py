@@ -311,17 +311,17 @@ def print_note(name: str, message: str) -> None:
     _print_line(f"note {name}: {message}")
 
 
-def finish(outcome: calls.Outcome, *lines: str) -> NoReturn:
+def finish(outcome: calls.Outcome, *lines: str, after: Iterable[str] = ()) -> NoReturn:
     """Print warnings, failures and the summary, write the failures file, and exit.
 
-    ``lines`` are what the routine has to say besides the counts. Exit status 0 when nothing failed,
-    else 1. Counts and failures go into the provenance, too.
+    ``lines`` are what the routine has to say before the counts, ``after`` what it says after them.
+    Exit status 0 when nothing failed, else 1. Counts and failures go into the provenance, too.
     """
-    _tell(outcome, *lines)
+    _tell(outcome, *lines, after=after)
     sys.exit(1 if outcome.failures else 0)
 
 
-def _tell(outcome, *lines):
+def _tell(outcome, *lines, after=()):
     options, work = _options(), _work()
     work.outcome, work.is_told = outcome, True
     work.run.counts = {key: getattr(outcome, key) for key in ("done", "skipped", "failed")}
@@ -333,7 +333,7 @@ def _tell(outcome, *lines):
     if not options.quiet:
         n_done, n_skipped = outcome.done, outcome.skipped
         counts = f"{n_done} done, {n_skipped} skipped as finished, {outcome.failed} failed"
-        tell(*lines, f"{outcome.noun}s: {counts}")
+        tell(*lines, f"{outcome.noun}s: {counts}", *after)
     if options.failures_file is not None:
         files.put(options.failures_file.resolve(), _failure_lines(outcome.failures))
 

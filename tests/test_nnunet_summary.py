@@ -1,0 +1,309 @@
+"""What the nnU-Net export prints at its end; test_frameworks.py has nnU-Net run it."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import finished
+import phantoms
+import pytest
+
+from utils.exports import nnunet_summary
+
+LABELLED_TEST = {"amos_0008": "test", "amos_0554": "test"}
+NAME = "Dataset007_AMOS22"
+PLAN = "nnUNetv2_plan_and_preprocess -d 7 -c 3d_fullres --verify_dataset_integrity --clean"
+# Stands in for nnU-Net: notes what it was called with, and predicts something.
+STUB = f"""#!{sys.executable}
+import json, os, sys
+from pathlib import Path
+words = sys.argv[1:]
+names = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
+folders = {{name: os.environ.get(name) for name in names}}
+with open(os.environ["CALLS"], "a") as calls:
+    called = json.dumps([Path(sys.argv[0]).name, *words])
+    print(called, json.dumps(folders), sep="\\t", file=calls)
+if "-o" in words:
+    output = Path(words[words.index("-o") + 1])
+    output.mkdir(parents=True, exist_ok=True)
+    for path in Path(words[words.index("-i") + 1]).iterdir():
+        (output / path.name.replace("_0000", "")).write_bytes(b"")
+"""
+
+
+@pytest.fixture(scope="module", name="made")
+def finished_data(tmp_path_factory):
+    return finished.make(tmp_path_factory.mktemp("summary") / "data set")
+
+
+@pytest.fixture(name="root")
+def copy_of_it(made, tmp_path):
+    return finished.copy(made, tmp_path / "data set")
+
+
+def export(root, *more, source=None):
+    words = source or finished.source(root)
+    place = ("--output_dir", root / "nnUNet_raw", "--dataset_id", 7, "--workers", 1)
+    return finished.call(finished.NNUNET, *words, *place, *more)
+
+
+def words_of(root, *lines):
+    """The printed lines as the test writes them, with ROOT for the data's folder."""
+    return [line.replace("ROOT", shlex.quote(str(root))[1:-1]) for line in lines]
+
+
+def environment_lines(root):
+    names = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
+    return words_of(root, *(f"export {name}='ROOT/{name}'" for name in names))
+
+
+def run_printed(result, folder):
+    """Run the printed commands in bash with stubs; gives (its words, folders) of each call."""
+    (folder / "bin").mkdir(parents=True)
+    for name in ("plan_and_preprocess", "train", "predict", "evaluate_folder"):
+        stub = folder / "bin" / f"nnUNetv2_{name}"
+        stub.write_text(STUB)
+        stub.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "CALLS": str(folder / "calls"),
+    }
+    done = subprocess.run(
+        ["bash", "-euc", "\n".join(finished.next_steps(result))],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    calls = (folder / "calls").read_text().splitlines()
+    return [tuple(map(json.loads, line.split("\t"))) for line in calls]
+
+
+def test_published_split(root):
+    result = export(root)
+    directory = root / "nnUNet_raw" / NAME
+    assert result.stdout.splitlines()[:4] == [
+        f"{directory}: 4 train, 2 val, 2 test; mode reference",
+        "splits_final.json: fold 0 trains on train and validates on val",
+        "samples: 2 done, 6 skipped as finished, 0 failed",
+        "# Next, with nnU-Net v2:",
+    ]
+    images, predictions = f"nnUNet_raw/{NAME}/imagesTs", f"nnUNet_predictions/{NAME}"
+    assert finished.next_steps(result) == [
+        *environment_lines(root),
+        PLAN,
+        "nnUNetv2_train 7 3d_fullres 0",
+        *words_of(
+            root,
+            f"nnUNetv2_predict -d 7 -c 3d_fullres -f 0 -i 'ROOT/{images}' -o 'ROOT/{predictions}'",
+        ),
+        "# no nnUNetv2_evaluate_folder: no test sample has a mask",
+    ]
+
+
+def test_quiet_prints_no_next_steps(root):
+    assert export(root, "--quiet").stdout == ""
+
+
+def test_every_fold_is_trained_and_predicted_with(root):
+    result = export(root, "--folds", 3)
+    assert (
+        "splits_final.json: fold 0 trains on train and validates on val; "
+        "folds 1 to 3 keep patients together\n"
+    ) in result.stdout
+    steps = finished.next_steps(result)
+    assert steps[4:8] == [f"nnUNetv2_train 7 3d_fullres {fold}" for fold in range(4)]
+    assert " -f 0 1 2 3 -i " in steps[8]
+
+
+def test_folds_of_the_split(root):
+    result = export(root, source=finished.add_folds(root))
+    directory = root / "nnUNet_raw" / NAME
+    assert result.stdout.splitlines()[:2] == [
+        f"{directory}: 3 fold0, 3 fold1, 2 test; mode reference",
+        "splits_final.json: folds 0 to 1 are those of the split",
+    ]
+    steps = finished.next_steps(result)
+    assert steps[4:6] == ["nnUNetv2_train 7 3d_fullres 0", "nnUNetv2_train 7 3d_fullres 1"]
+    assert " -f 0 1 -i " in steps[6]
+
+
+def test_without_folds_one_network_is_trained_on_all(root):
+    finished.change_subsets(root, {"amos_0008": "train", "amos_0554": "train"})
+    result = export(root)
+    assert result.stdout.splitlines()[1].startswith("samples: ")
+    steps = finished.next_steps(result)
+    assert steps[3:6] == [
+        PLAN,
+        "# no splits_final.json: one network of all samples, none to validate on",
+        "nnUNetv2_train 7 3d_fullres all",
+    ]
+    assert " -f all -i " in steps[6]
+
+
+def test_left_out_samples_are_counted(root):
+    finished.change_subsets(
+        root, {"amos_0201": "excluded", "amos_0001": "excluded", "amos_0539": "unlabelled"}
+    )
+    result = export(root)
+    assert result.stdout.splitlines()[:2] == [
+        f"{root / 'nnUNet_raw' / NAME}: 3 train, 2 val, 0 test; mode reference",
+        "Left out, as the split says: 1 unlabelled, 2 excluded",
+    ]
+    assert finished.next_steps(result)[-1] == (
+        "# no nnUNetv2_predict: the split has no test samples"
+    )
+
+
+def test_a_test_set_with_masks_is_evaluated(root, tmp_path):
+    finished.change_subsets(
+        root, {**LABELLED_TEST, "amos_0201": "excluded", "amos_0539": "excluded"}
+    )
+    result = export(root)
+    predictions = str(root / "nnUNet_predictions" / NAME)
+    *_, (last, _) = run_printed(result, tmp_path / "run")
+    assert last == [
+        "nnUNetv2_evaluate_folder",
+        str(root / "nnUNet_raw" / NAME / "labelsTs"),
+        predictions,
+        "-djfile",
+        f"{predictions}/dataset.json",
+        "-pfile",
+        f"{predictions}/plans.json",
+    ]
+
+
+def test_of_a_test_set_those_with_masks_are_evaluated(root, tmp_path):
+    """nnUNetv2_evaluate_folder looks for a label of every prediction, and stops without one."""
+    finished.change_subsets(root, LABELLED_TEST)
+    result = export(root)
+    assert "# 2 of 4 test samples have a mask\n" in result.stdout
+    *_, (last, _) = run_printed(result, tmp_path / "run")
+    predictions = root / "nnUNet_predictions" / NAME
+    assert last[1:3] == [
+        str(root / "nnUNet_raw" / NAME / "labelsTs"),
+        str(predictions / "labelled"),
+    ]
+    names = {path.name for path in (predictions / "labelled").iterdir()}
+    assert names == {f"{name}.nii.gz" for name in LABELLED_TEST}
+    assert len([*predictions.glob("*.nii.gz")]) == 4
+
+
+ODD_NAMES = [
+    "it's",
+    "a $HOME `id` !",
+    "two\nlines",
+    b"no \xff UTF-8",
+    "back\\slash\t'",
+    "Größe",
+    "-n",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
+def test_printed_commands_run_as_they_stand(root, tmp_path, name):
+    finished.change_subsets(root, LABELLED_TEST)
+    odd = root.rename(tmp_path / os.fsdecode(name))
+    result = export(odd, "--mode", "link", "--folds", 2)
+    assert result.stdout.count("\n") == 15
+    calls = run_printed(result, tmp_path / "run")
+    names = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
+    assert all(folders == {name: str(odd / name) for name in names} for _, folders in calls)
+    directory, predictions = odd / "nnUNet_raw" / NAME, odd / "nnUNet_predictions" / NAME
+    assert [words for words, _ in calls] == [
+        PLAN.split(),
+        *(["nnUNetv2_train", "7", "3d_fullres", str(fold)] for fold in (0, 1)),
+        [
+            *"nnUNetv2_predict -d 7 -c 3d_fullres -f 0 1 -i".split(),
+            str(directory / "imagesTs"),
+            "-o",
+            str(predictions),
+        ],
+        [
+            "nnUNetv2_evaluate_folder",
+            str(directory / "labelsTs"),
+            str(predictions / "labelled"),
+            "-djfile",
+            str(predictions / "dataset.json"),
+            "-pfile",
+            str(predictions / "plans.json"),
+        ],
+    ]
+
+
+def planned(root):
+    """As nnU-Net's planner leaves it: copies of both files beside its plans."""
+    folder = root / nnunet_summary.PREPROCESSED / NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("dataset.json", "splits_final.json"):
+        path = root / "nnUNet_raw" / NAME / name
+        (folder / name).unlink(missing_ok=True)
+        if path.exists():
+            (folder / name).write_bytes(path.read_bytes())
+    return folder
+
+
+IS_CURRENT = {
+    "nothing": True,
+    "own folds behind ours": True,
+    "no folds yet": True,
+    "other folds": False,
+    "random folds": False,
+    "other labels": False,
+    "interrupted": False,
+    "odd file": False,
+    "odd JSON": False,
+}
+
+
+@pytest.mark.parametrize("change", IS_CURRENT)
+def test_what_nnunet_made_of_another_export_goes_first(root, tmp_path, change):
+    """With other folds its planner stops; with other labels it validates on the former ones."""
+    export(root)
+    folder = planned(root)
+    splits = folder / "splits_final.json"
+    ours = json.loads(splits.read_bytes())
+    if change == "own folds behind ours":
+        splits.write_text(json.dumps([*ours, {"train": [], "val": []}]))
+    elif change == "no folds yet":
+        splits.unlink()
+    elif change == "random folds":
+        splits.write_text(json.dumps([{"train": ours[0]["val"], "val": ours[0]["train"]}]))
+    elif change == "interrupted":
+        (folder / "dataset.json").unlink()
+    elif change == "odd file":
+        phantoms.put_odd(splits, "link")
+    elif change == "odd JSON":
+        splits.write_text("[" * 100_000)
+    more = {"other folds": ("--folds", 2), "other labels": ("--ignore_labels", 14)}
+    result = export(root, *more.get(change, ()))
+    line = f"rm -r {shlex.quote(str(folder))}"
+    assert (line in finished.next_steps(result)) != IS_CURRENT[change]
+    run_printed(result, tmp_path / "run")
+    assert folder.exists() == IS_CURRENT[change]
+
+
+def test_where_all_is_trained_on_no_folds_are_in_the_way(root):
+    finished.change_subsets(root, {"amos_0008": "train", "amos_0554": "train"})
+    export(root)
+    (planned(root) / "splits_final.json").write_text("[]")
+    assert "rm -r" not in export(root).stdout
+
+
+@pytest.mark.parametrize("place", ["amos_0001.nii.gz", "labelled/amos_0201.nii.gz"])
+def test_predictions_without_label_would_stop_the_evaluation(root, tmp_path, place):
+    finished.change_subsets(root, LABELLED_TEST)
+    export(root)
+    path = root / "nnUNet_predictions" / NAME / place
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    result = export(root)
+    assert f"rm -r {shlex.quote(str(root / 'nnUNet_predictions' / NAME))}" in result.stdout
+    run_printed(result, tmp_path / "run")
+    assert not path.exists()
+    assert "rm -r" not in export(root).stdout

@@ -1,0 +1,154 @@
+"""What an export for nnU-Net v2 says at its end: what is there, and what to type next."""
+
+import contextlib
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils import errors
+from utils.exports import cases, nnunet_raw
+from utils.routines import split_choices
+from utils.storage import files
+
+CONFIGURATION = "3d_fullres"
+# Beside the folder nnUNet_raw, whatever that is called.
+PREPROCESSED, RESULTS, PREDICTIONS = "nnUNet_preprocessed", "nnUNet_results", "nnUNet_predictions"
+# Of the predictions, those of test samples that have masks; nnU-Net evaluates whole folders.
+LABELLED = "labelled"
+
+
+def contents(
+    selection: cases.Selection,
+    chosen: list[cases.Case],
+    settings: nnunet_raw.Settings,
+    new: nnunet_raw.Contents,
+    removed: list[str],
+) -> Iterator[str]:
+    """Say how many samples of which subset are there, and which not; what was removed."""
+    yield f"{settings.directory}: {_numbers(chosen)}; mode {settings.mode}"
+    left_out = split_choices.count(case.subset for case in selection.cases)
+    numbers = [f"{left_out[name]} {name}" for name in split_choices.LEFT_OUT if name in left_out]
+    if numbers:
+        yield f"Left out, as the split says: {', '.join(numbers)}"
+    if new.n_folds:
+        yield f"{nnunet_raw.SPLITS_JSON}: {'; '.join(_folds(new))}"
+    if removed:
+        yield f"Removed, of an earlier export: {errors.listed(removed)}"
+
+
+def _numbers(chosen):
+    counts = split_choices.count(case.subset for case in chosen)
+    return ", ".join(f"{number} {subset}" for subset, number in counts.items())
+
+
+def _folds(new):
+    n_own = new.n_folds - new.n_dealt
+    if n_own == 1:
+        yield "fold 0 trains on train and validates on val"
+    elif n_own:
+        yield f"folds 0 to {n_own - 1} are those of the split"
+    if new.n_dealt:
+        yield f"folds {n_own} to {new.n_folds - 1} keep patients together"
+
+
+def next_steps(
+    chosen: list[cases.Case], settings: nnunet_raw.Settings, new: nnunet_raw.Contents
+) -> Iterator[str]:
+    """Yield the commands that plan, train, predict and evaluate what `chosen` was written to.
+
+    What there is no reason for is left out, with a comment that says why.
+    """
+    directory = Path(os.path.abspath(settings.directory))
+    home, number = directory.parent.parent, int(directory.name[len("Dataset") :][:3])
+    yield "# Next, with nnU-Net v2:"
+    yield f"export nnUNet_raw={_quoted(directory.parent)}"
+    yield f"export {PREPROCESSED}={_quoted(home / PREPROCESSED)}"
+    yield f"export {RESULTS}={_quoted(home / RESULTS)}"
+    predictions = home / PREDICTIONS / directory.name
+    outdated = [
+        *_outdated_plans(home / PREPROCESSED / directory.name, new),
+        *_outdated_predictions(predictions, chosen),
+    ]
+    if outdated:
+        yield "# made from an earlier export, and in the way now:"
+        yield f"rm -r {' '.join(map(_quoted, outdated))}"
+    what = f"-d {number} -c {CONFIGURATION}"
+    yield f"nnUNetv2_plan_and_preprocess {what} --verify_dataset_integrity --clean"
+    if not new.n_folds:
+        yield f"# no {nnunet_raw.SPLITS_JSON}: one network of all samples, none to validate on"
+    folds = range(new.n_folds) if new.n_folds else ["all"]
+    for fold in folds:
+        yield f"nnUNetv2_train {number} {CONFIGURATION} {fold}"
+    if not cases.of_subset(chosen, "test"):
+        yield "# no nnUNetv2_predict: the split has no test samples"
+        return
+    images = _quoted(directory / nnunet_raw.TEST_IMAGES)
+    options = f"{what} -f {' '.join(map(str, folds))}"
+    yield f"nnUNetv2_predict {options} -i {images} -o {_quoted(predictions)}"
+    yield from _evaluation(chosen, directory / nnunet_raw.TEST_LABELS, predictions)
+
+
+def _evaluation(chosen, labels_dir, predictions):
+    tested, labelled = cases.of_subset(chosen, "test"), _labelled(chosen)
+    if not labelled:
+        yield "# no nnUNetv2_evaluate_folder: no test sample has a mask"
+        return
+    evaluated = predictions
+    if len(labelled) < len(tested):
+        evaluated = predictions / LABELLED
+        yield f"# {len(labelled)} of {len(tested)} test samples have a mask"
+        yield f"mkdir -p {_quoted(evaluated)}"
+        each = f"for label in {_quoted(labels_dir)}/*{nnunet_raw.FILE_ENDING}"
+        copy = f'cp {_quoted(predictions)}/"${{label##*/}}" {_quoted(evaluated)}'
+        yield f"{each}; do {copy}; done"
+    plans = [predictions / name for name in ("dataset.json", "plans.json")]
+    how = "-djfile {} -pfile {}".format(*map(_quoted, plans))
+    yield f"nnUNetv2_evaluate_folder {_quoted(labels_dir)} {_quoted(evaluated)} {how}"
+
+
+def _labelled(chosen):
+    return [case for case in cases.of_subset(chosen, "test") if case.row["mask"]]
+
+
+def _outdated_plans(folder, new):
+    """What was planned from other files: nnU-Net stops there, or validates on old labels."""
+    described, folds = new.texts[nnunet_raw.DATASET_JSON], new.texts.get(nnunet_raw.SPLITS_JSON)
+    is_current = files.holds(folder / nnunet_raw.DATASET_JSON, described) and (
+        folds is None or _has_folds(folder / nnunet_raw.SPLITS_JSON, json.loads(folds))
+    )
+    return [] if is_current or not folder.is_dir() else [folder]
+
+
+def _has_folds(path, folds):
+    """Whether nnU-Net will find these there, or put them there; more may follow them."""
+    if not os.path.lexists(path):
+        return True
+    with contextlib.suppress(ValueError, RecursionError, errors.DamagedFileError):
+        found = json.loads(files.read_bytes(path))
+        return isinstance(found, list) and found[: len(folds)] == folds
+    return False
+
+
+def _outdated_predictions(folder, chosen):
+    """Predictions that `_evaluation` would look for labels of, in vain."""
+    expected = {folder: cases.of_subset(chosen, "test"), folder / LABELLED: _labelled(chosen)}
+    for place, members in expected.items():
+        names = {f"{case}{nnunet_raw.FILE_ENDING}" for case in members}
+        if {path.name for path in place.glob(f"*{nnunet_raw.FILE_ENDING}")} - names:
+            return [folder]
+    return []
+
+
+def _quoted(path):
+    """A path as a shell reads it; bytes that no terminal shows as bash understands them."""
+    text = str(path)
+    if errors.printable(text) == text:
+        return shlex.quote(text)
+    return "$'" + "".join(map(_escaped, os.fsencode(text))) + "'"
+
+
+def _escaped(byte):
+    is_plain = b" "[0] <= byte <= b"~"[0] and byte not in b"\\'"
+    return chr(byte) if is_plain else f"\\{byte:03o}"
