@@ -151,10 +151,9 @@ def test_left_out_samples_are_counted(root):
         root, {"amos_0201": "excluded", "amos_0001": "excluded", "amos_0539": "unlabelled"}
     )
     result = export(root)
-    assert result.stdout.splitlines()[:2] == [
-        f"{root / 'nnUNet_raw' / NAME}: 3 train, 2 val, 0 test; mode reference",
-        "Left out, as the split says: 1 unlabelled, 2 excluded",
-    ]
+    counts = "3 train, 2 val, 0 test; left out: 1 unlabelled, 2 excluded"
+    where = root / "nnUNet_raw" / NAME
+    assert result.stdout.splitlines()[0] == f"{where}: {counts}; mode reference"
     assert finished.next_steps(result)[-1] == (
         "# no nnUNetv2_predict: the split has no test samples"
     )

@@ -27,11 +27,7 @@ def contents(
     removed: list[str],
 ) -> Iterator[str]:
     """Say how many samples of which subset are there, and which not; what was removed."""
-    yield f"{settings.directory}: {_numbers(chosen)}; mode {settings.mode}"
-    left_out = split_choices.count(case.subset for case in selection.cases)
-    numbers = [f"{left_out[name]} {name}" for name in split_choices.LEFT_OUT if name in left_out]
-    if numbers:
-        yield f"Left out, as the split says: {', '.join(numbers)}"
+    yield f"{settings.directory}: {_numbers(chosen)}{selection.left_out}; mode {settings.mode}"
     if new.n_folds:
         yield f"{nnunet_raw.SPLITS_JSON}: {'; '.join(_folds(new))}"
     if removed:
