@@ -141,21 +141,13 @@ def _index_name(book):
 
 
 def _check_rows(table, column, where):
-    counts, subsets = collections.Counter(table["ID"]), [*table[column]]
-    words = f"{', '.join(split_choices.SUBSETS)}, fold0 ..., {', '.join(split_choices.LEFT_OUT)}"
-    has_folds = any(split_choices.fold_number(subset) is not None for subset in subsets)
-    beside = {"train", "val"} & {*subsets} if has_folds else set()
+    counts = collections.Counter(table["ID"])
     wrong = {
         "IDs in several rows": [key for key in counts if counts[key] > 1],
         "IDs that cannot be names of files": [
             repr(key) for key in counts if not PLAIN_NAME.fullmatch(key)
         ],
-        f"{column} is none of {words}": [
-            f"{key} {subset!r}"
-            for key, subset in zip(table["ID"], subsets)
-            if not split_choices.is_subset(subset)
-        ],
-        f"{column} has folds and beside them": sorted(beside),
+        **split_choices.faults([*zip(table["ID"], table[column])], column),
     }
     for fault, found in wrong.items():
         if found:
