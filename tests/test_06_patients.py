@@ -563,6 +563,31 @@ def test_splits_of_all_kinds_are_current_until_the_manifest_changes(split_path):
         assert out_of_date(split_path, changed) == names
 
 
+def test_routine_05_names_the_splits_that_are_out_of_date(tmp_path):
+    root = trees.copy("indexed", tmp_path / "root")
+    path = root / "grouped/dataset_manifest.xlsx"
+    (tmp_path / "list.csv").write_text("ID,subset\namos_0001,train\n")
+    for script, words in ALL.items():
+        found = [tmp_path / "list.csv" if word == "LIST" else word for word in words]
+        assert run(script, path, *found).exit_code == 0
+    names = workbook.Workbook(path).names[1:]
+    assert trees.invoke(trees.INDEX, root).stderr == ""
+    info = trees.sample_dir(root, "amos_0001") / "amos_0001_info.yaml"
+    birth_date = workbook.Workbook(path).table("Manifest")["birth_date"][0]
+    text = info.read_text(encoding="utf-8")
+    assert text.count(f'"{birth_date}"') == 1
+    info.write_text(text.replace(birth_date, "19010203"), encoding="utf-8")
+    result = trees.invoke(trees.INDEX, root)
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        0,
+        [
+            f"WARNING {name}: this worksheet repeats an older manifest; make the split again"
+            for name in names
+        ],
+    )
+    assert len(names) == len(ALL)
+
+
 def test_after_a_spreadsheet_saved_the_workbook_they_are_current(split_path):
     book = openpyxl.load_workbook(split_path)
     cells = [cell for sheet in book for row in sheet.iter_rows(min_row=2) for cell in row]
