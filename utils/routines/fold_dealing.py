@@ -75,7 +75,7 @@ def _attempt(traits, n_folds, seed, number):
     def rank(name):
         begin = f"{number}:{seed}" if number else f"{seed}"
         digest = hashlib.sha256(f"{begin}:{name}".encode()).digest()
-        return 0 if number else -traits[name][_SAMPLE], digest  # in turn needs no large ones first
+        return 0 if number else -traits[name][_SAMPLE], digest  # large families first
 
     order = sorted(traits, key=rank)
     folds = _Folds([traits[name] for name in order], n_folds, is_first=not number)
