@@ -123,6 +123,48 @@ def test_folds_differ_by_two_at_most_wherever_whole_patients_allow_it(seed):
     assert (max(found) <= 2) is is_possible
 
 
+def plain_cost(rows, fold_of, n_folds):
+    """The cost as the docstring of `deal` says it: (sizes, all other traits)."""
+    found = collections.defaultdict(collections.Counter)
+    for key, row in rows.items():
+        modality = amos22.modality(row)
+        labels = [("label", modality, label) for label in row["valid_labels"].split(",")]
+        scanner, sex = row["manufacturer_model_name"], row["sex"]
+        for trait in [
+            ("all",),
+            ("modality", modality),
+            ("scanner", scanner),
+            ("sex", sex),
+            *labels,
+        ]:
+            found[trait][fold_of[key]] += 1
+    first, second = 0, 0
+    for trait, counts in found.items():
+        squares = sum(counts[number] ** 2 for number in range(n_folds))
+        if trait[0] in ("all", "modality"):
+            first += squares
+        else:
+            second += squares * (10**6 // counts.total())
+    return first, second
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_move_and_no_exchange_of_two_patients_is_better(seed):
+    rows, n_folds = people(seed, 22, largest=3), 3
+    fold_of = fold_dealing.deal(rows, amos22, n_folds, seed)
+    least = plain_cost(rows, fold_of, n_folds)
+    families = list(patients.families(patients.group(rows, amos22), rows).values())
+
+    def cost(*moves):
+        moved = {key: fold for family, fold in moves for key in family}
+        return plain_cost(rows, {**fold_of, **moved}, n_folds)
+
+    for family, fold in itertools.product(families, range(n_folds)):
+        assert cost((family, fold)) >= least
+    for one, other in itertools.combinations(families, 2):
+        assert cost((one, fold_of[other[0]]), (other, fold_of[one[0]])) >= least
+
+
 def test_an_unknown_scanner_is_a_modality_of_its_own():
     rows = people(1, 60)
     for key in list(rows)[::3]:
