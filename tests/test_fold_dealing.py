@@ -123,6 +123,35 @@ def test_folds_differ_by_two_at_most_wherever_whole_patients_allow_it(seed):
     assert (max(found) <= 2) is is_possible
 
 
+# Folds, and families as scans of CT + MRI, which can be dealt evenly: moving single patients, or
+# from one beginning alone, does not find how.
+HARD = [
+    (3, "6+1 4+2 4+0 7+0 2+0 4+2 1+1 2+2"),
+    (3, "4+2 2+2 2+0 3+0 5+4 2+0 7+2 2+5 1+2 3+0"),
+    (2, "2+5 3+1 2+1 1+1 4+2 5+1 4+2 5+2"),
+    (3, "3+0 2+1 2+3 3+2 5+4 2+1 6+2 6+2"),
+    (2, "4+1 8+0 2+1 7+2"),
+    (3, "4+4 2+0 7+2 5+0 2+1 1+1 2+0 3+0"),
+    (3, "7+2 2+3 8+0 1+1 7+1 3+0"),
+    (3, "4+5 2+0 5+4 5+0 7+1 1+1 6+2 3+0"),
+    (3, "1+0 2+2 1+1 1+0 4+2 6+0"),
+    (2, "3+1 2+4 2+0 0+1"),
+]
+
+
+@pytest.mark.parametrize("n_folds, families", HARD)
+def test_families_that_are_hard_to_deal(n_folds, families):
+    rows = {}
+    for number, family in enumerate(families.split()):
+        born = {"birth_date": f"19{50 + number}0101", "sex": "M"}
+        n_ct, n_mri = map(int, family.split("+"))
+        for scanner in ["Aquilion ONE"] * n_ct + ["Prisma"] * n_mri:
+            rows[f"amos_{len(rows):04d}"] = {**born, "manufacturer_model_name": scanner}
+    for seed in range(10):
+        fold_of = fold_dealing.deal(rows, amos22, n_folds, seed)
+        assert max(ranges(dealt_sizes(fold_of, n_folds, rows))) <= 2
+
+
 def plain_cost(rows, fold_of, n_folds):
     """The cost as the docstring of `deal` says it: (sizes, all other traits)."""
     found = collections.defaultdict(collections.Counter)

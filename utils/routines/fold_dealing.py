@@ -17,9 +17,9 @@ _WEIGHT = 10**6
 _FIRST = ("sample", "modality")
 _SAMPLE = ("sample", "")
 _KEYS = ("manufacturer_model_name", "sex")
-# So many patients of a fold, no two alike, are tried in an exchange, one at a time or by twos: more
-# of them are in sets of thousands only, which are even by then.
-_SINGLE, _BY_TWOS = 300, 30
+# So many patients of a fold, no two alike, are tried in an exchange: more of them are in sets of
+# thousands only, which are even by then.
+_TRIED = 300
 # Folds may differ by this many samples, in all and by modality; else it is tried so often, with so
 # many patients in all attempts together: of thousands only a giant family makes folds uneven.
 _UNEVEN, _ATTEMPTS, _ATTEMPTED = 2, 20, 5_000
@@ -42,12 +42,12 @@ def deal(
     Notes
     -----
     Patients are dealt one by one, large families first, else in the order of the SHA-256 of
-    ``<seed>:<patient>``, each to the fold where the cost rises least. Then patients of two folds
-    change places, or some move, as long as that lowers the cost: up to two for up to two. The cost
-    is the sum of squares of the folds' sizes, in all and by modality; among equal ones, that of the
-    samples by scanner, sex and label, each trait weighted by the reciprocal of its frequency; there
-    single patients change places. Where folds still differ by more than two samples, in all or of a
-    modality, it is tried again from other beginnings, and such an excess is lowered first.
+    ``<seed>:<patient>``, each to the fold where the cost rises least. Then two patients of two
+    folds change places, or one moves, as long as that lowers the cost. The cost is the sum of
+    squares of the folds' sizes, in all and by modality; among equal ones, that of the samples by
+    scanner, sex and label, each trait weighted by the reciprocal of its frequency. Where folds
+    still differ by more than two samples, in all or of a modality, it is tried again from other
+    beginnings, and such an excess is lowered first.
 
     All numbers are whole, and such that doubles hold them exactly: no platform and no order of the
     rows has a part in it.
@@ -79,8 +79,7 @@ def _attempt(traits, n_folds, seed, number):
 
     order = sorted(traits, key=rank)
     folds = _Folds([traits[name] for name in order], n_folds, is_first=not number)
-    # Where single patients have changed places, two of them may find new ones.
-    while folds.exchange(by_twos=True) or folds.exchange(by_twos=False):
+    while folds.exchange():
         pass
     return folds.excess, folds.cost, number, dict(zip(order, folds.of.tolist()))
 
@@ -114,7 +113,7 @@ class _Part:
     def change(self, a, b, ours, theirs):
         """How the cost changes when some of fold a go to b and others come: (n_ours, n_theirs)."""
         gap = self.totals[a] - self.totals[b]
-        leaving, coming = (self.counts[groups].sum(1) for groups in (ours, theirs))
+        leaving, coming = self.counts[ours], self.counts[theirs]
         # The sum of w m (m - gap), of what moves in all: m = leaving - coming.
         alone = (leaving * (leaving - gap)) @ self.weights
         return (
@@ -143,11 +142,7 @@ class _Folds:
             _Part(traits, first, [1] * len(first), n_folds),
             _Part(traits, second, weights, n_folds),
         ]
-        # Patients of a kind are the same for the first part, or for both.
-        self._kind_by_twos, self._kind = (
-            _kinds(np.hstack([part.counts for part in parts]))
-            for parts in (self._parts[:1], self._parts)
-        )
+        self._kind = _kinds(np.hstack([part.counts for part in self._parts]))
         self._nobody, self._is_excess_first = len(traits), not is_first
         self.of = np.full(len(traits), -1)
         for patient in range(len(traits)):
@@ -172,21 +167,20 @@ class _Folds:
             part.totals[fold] += part.counts[patient]
         self.of[patient] = fold
 
-    def exchange(self, by_twos):
+    def exchange(self):
         """Make the best exchange of each two folds; False where none lowers the cost."""
-        parts = self._parts[:1] if by_twos else self._parts
         is_better = False
-        for a, b in itertools.combinations(range(len(parts[0].totals)), 2):
-            ours, theirs = (self._groups(fold, by_twos) for fold in (a, b))
-            changes = [part.change(a, b, ours, theirs) for part in parts]
+        for a, b in itertools.combinations(range(len(self._parts[0].totals)), 2):
+            ours, theirs = self._tried(a), self._tried(b)
+            changes = [part.change(a, b, ours, theirs) for part in self._parts]
             if self._is_excess_first:
                 changes.insert(0, self._change_of_excess(a, b, ours, theirs))
             best = _least(changes)
             if [change.flat[best] for change in changes] >= [0] * len(changes):
                 continue
             i, j = divmod(best, len(theirs))
-            for group, fold in ((ours[i], b), (theirs[j], a)):
-                for patient in group[group != self._nobody]:
+            for patient, fold in ((ours[i], b), (theirs[j], a)):
+                if patient != self._nobody:
                     self._put(patient, fold)
             is_better = True
         return is_better
@@ -194,7 +188,7 @@ class _Folds:
     def _change_of_excess(self, a, b, ours, theirs):
         """How the excess changes when some of fold a go to b and others come."""
         part = self._parts[0]
-        leaving, coming = (part.counts[groups].sum(1) for groups in (ours, theirs))
+        leaving, coming = part.counts[ours], part.counts[theirs]
         moved = leaving[:, None] - coming
         others = np.delete(part.totals, [a, b], axis=0)
         sizes = [part.totals[a] - moved, part.totals[b] + moved, *others[:, None, None]]
@@ -202,22 +196,15 @@ class _Folds:
         ranges = (highest - lowest)[..., self._is_rated]
         return np.maximum(ranges - _UNEVEN, 0).sum(-1) - self.excess
 
-    def _groups(self, fold, by_twos):
-        """Patients of a fold that may leave it together, or one or none: (n, 2) numbers."""
-        inside, found = np.flatnonzero(self.of == fold), []
-        kind, most = (self._kind_by_twos, _BY_TWOS) if by_twos else (self._kind, _SINGLE)
-        for _ in range(1 + by_twos):
-            at = np.unique(kind[inside], return_index=True)[1]
-            found.append(inside[at])
-            inside = np.delete(inside, at)
-        alone = [*np.sort(np.concatenate(found))[:most], self._nobody]
-        if by_twos:
-            return np.array([*itertools.combinations([*alone, self._nobody], 2)])
-        return np.array([(patient, self._nobody) for patient in alone])
+    def _tried(self, fold):
+        """Patients of a fold that are tried in an exchange, one of each kind, and nobody."""
+        inside = np.flatnonzero(self.of == fold)
+        first = np.unique(self._kind[inside], return_index=True)[1]
+        return np.append(inside[np.sort(first)][:_TRIED], self._nobody)
 
 
 def _kinds(counts):
-    """A number for each row: the same for rows that are."""
+    """A number for each row: patients of a kind have the same counts."""
     numbers = {}
     return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in counts])
 
