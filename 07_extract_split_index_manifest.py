@@ -1,8 +1,10 @@
 """Cut index manifests out of a split: one workbook per subset or group of subsets (routine 07).
 
 Reads the worksheet of the split; writes <split>_<subset>[_<subset>...].xlsx, with a worksheet of
-the same name, for each --subsets: the rows of these subsets, all columns. If one subset does not
-exist in the split, nothing is written.
+the same name, for each --subsets: the rows of these subsets, all columns. Folds, excluded and
+unlabelled are subsets like any other. Where the name is longer than the 31 characters that Excel
+allows, the worksheet is called Manifest. If one subset does not exist in the split, nothing is
+written.
 
 \b
   python 07_extract_split_index_manifest.py \\

@@ -27,13 +27,7 @@ from utils.running import cli, shared_options
 @shared_options.new_split(required=True)
 @shared_options.share("--test_ratio", 0.3, "Share of the pooled samples for test")
 @shared_options.share("--val_ratio", 0.2, "Share of the samples left then for val")
-@shared_options.with_default(
-    "--random_seed",
-    shared_options.WHOLE,
-    0,
-    "Whole number; another one gives another split.",
-    metavar="N",
-)
+@shared_options.random_seed("another one gives another split")
 def main(manifest_file, split_name, test_ratio, val_ratio, random_seed):
     """Add the worksheet and print the size of each subset."""
     choose = split_choices.across_sites(nme.INNER_SITE, test_ratio, val_ratio, random_seed)

@@ -1,7 +1,8 @@
 """Cut index manifests out of a split: one workbook per subset or group of subsets (routine 06).
 
 Reads the worksheet of the split; writes <split>_<subset>[_<subset>...].xlsx, with a worksheet of
-the same name, for each --subsets: the rows of these subsets, all columns. If one subset does not
+the same name, for each --subsets: the rows of these subsets, all columns. Where the name is longer
+than the 31 characters that Excel allows, the worksheet is called Manifest. If one subset does not
 exist in the split, nothing is written.
 
 \b

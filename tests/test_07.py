@@ -67,11 +67,32 @@ def test_missing_sheet(manifest_file):
     assert f"no worksheet 'split02'; there are: Manifest, {SPLIT}" in result.stderr
 
 
-def test_long_names_write_nothing(manifest_file):
-    splits.make_sheet(manifest_file, "s" * 26, split_choices.published)
-    result = run(manifest_file, ["val"], ["train"], split_name="s" * 26)
-    assert result.exit_code == 2
-    assert "32 characters" in result.stderr
+def test_a_long_name_is_the_files_and_the_worksheet_is_manifest(manifest_file):
+    name = "s" * 24
+    splits.make_sheet(manifest_file, name, split_choices.published)
+    result = run(manifest_file, ["val"], ["train", "val"], split_name=name)
+    assert (result.exit_code, result.stderr) == (0, "")
+    folder = manifest_file.parent / "splits"
+    assert result.stdout == (
+        f"{folder / name}_val.xlsx: 1 samples\n{folder / name}_train_val.xlsx: 3 samples\n"
+    )
+    short, long = (workbook.Workbook(folder / f"{name}_{end}.xlsx") for end in ("val", "train_val"))
+    assert (short.names, long.names) == ([f"{name}_val"], ["Manifest"])
+    table = long.table("Manifest")
+    assert list(table) == ["ID", "subset", name]
+    assert table[name].tolist() == ["train", "val", "train"]
+
+
+def test_names_that_no_file_can_have_write_nothing(manifest_file):
+    subsets = ["x" * 120, "y" * 120, "z"]
+    choices = dict(zip(["amos_0000", "amos_0001", "amos_0002"], subsets))
+    splits.make_sheet(manifest_file, "split07", lambda table: choices)
+    result = run(manifest_file, ["z"], subsets, split_name="split07")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"Error: the file name split07_{'_'.join(subsets)}.xlsx has 256 bytes, "
+        "file systems allow 255; use fewer subsets\n"
+    )
     assert not (manifest_file.parent / "splits").exists()
 
 

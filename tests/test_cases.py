@@ -7,6 +7,7 @@ import pytest
 from utils import errors
 from utils.exports import cases
 from utils.facts import amos22
+from utils.routines import splits
 from utils.storage import manifest, workbook
 
 COLUMNS = [
@@ -44,6 +45,55 @@ def test_label_names_are_the_columns_with_an_existence(tmp_path):
 def test_sheet_of_an_index_manifest(tmp_path):
     path = write(tmp_path / "m.xlsx", "mine_train_val", ["mine"], mine="val")
     assert cases.read(path).cases[0].subset == "val"
+
+
+LONG = "split03_folds_fold0_fold1_fold2_fold3"
+
+
+@pytest.mark.parametrize("split_name", [None, "split03_folds"])
+def test_index_manifest_whose_name_is_too_long_for_a_worksheet(tmp_path, split_name):
+    path = write(tmp_path / f"{LONG}.xlsx", columns=["split03_folds"], split03_folds="fold2")
+    (case,) = cases.read(path, split_name).cases
+    assert (case.subset, case.fold) == ("fold2", 2)
+
+
+def test_a_renamed_index_manifest_is_read_by_the_splits_name(tmp_path):
+    for sheet in ("Manifest", LONG[:31]):
+        path = write(tmp_path / "folds.xlsx", sheet, ["split03_folds"], split03_folds="fold2")
+        assert cases.read(path, "split03_folds").cases[0].subset == "fold2"
+        with pytest.raises(errors.DatasetError, match="no worksheet 'split03'; there are: "):
+            cases.read(path, "split03")
+
+
+@pytest.mark.parametrize(
+    "name, column, value",
+    [
+        ("dataset_manifest", "dataset", "manifest"),  # short enough for a worksheet
+        ("dataset_manifest_of_all_samples_in_2026", "dataset", "AMOS22"),
+        ("dataset_manifest_of_all_samples_in_2026", "dataset", ""),
+        (LONG, "fold", "fold0"),
+        (LONG, "split03_folds", "fold4"),  # not among the subsets of the name
+    ],
+)
+def test_a_manifest_with_a_last_column_of_its_own_is_no_index(tmp_path, name, column, value):
+    path = write(tmp_path / f"{name}.xlsx", columns=[column], **{column: value})
+    assert cases.read(path).cases[0].subset == "train"
+
+
+@pytest.mark.parametrize("groups", [["fold0", "fold1"], ["fold0", "fold1", "fold2", "excluded"]])
+def test_what_07_writes_is_read_as_the_split(tmp_path, groups):
+    path = write(tmp_path / "m.xlsx")
+    table = workbook.Workbook(path).table("Manifest")
+    words = ["fold0", "fold1", "fold2", "excluded", "test"]
+    rows = [{**table.iloc[0], "ID": word} for word in words]
+    manifest.Target(path, overwrite=True).write({"Manifest": workbook.frame(COLUMNS, rows)})
+    splits.make_sheet(path, "split03_folds", lambda table: dict(zip(words, words)))
+    (index,) = splits.extract(path, "split03_folds", [groups], tmp_path / "out").counts
+    for split_name in (None, "split03_folds"):
+        selection = cases.read(index, split_name)
+        assert [(case.id, case.subset) for case in selection.cases] == [*zip(groups, groups)]
+        assert [case.id for case in selection.used] == [name for name in groups if "f" in name[:1]]
+        assert not selection.is_out_of_date
 
 
 def test_no_such_subset(tmp_path):

@@ -20,7 +20,7 @@ from utils.storage import workbook
 
 # Options that name what must exist.
 INPUTS = "--root_dir --manifest_file --archive_manifest --label_explanation".split()
-INPUTS += "--labeled_data_meta --before_dir".split()
+INPUTS += "--labeled_data_meta --before_dir --ids".split()
 IMAGE_LIBRARIES = {"nibabel", "scipy", "cc3d", "tqdm", "matplotlib"}
 
 
@@ -43,7 +43,10 @@ class Routine(NamedTuple):
 
     def start(self, folder):
         """Put the data below a new folder."""
-        return self.data.copy(self.state, folder / "root dir ä")
+        root = self.data.copy(self.state, folder / "root dir ä")
+        if self.has("ids"):
+            (root / SPLIT_LIST).write_text("ID,subset\namos_0004,train\namos_0008,test\n")
+        return root
 
     def words(self, root, *more):
         """The command line."""
@@ -71,6 +74,7 @@ def nme(*words, **more):
     return Routine(*words, **more, data=nme_trees)
 
 
+SPLIT_LIST = "descriptor/split05_listed.csv"
 SCANNED, INDEXED = "descriptor/archive_manifest.xlsx", "grouped/dataset_manifest.xlsx"
 NNUNET_JSON = "nnUNet_raw/Dataset218_AMOS22/dataset.json"
 IMAGE = "archive/amos22/imagesTr/amos_0004.nii.gz"
@@ -100,6 +104,10 @@ ROUTINES = [
     ),
     Routine(trees.INDEX, "extracted", MASK, all_or_nothing=INDEXED),
     Routine(trees.MAKE_SPLIT, "indexed"),
+    Routine(trees.BY_PATIENT, "indexed"),
+    Routine(trees.FOLDS, "indexed"),
+    Routine(trees.LEAVE_OUT, "indexed"),
+    Routine(trees.LISTED, "indexed"),
     Routine(trees.CUT, "split"),
     Routine(trees.NNUNET, "split", MASK, "--ignore_labels 14", all_or_nothing=NNUNET_JSON),
     Routine(trees.DATALIST, "split"),

@@ -251,8 +251,8 @@ def dataset_header(root):
 @pytest.mark.slow("all commands of the README")
 def test_commands_trees_and_tables(tmp_path):
     counts = run_pages(amos22_pages(), tmp_path / "a root")
-    assert counts["command"] >= 26 and counts["text"] >= 11
-    assert (counts["columns"], counts["keys"]) == (6, 1)
+    assert counts["command"] >= 31 and counts["text"] >= 12
+    assert (counts["columns"], counts["keys"]) == (10, 1)
     assert counts["python"] >= 2
 
 

@@ -229,13 +229,56 @@ def test_one_wrong_group_and_nothing_is_written(split_path, tmp_path, groups, me
     assert not (tmp_path / "out").exists()
 
 
-def test_name_over_31_characters_and_nothing_is_written(path, tmp_path):
-    name = "s" * 25
+@pytest.mark.parametrize("length, sheet", [(25, "s" * 25 + "_train"), (26, "Manifest")])
+def test_a_name_over_31_characters_is_the_files_alone(path, tmp_path, length, sheet):
+    name = "s" * length
     splits.make_sheet(path, name, split_choices.published)
-    splits.extract(path, name, (("train",),), tmp_path / "fits")  # 25 + 1 + 5
-    with pytest.raises(errors.DatasetError, match="35 characters, Excel allows 31"):
-        splits.extract(path, name, (("val",), ("train", "val")), tmp_path / "out")
+    done = splits.extract(path, name, (("train",),), tmp_path / "out")
+    (index,) = done.counts
+    assert index.name == f"{name}_train.xlsx"
+    assert workbook.Workbook(index).names == [sheet]
+    assert list(read(index, sheet)) == [*COLUMNS, name]
+    assert ids(index, sheet) == ["amos_0001", "amos_0004"]
+    assert not manifest.Target(index).was_changed
+
+
+def test_length_is_that_of_excel_and_of_the_file_system(path, tmp_path):
+    """Excel counts two for a character beyond the first 65,536; file systems count bytes."""
+    split = "split \N{GRINNING FACE}"
+    for length, expected in ((17, f"{split}_{'t' * 17}"), (23, "Manifest")):
+        word = "t" * length
+        splits.make_sheet(path, split, lambda table: dict.fromkeys(table["ID"], word))
+        (index,) = splits.extract(path, split, ((word,),), tmp_path / "out").counts
+        assert workbook.Workbook(index).names == [expected]
+    # 10 bytes of the split, 120 and 118 of subsets, and the ending: 255 in all, and one more.
+    first, *others = "\N{LATIN SMALL LETTER E WITH ACUTE}" * 60, "x" * 118, "x" * 119
+    choices = dict(zip(["amos_0001", "amos_0002", "amos_0003"], [first, *others]))
+    splits.make_sheet(path, split, lambda table: choices)
+    with pytest.raises(errors.DatasetError, match="has 256 bytes, file systems allow 255; use f"):
+        splits.extract(path, split, ((first, others[0]), (first, others[1])), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    (index,) = splits.extract(path, split, ((first, others[0]),), tmp_path / "fits").counts
+    assert len(index.name.encode()) == 255 and len(ids(index, "Manifest")) == 2
+
+
+@pytest.mark.parametrize("odd", ["a/b", "a:b", "a\\b", "a*", "what?", "[a]", "a\nb", "a\tb"])
+def test_a_long_name_holds_no_characters_that_files_do_not_bear(path, tmp_path, odd):
+    splits.make_sheet(path, "s" * 31, lambda table: dict.fromkeys(table["ID"], odd))
+    with pytest.raises(errors.DatasetError, match=r"the file name .* or one of \[\]:\*\?/"):
+        splits.extract(path, "s" * 31, ((odd,),), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_folds_and_what_is_left_out_are_subsets_as_any(path, tmp_path):
+    words = ["fold0", "fold1", "excluded", "unlabelled"]
+    splits.make_sheet(path, "split", lambda table: dict(zip(table["ID"], words)))
+    groups = (("fold0", "fold1"), ("excluded",), ("unlabelled", "fold1"))
+    done = splits.extract(path, "split", groups, tmp_path)
+    assert {path.name: count for path, count in done.counts.items()} == {
+        "split_fold0_fold1.xlsx": 2,
+        "split_excluded.xlsx": 1,
+        "split_unlabelled_fold1.xlsx": 2,
+    }
 
 
 def test_missing_or_unfit_sheet(split_path, tmp_path):

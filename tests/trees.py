@@ -29,6 +29,10 @@ DENOISE = "utils/morphological_open_close_on_slice_small_region.py"
 DETECT = "utils/small_connected_region_detect.py"
 INDEX = "05_gen_dataset_manifest.py"
 MAKE_SPLIT = "06_make_split01_standard.py"
+BY_PATIENT = "06_make_split02_by_patient.py"
+FOLDS = "06_make_split03_folds.py"
+LEAVE_OUT = "06_make_split04_leave_out.py"
+LISTED = "06_make_split05_listed.py"
 CUT = "07_extract_split_index_manifest.py"
 NNUNET = "utils/export_nnunet.py"
 DATALIST = "utils/export_datalist.py"
@@ -57,7 +61,8 @@ LABEL_NAMES = (
 ).split()
 
 _PAIR = "--root_dir ROOT/archive --archive_manifest ROOT/descriptor/archive_manifest.xlsx"
-_SPLIT = "--manifest_file ROOT/grouped/dataset_manifest.xlsx --split_name split01_standard"
+_MANIFEST = "--manifest_file ROOT/grouped/dataset_manifest.xlsx"
+_SPLIT = f"{_MANIFEST} --split_name split01_standard"
 # Script -> its command line, as the README has it.
 _COMMANDS = {
     SCAN: "--root_dir ROOT/archive --output_manifest_file ROOT/descriptor/archive_manifest.xlsx",
@@ -68,7 +73,10 @@ _COMMANDS = {
     DENOISE: "--root_dir ROOT/grouped --output_dir ROOT/grouped",
     DETECT: "--root_dir ROOT/grouped --output_manifest ROOT/descriptor/regions.xlsx",
     INDEX: "--root_dir ROOT/grouped --output_manifest_file ROOT/grouped/dataset_manifest.xlsx",
-    MAKE_SPLIT: "--manifest_file ROOT/grouped/dataset_manifest.xlsx",
+    **dict.fromkeys((MAKE_SPLIT, BY_PATIENT), _MANIFEST),
+    FOLDS: f"{_MANIFEST} --folds 2",
+    LEAVE_OUT: f"{_MANIFEST} --split_name split04_no_brilliance --values Brilliance16",
+    LISTED: f"{_MANIFEST} --ids ROOT/descriptor/split05_listed.csv",
     CUT: f"{_SPLIT} --output_index_manifest_dir ROOT/grouped/splits/split01_standard"
     " --subsets train val --subsets train --subsets val --subsets test",
     NNUNET: f"{_SPLIT} --output_dir ROOT/nnUNet_raw --dataset_id 218",

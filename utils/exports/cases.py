@@ -149,10 +149,7 @@ def _sheet(book, split_name):
     if split_name in book.names:
         return split_name, split_name
     *_, last = book.header(book.names[0]) or ("",)
-    # An index manifest: split01_standard_train_val, or Manifest where the name is too long for a
-    # worksheet, has the last column split01_standard.
-    is_index = len(book.names) == 1 and f"{_index_name(book)}".startswith(f"{last}_")
-    if is_index and split_name in (None, last):
+    if len(book.names) == 1 and (split_name == last or (not split_name and _is_index(book, last))):
         return book.names[0], last
     if split_name:
         return split_name, split_name  # the workbook says which there are
@@ -160,27 +157,29 @@ def _sheet(book, split_name):
     return manifest.MAIN_SHEET if is_main else book.names[0], "subset"
 
 
-def _index_name(book):
-    (name,) = book.names
-    return book.path.stem if name == manifest.MAIN_SHEET else name
+def _is_index(book, last):
+    """Whether the one worksheet is that of an index manifest, by its name or the file's.
+
+    ``split01_standard_train_val`` has the last column ``split01_standard``. Where that is too long
+    for a worksheet, it is Manifest, as in a manifest of all samples, and the file has this name.
+    """
+    (sheet,) = book.names
+    if sheet != manifest.MAIN_SHEET:
+        return sheet.startswith(f"{last}_")
+    name, begin = book.path.stem, f"{last}_"
+    subsets = {*book.table(sheet)[last]} if last and name.startswith(begin) else {""}
+    words = f"_{name.removeprefix(begin)}_"
+    return not workbook.is_short(name) and all(f"_{subset}_" in words for subset in subsets)
 
 
 def _check_rows(table, column, where):
-    counts, subsets = collections.Counter(table["ID"]), [*table[column]]
-    words = f"{', '.join(split_choices.SUBSETS)}, fold0 ..., {', '.join(split_choices.LEFT_OUT)}"
-    has_folds = any(split_choices.fold_number(subset) is not None for subset in subsets)
-    beside = {"train", "val"} & {*subsets} if has_folds else set()
+    counts = collections.Counter(table["ID"])
     wrong = {
         "IDs in several rows": [key for key in counts if counts[key] > 1],
         "IDs that cannot be names of files": [
             repr(key) for key in counts if not PLAIN_NAME.fullmatch(key)
         ],
-        f"{column} is none of {words}": [
-            f"{key} {subset!r}"
-            for key, subset in zip(table["ID"], subsets)
-            if not split_choices.is_subset(subset)
-        ],
-        f"{column} has folds and beside them": sorted(beside),
+        **split_choices.faults([*zip(table["ID"], table[column])], column),
     }
     for fault, found in wrong.items():
         if found:

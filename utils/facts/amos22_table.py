@@ -1,30 +1,25 @@
 """The official metadata table of AMOS22: reading it, and mending the ids of its MRI rows."""
 
-import codecs
-import csv
-import io
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from utils import errors
 from utils.facts import amos22
-from utils.storage import files, forms
+from utils.storage import csv_tables, files, forms
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PATTERN = "labeled_data_meta_*.csv"
 
+_NAME = "metadata table"
 _ID = "amos_id"
 # Column of the official table -> ours.
 _COLUMNS = {_ID: "seq", **{official: ours for ours, official in amos22.METADATA.items()}}
 _SCANNER = "manufacturer_model_name"
 _ODD = "odd"  # column for what is wrong with a row's cells
-_SEPARATORS = ",;\t"
-# Pairs of bytes that GB 2312 has: European text in one byte a letter hardly has them alone.
-_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
-_SHOWN_CHARACTERS = 400  # of a wrong file the "header" may be all of it
+_SHOWN_CHARACTERS = 400  # of a wrong file a cell may be all of it
 
 # The MRI files are amos_0501 .. amos_0600; the official table's MRI rows say 500 .. 599.
 _ID_BELOW_MRI_FILES = "0500"
@@ -57,13 +52,13 @@ def read(path: files.PathLike) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    header, lines = _lines(path)
-    places = {ours: header.index(official) for official, ours in _COLUMNS.items()}
     rows = []
+    lines = csv_tables.read(path, list(_COLUMNS), _NAME)
     for number, cells in lines.items():
-        texts = {key: cells[place] for key, place in places.items()}
-        rows.append(_row(texts, f"in line {number} of the metadata table {path}"))
-    return pd.DataFrame(rows, list(lines), [*places, _ODD], dtype=str)
+        _check_id(path, number, cells[_ID])
+        texts = {ours: cells[official] for official, ours in _COLUMNS.items()}
+        rows.append(_row(texts, f"in line {number} of the {_NAME} {path}"))
+    return pd.DataFrame(rows, list(lines), [*_COLUMNS.values(), _ODD], dtype=str)
 
 
 def _row(texts, place):
@@ -77,81 +72,12 @@ def _row(texts, place):
     return {**row, _ODD: "; ".join(odd)}
 
 
-def _lines(path):
-    """Return the header and {line number: its cells} of a table's filled lines.
-
-    By `csv` and not by pandas, whose readers take stray quotes for text, and fill up short lines.
-    """
-    content = files.read_bytes(path)
-    try:
-        text, guessed = _decoded(content)
-        filled = _parsed(text)
-    except (UnicodeDecodeError, csv.Error) as error:
-        reason = f"cannot be read as CSV: {errors.one_line(error)}; save it as CSV UTF-8"
-        raise _bad_table(path, reason) from error
-    if not filled:
-        raise _bad_table(path, f"is empty, expected the columns {list(_COLUMNS)}")
-    header = filled.pop(min(filled))
-    if any(header.count(name) != 1 for name in _COLUMNS):
-        found = str(header)[:_SHOWN_CHARACTERS]
-        reason = f"has the columns {found}, expected each of {list(_COLUMNS)} once"
-        raise _bad_table(path, reason, expected=tuple(_COLUMNS), found=found)
-    for number, cells in filled.items():
-        _check_line(path, number, header, cells)
-    if guessed:
-        errors.warn(f"{path}: not in UTF-8, read as {guessed}; save it as CSV UTF-8 to be sure")
-    return header, {number: cells[: len(header)] for number, cells in filled.items()}
-
-
-def _decoded(content):
-    """Return the text of a table's bytes, and the encoding's name where it was guessed."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16"), ""
-    try:
-        return content.decode("utf-8-sig"), ""
-    except UnicodeDecodeError:
-        is_chinese = _CHINESE.fullmatch(content)
-    encoding, name = ("gb18030", "GB 18030") if is_chinese else ("cp1252", "Windows-1252")
-    return content.decode(encoding), name
-
-
-def _parsed(text):
-    """{line number: its cells} of the filled lines, blanks around the cells stripped."""
-    limit = csv.field_size_limit(len(text) + 1)  # a cell may be as long; it is one file's fault
-    try:
-        lines = io.StringIO(text, newline="")
-        reader = csv.reader(lines, delimiter=_separator(text), strict=True)
-        table = [(reader.line_num, [*map(forms.stripped, cells)]) for cells in reader]
-    finally:
-        csv.field_size_limit(limit)
-    return {number: cells for number, cells in table if any(cells)}
-
-
-def _separator(text):
-    """What stands between the cells of the line that holds the names of the columns."""
-    names = [line for line in text.splitlines() if _ID in line][:1]
-    for separator in _SEPARATORS:
-        for cells in csv.reader(names, delimiter=separator):
-            if {*_COLUMNS} <= {*map(forms.stripped, cells)}:
-                return separator
-    return _SEPARATORS[0]
-
-
-def _check_line(path, line_number, header, cells):
-    width = len(header)
-    if len(cells) < width or any(cells[width:]):
-        reason = f"has {len(cells)} cells in line {line_number}, expected {width}"
-        raise _bad_table(path, reason, expected=width, found=len(cells))
-    number = forms.whole_number_text(cells[header.index(_ID)])
+def _check_id(path, line_number, text):
+    number = forms.whole_number_text(text)
     if not re.fullmatch("0*[0-9]{1,4}", number):
         number = number[:_SHOWN_CHARACTERS]
         reason = f"has the {_ID} {number!r} in line {line_number}, expected a whole number"
-        raise _bad_table(path, f"{reason} of at most four digits", found=number)
-
-
-def _bad_table(path, reason, **sides):
-    text = f"{path}: the metadata table {reason}"
-    return errors.DatasetError(text, file=path, code="metadata", **sides)
+        raise csv_tables.fault(path, _NAME, f"{reason} of at most four digits", found=number)
 
 
 class Metadata:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from utils import errors
 from utils.facts import DataSet, patients
 from utils.routines import fold_dealing
-from utils.storage import manifest
+from utils.storage import forms, manifest
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ SUBSETS = ("train", "val", "test")
 # Scans that nobody has labelled; and samples that a split leaves out.
 UNLABELLED, EXCLUDED = "unlabelled", "excluded"
 LEFT_OUT = (UNLABELLED, EXCLUDED)
+WORDS = f"{', '.join(SUBSETS)}, fold0 ..., {', '.join(LEFT_OUT)}"
 _FOLD = re.compile("fold(0|[1-9][0-9]*)")
 
 
@@ -41,6 +42,22 @@ def fold_number(subset: str) -> int | None:
 def is_subset(text: str) -> bool:
     """Whether it is a word for a subset: train, val, test, a fold, or one of `LEFT_OUT`."""
     return text in (*SUBSETS, *LEFT_OUT) or fold_number(text) is not None
+
+
+def faults(subsets: Sequence[tuple[str, str]], what: str = "subset") -> dict[str, list[str]]:
+    """Find in (ID, subset) what makes no split, {fault: where}; `what` is called a subset there.
+
+    >>> [*faults([("amos_0001", "fold0"), ("amos_0004", "val")]).values()]
+    [[], ['val']]
+    """
+    words = {subset for _, subset in subsets}
+    has_folds = any(fold_number(word) is not None for word in words)
+    return {
+        f"{what} is none of {WORDS}": [
+            f"{key} {subset!r}" for key, subset in subsets if not is_subset(subset)
+        ],
+        f"{what} has folds and beside them": sorted({"train", "val"} & words) if has_folds else [],
+    }
 
 
 def count(subsets: Iterable[str]) -> dict[str, int]:
@@ -149,11 +166,16 @@ def folds(
     """Choose folds for cross-validation: ``fold0`` and so on for samples of `subsets` with a mask.
 
     All others are test (unlabelled ones stay that), or `EXCLUDED` where their patient is in a
-    fold. See `fold_dealing.deal`; a DatasetError where there are fewer patients than folds.
+    fold. See `fold_dealing.deal`; a DatasetError where there are fewer patients than folds, or
+    where `subsets` are not among train, val and test.
     """
 
     def choose(table):
         require(table, "mask")
+        unknown = ", ".join(name for name in subsets if name not in SUBSETS)
+        if unknown:
+            text = f"folds of the subsets {unknown}: expected some of {', '.join(SUBSETS)}"
+            raise errors.DatasetError(text, code="subset", found=unknown)
         rows, assigned = rows_of(table), published(table)
         dealt = {key: row for key, row in rows.items() if row["mask"] and assigned[key] in subsets}
         number_of = fold_dealing.deal(dealt, facts, n_folds, seed)
@@ -167,6 +189,69 @@ def folds(
         return assigned
 
     return choose
+
+
+def leave_out(
+    facts: DataSet, column: str, values: Collection[str], val_ratio: float, seed: int
+) -> Choice:
+    """Choose the samples with these values of a column for test, to train without them.
+
+    Parameters
+    ----------
+    facts : module
+    column : str
+        Such as ``manufacturer_model_name``, ``manufacturer``, ``site``, ``sex``.
+    values : collection of str
+        Compared in their forms (see `forms.plain`).
+    val_ratio : float
+        Share of the samples to train on for val; 0 to 1.
+    seed : int
+        Another seed gives another val.
+
+    Notes
+    -----
+    Samples with these values and a mask are test. The others with a mask are val and train,
+    patients whole, see `across_sites`. `EXCLUDED` are all without a mask, and those whose patient
+    is in test; unlabelled ones stay that, where neither a value nor a patient leaves them out.
+
+    The choice raises DatasetError for a value that no sample has, and where nothing would be test,
+    or train. A value with which no sample has a mask is warned about.
+    """
+
+    def choose(table):
+        require(table, column, "subset", "mask")
+        texts = table[column].map(lambda text: _in_form(column, text))
+        wanted = {_in_form(column, value) for value in values}
+        _check_known(table[texts != ""].assign(**{column: texts}), column, sorted(wanted))
+        with_mask, is_left_out = table["mask"] != "", texts.isin(wanted)
+        idle = sorted(wanted - {*texts[with_mask]})
+        if wanted == {*idle}:
+            text = f"no sample with {column} {' or '.join(idle)} has a mask: nothing would be test"
+            raise errors.DatasetError(text, code="selection", found=", ".join(idle))
+        if idle:
+            errors.warn(f"{column} {', '.join(idle)}: none of its samples has a mask")
+        patient_of = patients.group(rows_of(table), facts)
+        assigned = dict.fromkeys(table.loc[with_mask & is_left_out, "ID"], "test")
+        tested = {patient_of[key] for key in assigned}
+        pool = [key for key in table.loc[with_mask, "ID"] if patient_of[key] not in tested]
+        sides: dict[str, str] = {}
+        _deal(collections.Counter(patient_of[key] for key in pool), sides, 0, val_ratio, seed)
+        assigned |= {key: sides[patient_of[key]] for key in pool}
+        if "train" not in assigned.values():
+            text = f"nothing is left to train on: {len(assigned) - len(pool)} samples are test"
+            text += f", {len(pool)} val"
+            raise errors.DatasetError(text, code="empty")
+        is_free = ~is_left_out & ~table["ID"].map(patient_of).isin(tested)
+        kept = table.loc[is_free & (table["subset"] == UNLABELLED), "ID"]
+        rest = dict.fromkeys(table["ID"], EXCLUDED) | dict.fromkeys(kept, UNLABELLED)
+        return rest | assigned
+
+    return choose
+
+
+def _in_form(column, text):
+    """A text in its form; what has none stays as it is."""
+    return forms.plain(column, text) or forms.stripped(text)
 
 
 def selected(wanted: dict[str, Sequence[str]]) -> Choice:
@@ -199,7 +284,7 @@ def selected(wanted: dict[str, Sequence[str]]) -> Choice:
             if idle:
                 errors.warn(f"{column} {', '.join(idle)}: none of its samples is selected")
         subsets = published(part)
-        _warn_of_divided(part, subsets)
+        warn_of_divided(_pids(part), subsets)
         return subsets
 
     return choose
@@ -215,15 +300,24 @@ def _check_known(table, column, values):
         raise errors.DatasetError(message, code="selection", **sides)
 
 
-def _warn_of_divided(table, subsets):
-    """Warn about patients in several subsets."""
-    if "pid" not in table:
-        return
-    sides = table["ID"].map(subsets).groupby(table["pid"]).agg(set)
+def _pids(table):
+    """{ID: pid}, empty where there is no such column."""
+    return dict(zip(table["ID"], table["pid"])) if "pid" in table else {}
+
+
+def warn_of_divided(patient_of: Mapping[str, str], subsets: Mapping[str, str]) -> None:
+    """Warn about patients in several subsets that are not left out.
+
+    `patient_of` is ID to patient, empty where he is not known; `subsets` is ID to subset.
+    """
+    sides = collections.defaultdict(set)
+    for key, subset in subsets.items():
+        if patient_of.get(key) and subset not in LEFT_OUT:
+            sides[patient_of[key]].add(subset)
     divided = [
-        f"{pid} ({', '.join(side for side in SUBSETS if side in found)})"
-        for pid, found in sides.items()
-        if pid and len(found) > 1
+        f"{name} ({', '.join(side for side in count(sides[name]) if side in sides[name])})"
+        for name in sorted(sides)
+        if len(sides[name]) > 1
     ]
     if divided:
         errors.warn(f"patients in several subsets: {errors.listed(divided)}")
@@ -271,7 +365,7 @@ def across_sites(kept_site: str, test_ratio: float, val_ratio: float, seed: int)
             sides.update(dict.fromkeys(kept.loc[kept["subset"] == side, "pid"], side))
         _deal(collections.Counter(pool["pid"]), sides, test_ratio, val_ratio, seed)
         subsets.update(zip(pool["ID"], pool["pid"].map(sides)))
-        _warn_of_divided(table, subsets)
+        warn_of_divided(_pids(table), subsets)
         return subsets
 
     return choose

@@ -17,6 +17,7 @@ if typing.TYPE_CHECKING:
 
 # Columns by which a part of the samples is selected, where a manifest has all of them.
 SELECTION_COLUMNS = ["site", "collection"]
+_LONGEST_FILE_NAME = 255  # bytes, of nearly all file systems
 OUT_OF_DATE = (
     "the worksheet differs from the worksheet Manifest, which was changed since; make "
     "the split again to take that over"
@@ -209,8 +210,11 @@ def extract(
 ) -> Extraction:
     """Cut index manifests out of a split sheet, one for each group of subsets: all, or none.
 
+    The file and its worksheet are named after the split and the subsets. Where Excel does not take
+    so long a name, the worksheet is called Manifest.
+
     A DatasetError at an unknown sheet or subset, a subset twice, two files of one name, a name that
-    Excel does not take. Nothing is written then.
+    Excel or a file system does not take. Nothing is written then.
     """
     book = workbook.Workbook(manifest_path)
     split = book.table(split_name, required=("ID", split_name), typed=True)
@@ -226,7 +230,8 @@ def extract(
     is_out_of_date = manifest.MAIN_SHEET in book.names and not _repeats(
         text, book.table(manifest.MAIN_SHEET)
     )
-    manifest.write_together({paths[name]: {name: table} for name, table in tables.items()})
+    sheet_of = {name: name if workbook.is_short(name) else manifest.MAIN_SHEET for name in tables}
+    manifest.write_together({paths[name]: {sheet_of[name]: tables[name]} for name in tables})
     return Extraction({paths[name]: len(tables[name]) for name in tables}, is_out_of_date)
 
 
@@ -243,9 +248,17 @@ def _named_groups(split_name, groups, known):
             )
             raise errors.DatasetError(message, code="subset", **sides)
         name = "_".join([split_name, *group])
-        workbook.check_sheet_name(name)
+        _check_index_name(name)
         if len(set(group)) < len(group) or name.casefold() in map(str.casefold, named):
             message = f"{name} would hold a subset twice, or be written twice"
             raise errors.DatasetError(message, code="subset", found=name)
         named[name] = group
     return named
+
+
+def _check_index_name(name):
+    workbook.check_sheet_name(name, is_files=True)
+    n_bytes = len(f"{name}.xlsx".encode())
+    if n_bytes > _LONGEST_FILE_NAME:
+        text = f"{name}.xlsx has {n_bytes} bytes, file systems allow {_LONGEST_FILE_NAME}"
+        raise errors.DatasetError(f"the file name {text}; use fewer subsets", code="name")

@@ -211,6 +211,11 @@ def share(name: str, default: float, text: str) -> Callable:
     return with_default(name, _Range(0, 1), default, f"{text}, 0 to 1.", metavar="SHARE")
 
 
+def random_seed(text: str) -> Callable:
+    """Make the option --random_seed; the text says what another seed gives."""
+    return with_default("--random_seed", WHOLE, 0, f"Whole number; {text}.", metavar="N")
+
+
 def output_dir(text: str) -> Callable:
     """Make the option --output_dir."""
     return required("--output_dir", OUTPUT_DIR, text)

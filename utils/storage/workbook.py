@@ -41,7 +41,7 @@ _SPOOLED = 2**24  # bytes of a worksheet in the making that are kept in memory
 # Width of a column in characters.
 _MIN_WIDTH, _MAX_WIDTH = 8, 40
 
-_NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
+_NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\\t\n\r]")
 _TEXT_FORMAT = "@"
 _EXACT_UP_TO = 2**53  # whole numbers that a double holds, as Excel's cells do
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can carry
@@ -90,13 +90,22 @@ def _fifteen_digits(value):
     return float(f"{value:.15g}")
 
 
-def check_sheet_name(name: str) -> None:
-    """Refuse what Excel does not take as the name of a worksheet, by a DatasetError."""
-    reason, length = None, cell_limits.excel_length(name)
+def is_short(name: str) -> bool:
+    """Whether Excel takes a worksheet's name of this length."""
+    return cell_limits.excel_length(name) <= MAX_SHEET_NAME
+
+
+def check_sheet_name(name: str, is_files: bool = False) -> None:
+    """Refuse what Excel does not take as the name of a worksheet, by a DatasetError.
+
+    The name of a file, for which this is looked at, too, may be longer.
+    """
+    reason = None
     is_odd = cell_limits.NOT_IN_XML.search(name)
     if not name.strip():
         reason = "is empty"
-    elif length > MAX_SHEET_NAME:
+    elif not is_files and not is_short(name):
+        length = cell_limits.excel_length(name)
         reason = f"has {length} characters, Excel allows {MAX_SHEET_NAME}"
     elif _NOT_IN_SHEET_NAMES.search(name) or is_odd or name[0].isspace():
         reason = "begins with a blank, or holds a control character or one of []:*?/\\"
@@ -105,7 +114,8 @@ def check_sheet_name(name: str) -> None:
     elif name.casefold() == "history":
         reason = "is reserved by Excel"
     if reason:
-        raise errors.DatasetError(f"the worksheet name {name!r} {reason}", code="name", found=name)
+        what = "file" if is_files else "worksheet"
+        raise errors.DatasetError(f"the {what} name {name!r} {reason}", code="name", found=name)
 
 
 class Workbook:

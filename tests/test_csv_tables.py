@@ -1,0 +1,60 @@
+"""CSV files as people save them; what is special in the metadata table is tested with that."""
+
+import pytest
+
+from utils import errors
+from utils.storage import csv_tables
+
+
+def read(tmp_path, content):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return csv_tables.read(path, ["ID", "subset"], "list")
+
+
+def test_lines_have_the_numbers_of_the_file_and_the_columns_asked_for(tmp_path):
+    text = '\nmore,subset,ID\n,train,a\n,,\n"two\nlines", val ,b\n'
+    assert read(tmp_path, text) == {
+        3: {"ID": "a", "subset": "train"},
+        6: {"ID": "b", "subset": "val"},
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators_and_encodings_tell_themselves(tmp_path, separator, encoding):
+    text = "ID,subset\na,train\nb,\n".replace(",", separator)
+    found = read(tmp_path, text.encode(encoding))
+    assert [*found.values()] == [{"ID": "a", "subset": "train"}, {"ID": "b", "subset": ""}]
+
+
+def test_an_encoding_that_is_guessed_is_told(tmp_path):
+    with pytest.warns(errors.DataWarning, match="t.csv: not in UTF-8, read as Windows-1252; save"):
+        assert read(tmp_path, "ID,subset\né,x\n".encode("cp1252")) == {
+            2: {"ID": "é", "subset": "x"}
+        }
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("", r"is empty, expected the columns \['ID', 'subset'\]"),
+        ("ID,subset,ID\na,b,c\n", r"has the columns .*, expected each of .* once"),
+        ("ID,subset\na\n", "has 1 cells in line 2, expected 2"),
+        ("ID,subset\na,b,c\n", "has 3 cells in line 2, expected 2"),
+        (
+            'ID,subset\n"a,b\n',
+            "cannot be read as CSV: unexpected end of data; save it as CSV UTF-8",
+        ),
+        (b"\xff\xfeI", "cannot be read as CSV: .*truncated data; save it as CSV UTF-8"),
+    ],
+)
+def test_what_is_no_table(tmp_path, content, reason):
+    with pytest.raises(errors.DatasetError, match=f"t.csv: the list {reason}$") as caught:
+        read(tmp_path, content)
+    assert caught.value.file == str(tmp_path / "t.csv")
+
+
+def test_a_folder_is_named(tmp_path):
+    with pytest.raises(errors.DatasetError, match=str(tmp_path)):
+        csv_tables.read(tmp_path, ["ID"], "list")

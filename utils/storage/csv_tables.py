@@ -1,0 +1,109 @@
+"""Tables in CSV files, as published or as spreadsheets and people save them."""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from utils import errors
+from utils.storage import files, forms
+
+_SEPARATORS = ",;\t"
+# Pairs of bytes that GB 2312 has: European text in one byte a letter hardly has them alone.
+_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
+_SHOWN_CHARACTERS = 400  # of a wrong file the "header" may be all of it
+
+
+def read(path: files.PathLike, columns: Sequence[str], name: str) -> dict[int, dict[str, str]]:
+    """Read these columns of a CSV file, {line number: {column: text}}, without blank lines.
+
+    Parameters
+    ----------
+    path : path-like
+        Text with ``,``, ``;`` or tabs between the cells. In UTF-8, in UTF-16 with its byte order
+        mark, else in GB 18030 or Windows-1252, with a warning: that can only be guessed.
+    columns : sequence of str
+        The first of them tells the line with the columns' names. Other columns are allowed.
+    name : str
+        What messages call the table: ``metadata table``.
+
+    Returns
+    -------
+    dict
+        Blanks around the cells are stripped.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be read, is no such text, lacks a column, or has a line that does not fit.
+
+    Notes
+    -----
+    By `csv` and not by pandas, whose readers take stray quotes for text, and fill up short lines.
+    """
+    content = files.read_bytes(path)
+    try:
+        text, guessed = _decoded(content)
+        filled = _parsed(text, columns)
+    except (UnicodeDecodeError, csv.Error) as error:
+        reason = f"cannot be read as CSV: {errors.one_line(error)}; save it as CSV UTF-8"
+        raise fault(path, name, reason) from error
+    if not filled:
+        raise fault(path, name, f"is empty, expected the columns {list(columns)}")
+    header = filled.pop(min(filled))
+    if any(header.count(column) != 1 for column in columns):
+        found = str(header)[:_SHOWN_CHARACTERS]
+        reason = f"has the columns {found}, expected each of {list(columns)} once"
+        raise fault(path, name, reason, expected=tuple(columns), found=found)
+    width = len(header)
+    for number, cells in filled.items():
+        if len(cells) < width or any(cells[width:]):
+            reason = f"has {len(cells)} cells in line {number}, expected {width}"
+            raise fault(path, name, reason, expected=width, found=len(cells))
+    if guessed:
+        errors.warn(f"{path}: not in UTF-8, read as {guessed}; save it as CSV UTF-8 to be sure")
+    places = {column: header.index(column) for column in columns}
+    return {
+        number: {column: cells[place] for column, place in places.items()}
+        for number, cells in filled.items()
+    }
+
+
+def fault(path: files.PathLike, name: str, reason: str, **sides: object) -> errors.DatasetError:
+    """Make the error that says what is wrong with a table."""
+    return errors.DatasetError(f"{path}: the {name} {reason}", file=path, code="metadata", **sides)
+
+
+def _decoded(content):
+    """Return the text of a table's bytes, and the encoding's name where it was guessed."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16"), ""
+    try:
+        return content.decode("utf-8-sig"), ""
+    except UnicodeDecodeError:
+        is_chinese = _CHINESE.fullmatch(content)
+    encoding, name = ("gb18030", "GB 18030") if is_chinese else ("cp1252", "Windows-1252")
+    return content.decode(encoding), name
+
+
+def _parsed(text, columns):
+    """{line number: its cells} of the filled lines, blanks around the cells stripped."""
+    limit = csv.field_size_limit(len(text) + 1)  # a cell may be as long; it is one file's fault
+    try:
+        lines = io.StringIO(text, newline="")
+        reader = csv.reader(lines, delimiter=_separator(text, columns), strict=True)
+        table = [(reader.line_num, [*map(forms.stripped, cells)]) for cells in reader]
+    finally:
+        csv.field_size_limit(limit)
+    return {number: cells for number, cells in table if any(cells)}
+
+
+def _separator(text, columns):
+    """What stands between the cells of the line that holds the names of the columns."""
+    names = [line for line in text.splitlines() if columns[0] in line][:1]
+    for separator in _SEPARATORS:
+        for cells in csv.reader(names, delimiter=separator):
+            if {*columns} <= {*map(forms.stripped, cells)}:
+                return separator
+    return _SEPARATORS[0]
