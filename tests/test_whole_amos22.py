@@ -288,9 +288,7 @@ def test_exports_leave_out_what_the_split_by_patient_excludes(whole, tmp_path):
 
 
 def make(whole, script, *words):
-    """Make a split that has a name; skipped where the script is not there yet."""
-    if not (trees.REPOSITORY / script).is_file():
-        pytest.skip(f"{script} is not there")
+    """Make a split that has a name."""
     result = whole.split(script, *words)
     assert result.exit_code == 0, result.output
     return whole.sides(words[words.index("--split_name") + 1])

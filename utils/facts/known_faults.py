@@ -1,13 +1,11 @@
 """What is known about single scans of a data set, listed in a CSV file with the evidence."""
 
-import csv
-import io
 from dataclasses import dataclass
 
-from utils import errors
 from utils.facts import DataSet
-from utils.storage import files
+from utils.storage import csv_tables, files
 
+NAME = "list of known faults"
 COLUMNS = ("id", "kind", "what", "evidence")
 KINDS = ("damaged", "intensity", "metadata", "organ", "patient", "scanner")
 # Says in ``what`` that somebody reported it and nobody has seen it since.
@@ -40,37 +38,21 @@ def is_open(fault: Fault, facts: DataSet) -> bool:
 
 
 def read(path: files.PathLike) -> list[Fault]:
-    """Read a list: CSV in UTF-8 with the columns `COLUMNS`, one fault a row.
+    """Read a list: CSV with the columns `COLUMNS`, one fault a row; see `csv_tables.read`.
 
-    DatasetError, with the line, for other columns, an empty cell, an unknown kind, a row twice.
+    DatasetError, with the line, for an empty cell, an unknown kind, a row twice as well.
     """
-    content = files.read_bytes(path)
     found: dict[Fault, int] = {}
-    try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        rows = [(reader.line_num, cells) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _fault(path, f"no CSV file in UTF-8: {errors.one_line(error)}") from error
-    header = rows[0][1] if rows else []
-    if tuple(header) != COLUMNS:
-        columns = ",".join(COLUMNS)
-        raise _fault(path, f"columns {','.join(header)!r}, expected {columns!r}", columns, header)
-    for number, cells in rows[1:]:
-        place = f"line {number}"
-        if len(cells) != len(COLUMNS) or not all(map(str.strip, cells)):
-            n_filled = sum(map(bool, map(str.strip, cells)))
-            reason = f"{place}: {n_filled} of {len(cells)} cells filled, expected {len(COLUMNS)}"
-            raise _fault(path, reason, len(COLUMNS), n_filled)
-        fault = Fault(*cells)
+    for number, row in csv_tables.read(path, COLUMNS, NAME).items():
+        fault, place = Fault(*row.values()), f"in line {number}"
+        empty = [column for column, text in row.items() if not text]
+        if empty:
+            raise csv_tables.fault(path, NAME, f"has no {', '.join(empty)} {place}")
         if fault.kind not in KINDS:
-            expected = f"one of {', '.join(KINDS)}"
-            raise _fault(path, f"{place}: kind {fault.kind!r}, expected {expected}", KINDS, cells)
+            reason = f"has the kind {fault.kind!r} {place}, expected one of {', '.join(KINDS)}"
+            raise csv_tables.fault(path, NAME, reason, expected=KINDS, found=fault.kind)
         if fault in found:
-            raise _fault(path, f"{place}: the same as line {found[fault]}, expected once")
+            reason = f"has the same {place} as in line {found[fault]}, expected once"
+            raise csv_tables.fault(path, NAME, reason)
         found[fault] = number
     return list(found)
-
-
-def _fault(path, reason, expected=None, found=None):
-    details = {"file": path, "code": "known_faults", "expected": expected, "found": found}
-    return errors.DatasetError(f"{path}: {reason}", **details)

@@ -17,7 +17,7 @@ from utils.sample_data import abdomen, archive_folder, scan_files
 from utils.storage import files
 
 # Raise it when the bytes change: files of two versions must not mix in one archive.
-FORMAT = 1
+FORMAT = 2
 DEFAULT_SHAPE = (160, 128, 48)
 DEFAULT_N_CT, DEFAULT_N_MRI = 6, 5
 MAX_N_CT, MAX_N_MRI = 500, 100  # the ids that AMOS22 has
@@ -50,6 +50,9 @@ _SCANNERS = {
 _CT_MODELS = tuple(_SCANNERS)[:5]
 _MRI_MODELS = tuple(_SCANNERS)[5:8]  # Achieva occurs once: file 0540
 _ACHIEVA_SEQ = "0540"
+
+# Scans of a patient who has another one, in an earlier subset, as AMOS22 has them.
+_SCANNED_BEFORE = {"0027": "0004", "0539": "0600"}
 
 # The random number stream of plan and table; those of `abdomen` have keys with a sample.
 _PEOPLE = 0
@@ -210,26 +213,32 @@ def _dataset_json(samples):
 
 
 def metadata_table(seed: int = 0) -> bytes:
-    """Return the metadata table of all 600 made-up people, CSV as the official one is written.
+    """Return the metadata table of all 600 made-up scans, CSV as the official one is written.
 
     Ids of MRI rows are one too low, as in the official table: 500 occurs twice, 600 never, and the
-    only Achieva row is 539. That row has no age.
+    only Achieva row is 539. That row has no age. Two people have two scans each.
     """
     rng = np.random.default_rng([seed, _PEOPLE, 1])
-    rows = [_metadata_row(sample, rng) for sample in _everybody(seed).values()]
+    people = _everybody(seed).values()
+    days = {
+        sample.seq: [
+            tuple(int(part) for part in rng.integers(low, high))
+            for low, high in (((1936, 1, 1), (2001, 13, 29)), ((2019, 1, 1), (2022, 13, 29)))
+        ]
+        for sample in people
+    }
+    for again, first in _SCANNED_BEFORE.items():
+        days[again][0] = days[first][0]
+    rows = [_metadata_row(sample, *days[sample.seq]) for sample in people]
     order = rng.permutation(len(rows))
     lines = [",".join(("amos_id", *amos22.METADATA.values()))]
     lines += [",".join(rows[index]) for index in order]
     return ("\n".join(lines) + "\n").encode("utf-8")
 
 
-def _metadata_row(sample, rng):
+def _metadata_row(sample, born, taken):
     number = int(sample.seq) - (sample.modality == "MRI")
     manufacturer, site = _SCANNERS[sample.scanner]
-    born, taken = (
-        tuple(int(part) for part in rng.integers(low, high))
-        for low, high in (((1936, 1, 1), (2001, 13, 29)), ((2019, 1, 1), (2022, 13, 29)))
-    )
     age = taken[0] - born[0] - (taken[1:] < born[1:])
     dates = [f"{year:04d}{month:02d}{day:02d}" for year, month, day in (born, taken)]
     age_text = "" if sample.seq == _ACHIEVA_SEQ else f"{age:03d}Y"
