@@ -16,12 +16,14 @@ _WEIGHT = 10**6
 _SAMPLE = ("sample", "")
 # Traits by which folds are balanced before all others.
 _FIRST = ("sample", "modality")
+# Not promised of this one: where folds are even in all and by the others, it nearly is, too.
+_UNRATED = ("modality", "CT")
 _KEYS = ("manufacturer_model_name", "sex")
 # So many patients of a fold, no two alike, are tried in an exchange: more of them are in sets of
 # thousands only, which are even by then.
 _TRIED = 300
-# Folds may differ by this many samples, in all and by modality; else it is tried so often, with so
-# many patients in all attempts together: of thousands only a giant family makes folds uneven.
+# Folds may differ by this many samples, in all and by other modalities; else it is tried so often,
+# with so many patients in all attempts together: of thousands only a giant family is uneven.
 _UNEVEN, _ATTEMPTS, _ATTEMPTED = 2, 20, 5_000
 
 
@@ -46,7 +48,7 @@ def deal(
     folds change places, or one moves, as long as that lowers the cost. The cost is the sum of
     squares of the folds' sizes, in all and by modality; among equal ones, that of the samples by
     scanner, sex and label, each trait weighted by the reciprocal of its frequency. Where folds
-    still differ by more than two samples, in all or of a modality, it is tried again from other
+    still differ by more than two samples, in all or of MRI, it is tried again from other
     beginnings, and such an excess is lowered first.
 
     All numbers are whole, and such that doubles hold them exactly: no platform and no order of the
@@ -118,10 +120,7 @@ class _Folds:
             ],
             float,
         )
-        # Where folds are even in all and by the other modalities, they are by the commonest one.
-        first = [name for name in names if name[0] in _FIRST]
-        commonest = max(first, key=lambda name: (name != _SAMPLE, frequency[name]))
-        self._is_rated = [name in first and name != commonest for name in names]
+        self._is_rated = [name[0] in _FIRST and name != _UNRATED for name in names]
         self._nobody, self._is_excess_first = len(traits), not is_first
         self.of = np.full(len(traits), -1)
         for patient, counts in enumerate(self._counts[:-1]):
