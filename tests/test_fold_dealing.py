@@ -87,6 +87,16 @@ def test_folds_of_a_seed_never_change():
     assert hashlib.sha256(large.encode()).hexdigest() == LARGE
 
 
+def test_no_way_to_write_sex_or_scanner_has_a_part_in_the_folds():
+    rows = people(3, 100)
+    fold_of = fold_dealing.deal(rows, amos22, 5, 0)
+    for row, sex in zip(rows.values(), itertools.cycle(["male", "F", " M", "Female"])):
+        if row["sex"] == sex.strip()[0].upper():
+            row["sex"] = sex
+        row["manufacturer_model_name"] += " "
+    assert fold_dealing.deal(rows, amos22, 5, 0) == fold_of
+
+
 def crowd(rng, scanners):
     """Rows of a few families alone: what singles would make even is not to be had."""
     rows = {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from utils import errors
 from utils.facts import DataSet, patients
+from utils.storage import forms
 
 # The weight of a trait is this many parts, shared by all samples that have it.
 _WEIGHT = 10**6
@@ -93,7 +94,7 @@ def _traits(row, facts):
     return [
         _SAMPLE,
         ("modality", modality),
-        *((key, row.get(key, "")) for key in _KEYS),
+        *((key, forms.plain(key, row.get(key, "")) or "") for key in _KEYS),
         *(("label", f"{modality} {label}") for label in labels),
     ]
 
