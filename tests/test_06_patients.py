@@ -214,6 +214,12 @@ def test_a_column_patient_of_your_own_is_not_taken_for_ours(path):
     assert splits.out_of_date(book, book.table("Manifest")) == []
 
 
+def test_no_split_is_called_patient(path):
+    message = f"{path}: its worksheets have a column 'patient' already; choose another --split_name"
+    words = ["--split_name", "patient"]
+    refused(run(trees.MAKE_SPLIT, path, *words), path, path.read_bytes(), message)
+
+
 # ---- leave out
 
 
@@ -279,6 +285,19 @@ def test_a_value_without_masks_beside_one_with_is_warned_about(path):
     assert result.exit_code == 0
     text = "WARNING: manufacturer_model_name Ingenia: none of its samples has a mask\n"
     assert result.stderr == text + UNKNOWN
+
+
+@pytest.mark.parametrize("text", ["", "UND"])
+def test_samples_to_train_on_that_may_be_of_what_is_left_out_are_warned_about(path, text):
+    book = openpyxl.load_workbook(path)
+    for row in (4, 9):  # 03 and 08, which has no mask
+        book["Manifest"].cell(row, COLUMNS.index("site") + 1).value = text
+    book.save(path)
+    words = ["--split_name", "s", "--by", "site", "--values", "LGPH", "--val_ratio", 0]
+    result = run(LEAVE_OUT, path, *words)
+    assert (result.exit_code, subsets(path, "s")["03"]) == (0, "train")
+    told = "WARNING: site of 1 samples to train on is not known: amos_0003\n"
+    assert result.stderr == told + UNKNOWN
 
 
 SCANNERS = "Aquilion ONE, Brilliance16, Ingenia, Prisma"

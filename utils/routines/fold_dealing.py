@@ -10,18 +10,21 @@ import numpy as np
 
 from utils import errors
 from utils.facts import DataSet, patients
+from utils.storage import forms
 
 # The weight of a trait is this many parts, shared by all samples that have it.
 _WEIGHT = 10**6
+_SAMPLE = ("sample", "")
 # Traits by which folds are balanced before all others.
 _FIRST = ("sample", "modality")
-_SAMPLE = ("sample", "")
+# Not promised of this one: where folds are even in all and by the others, it nearly is, too.
+_UNRATED = ("modality", "CT")
 _KEYS = ("manufacturer_model_name", "sex")
 # So many patients of a fold, no two alike, are tried in an exchange: more of them are in sets of
 # thousands only, which are even by then.
 _TRIED = 300
-# Folds may differ by this many samples, in all and by modality; else it is tried so often, with so
-# many patients in all attempts together: of thousands only a giant family makes folds uneven.
+# Folds may differ by this many samples, in all and by other modalities; else it is tried so often,
+# with so many patients in all attempts together: of thousands only a giant family is uneven.
 _UNEVEN, _ATTEMPTS, _ATTEMPTED = 2, 20, 5_000
 
 
@@ -46,7 +49,7 @@ def deal(
     folds change places, or one moves, as long as that lowers the cost. The cost is the sum of
     squares of the folds' sizes, in all and by modality; among equal ones, that of the samples by
     scanner, sex and label, each trait weighted by the reciprocal of its frequency. Where folds
-    still differ by more than two samples, in all or of a modality, it is tried again from other
+    still differ by more than two samples, in all or of MRI, it is tried again from other
     beginnings, and such an excess is lowered first.
 
     All numbers are whole, and such that doubles hold them exactly: no platform and no order of the
@@ -91,36 +94,9 @@ def _traits(row, facts):
     return [
         _SAMPLE,
         ("modality", modality),
-        *((key, row.get(key, "")) for key in _KEYS),
+        *((key, forms.plain(key, row.get(key, "")) or "") for key in _KEYS),
         *(("label", f"{modality} {label}") for label in labels),
     ]
-
-
-class _Part:
-    """A part of the cost: how often each patient, and nobody, has some traits; their weights."""
-
-    def __init__(self, traits, names, weights, n_folds):
-        self.weights = np.array(weights, float)
-        found = [*traits, collections.Counter()]
-        self.counts = np.array([[counts[name] for name in names] for counts in found], float)
-        self.totals = np.zeros((n_folds, len(names)))
-
-    def rise(self, patient):
-        """How the cost of each fold rises by a patient."""
-        counts = self.counts[patient]
-        return (2 * self.totals + counts) @ (self.weights * counts)
-
-    def change(self, a, b, ours, theirs):
-        """How the cost changes when some of fold a go to b and others come: (n_ours, n_theirs)."""
-        gap = self.totals[a] - self.totals[b]
-        leaving, coming = self.counts[ours], self.counts[theirs]
-        # The sum of w m (m - gap), of what moves in all: m = leaving - coming.
-        alone = (leaving * (leaving - gap)) @ self.weights
-        return (
-            alone[:, None]
-            + (coming * (coming + gap)) @ self.weights
-            - ((2 * self.weights * leaving) @ coming.T)
-        )
 
 
 class _Folds:
@@ -132,49 +108,49 @@ class _Folds:
 
     def __init__(self, traits, n_folds, is_first):
         frequency = sum(traits, collections.Counter())
-        first = sorted(name for name in frequency if name[0] in _FIRST)
-        second = sorted(frequency.keys() - {*first})
-        # Where folds are even in all and by the other modalities, they are by the commonest one.
-        commonest = max(first, key=lambda name: (name != _SAMPLE, frequency[name]))
-        self._is_rated = [name != commonest for name in first]
-        weights = [max(1, _WEIGHT // frequency[name]) for name in second]
-        self._parts = [
-            _Part(traits, first, [1] * len(first), n_folds),
-            _Part(traits, second, weights, n_folds),
-        ]
-        self._kind = _kinds(np.hstack([part.counts for part in self._parts]))
+        names = sorted(frequency)
+        found = [*traits, collections.Counter()]  # the last one is nobody
+        self._counts = np.array([[counts[name] for name in names] for counts in found], float)
+        self._kinds = [row.tobytes() for row in self._counts]
+        self._totals = np.zeros((n_folds, len(names)))
+        # Weights of the traits in the first and the second part of the cost.
+        self._weights = np.array(
+            [
+                [name[0] in _FIRST for name in names],
+                [name[0] not in _FIRST and max(1, _WEIGHT // frequency[name]) for name in names],
+            ],
+            float,
+        )
+        self._is_rated = [name[0] in _FIRST and name != _UNRATED for name in names]
         self._nobody, self._is_excess_first = len(traits), not is_first
         self.of = np.full(len(traits), -1)
-        for patient in range(len(traits)):
-            rises = [part.rise(patient) for part in self._parts]
+        for patient, counts in enumerate(self._counts[:-1]):
+            rises = (self._weights * counts) @ (2 * self._totals + counts).T
             self._put(patient, _least(rises) if is_first else patient % n_folds)
 
     @property
     def excess(self):
         """By how many samples folds differ more than they may."""
-        ranges = np.ptp(self._parts[0].totals[:, self._is_rated], axis=0)
+        ranges = np.ptp(self._totals[:, self._is_rated], axis=0)
         return int(np.maximum(ranges - _UNEVEN, 0).sum())
 
     @property
     def cost(self):
         """The first part of the cost."""
-        return float((self._parts[0].totals ** 2).sum())
+        return float((self._totals**2 @ self._weights[0]).sum())
 
     def _put(self, patient, fold):
-        for part in self._parts:
-            if self.of[patient] >= 0:
-                part.totals[self.of[patient]] -= part.counts[patient]
-            part.totals[fold] += part.counts[patient]
+        if self.of[patient] >= 0:
+            self._totals[self.of[patient]] -= self._counts[patient]
+        self._totals[fold] += self._counts[patient]
         self.of[patient] = fold
 
     def exchange(self):
         """Make the best exchange of each two folds; False where none lowers the cost."""
         is_better = False
-        for a, b in itertools.combinations(range(len(self._parts[0].totals)), 2):
+        for a, b in itertools.combinations(range(len(self._totals)), 2):
             ours, theirs = self._tried(a), self._tried(b)
-            changes = [part.change(a, b, ours, theirs) for part in self._parts]
-            if self._is_excess_first:
-                changes.insert(0, self._change_of_excess(a, b, ours, theirs))
+            changes = self._changes(a, b, self._counts[ours], self._counts[theirs])
             best = _least(changes)
             if [change.flat[best] for change in changes] >= [0] * len(changes):
                 continue
@@ -185,28 +161,34 @@ class _Folds:
             is_better = True
         return is_better
 
-    def _change_of_excess(self, a, b, ours, theirs):
-        """How the excess changes when some of fold a go to b and others come."""
-        part = self._parts[0]
-        leaving, coming = part.counts[ours], part.counts[theirs]
-        moved = leaving[:, None] - coming
-        others = np.delete(part.totals, [a, b], axis=0)
-        sizes = [part.totals[a] - moved, part.totals[b] + moved, *others[:, None, None]]
+    def _changes(self, a, b, leaving, coming):
+        """How excess and cost change when one of fold a goes to b for another: (n_a, n_b) each."""
+        gap = self._totals[a] - self._totals[b]
+        # Of what moves in all, m = leaving - coming, the sum of w m (m - gap).
+        changes = [
+            ((leaving * (leaving - gap)) @ weights)[:, None]
+            + (coming * (coming + gap)) @ weights
+            - (2 * weights * leaving) @ coming.T
+            for weights in self._weights
+        ]
+        if self._is_excess_first:
+            changes.insert(0, self._change_of_excess(a, b, leaving, coming))
+        return changes
+
+    def _change_of_excess(self, a, b, leaving, coming):
+        rated = self._totals[:, self._is_rated]
+        moved = (leaving[:, None] - coming)[..., self._is_rated]
+        others = np.delete(rated, [a, b], axis=0)
+        sizes = [rated[a] - moved, rated[b] + moved, *others[:, None, None]]
         highest, lowest = (functools.reduce(better, sizes) for better in (np.maximum, np.minimum))
-        ranges = (highest - lowest)[..., self._is_rated]
-        return np.maximum(ranges - _UNEVEN, 0).sum(-1) - self.excess
+        return np.maximum(highest - lowest - _UNEVEN, 0).sum(-1) - self.excess
 
     def _tried(self, fold):
         """Patients of a fold that are tried in an exchange, one of each kind, and nobody."""
-        inside = np.flatnonzero(self.of == fold)
-        first = np.unique(self._kind[inside], return_index=True)[1]
-        return np.append(inside[np.sort(first)][:_TRIED], self._nobody)
-
-
-def _kinds(counts):
-    """A number for each row: patients of a kind have the same counts."""
-    numbers = {}
-    return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in counts])
+        inside = {}
+        for patient in np.flatnonzero(self.of == fold).tolist():
+            inside.setdefault(self._kinds[patient], patient)
+        return [*[*inside.values()][:_TRIED], self._nobody]
 
 
 def _least(parts):

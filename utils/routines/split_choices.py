@@ -215,7 +215,8 @@ def leave_out(
     is in test; unlabelled ones stay that, where neither a value nor a patient leaves them out.
 
     The choice raises DatasetError for a value that no sample has, and where nothing would be test,
-    or train. A value with which no sample has a mask is warned about.
+    or train. A value with which no sample has a mask is warned about, and so are samples to train
+    on of which the value is not known.
     """
 
     def choose(table):
@@ -241,6 +242,10 @@ def leave_out(
             text = f"nothing is left to train on: {len(assigned) - len(pool)} samples are test"
             text += f", {len(pool)} val"
             raise errors.DatasetError(text, code="empty")
+        doubtful = table.loc[table["ID"].isin(pool) & texts.isin(["", facts.UNDEFINED]), "ID"]
+        if len(doubtful):
+            text = f"{column} of {len(doubtful)} samples to train on is not known"
+            errors.warn(f"{text}: {errors.listed(doubtful)}")
         is_free = ~is_left_out & ~table["ID"].map(patient_of).isin(tested)
         kept = table.loc[is_free & (table["subset"] == UNLABELLED), "ID"]
         rest = dict.fromkeys(table["ID"], EXCLUDED) | dict.fromkeys(kept, UNLABELLED)

@@ -90,7 +90,7 @@ def make_sheet(
     with holding.file(manifest_path):
         book = workbook.Workbook(manifest_path)
         table = book.table(manifest.MAIN_SHEET, required=("ID",), typed=True)
-        _check_name(book, split_name, [*table.columns, *([patients.COLUMN] if facts else [])])
+        _check_name(book, split_name, [*table.columns, patients.COLUMN])
         text = workbook.as_text(table)
         _check_ids(text, f"{manifest_path}, worksheet {manifest.MAIN_SHEET}")
         subsets = choose(text)
