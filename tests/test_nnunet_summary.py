@@ -126,7 +126,7 @@ def test_quiet_prints_no_next_steps(root):
     assert export(root, "--quiet").stdout == ""
 
 
-def test_every_fold_is_trained_and_predicted_with(root):
+def test_every_fold_is_trained(root):
     result = export(root, "--folds", 3)
     assert (
         "splits_final.json: fold 0 trains on train and validates on val; "
@@ -134,7 +134,15 @@ def test_every_fold_is_trained_and_predicted_with(root):
     ) in result.stdout
     steps = finished.next_steps(result)
     assert steps[4:8] == [f"nnUNetv2_train 7 3d_fullres {fold}" for fold in range(4)]
-    assert " -f 0 1 2 3 -i " in steps[8]
+
+
+def test_added_folds_predict_without_that_of_the_split(root):
+    """An ensemble of all would be neither the published split nor a cross-validation."""
+    steps = finished.next_steps(export(root, "--folds", 3))
+    assert steps[8] == (
+        "# not with fold 0, that of the split; its own prediction: -f 0 and another folder"
+    )
+    assert " -f 1 2 3 -i " in steps[9]
 
 
 def test_folds_of_the_split(root):

@@ -73,6 +73,9 @@ def next_steps(
     if not cases.of_subset(chosen, "test"):
         yield "# no nnUNetv2_predict: the split has no test samples"
         return
+    if 0 < new.n_dealt < new.n_folds:
+        yield "# not with fold 0, that of the split; its own prediction: -f 0 and another folder"
+        folds = folds[1:]
     images = _quoted(directory / nnunet_raw.TEST_IMAGES)
     options = f"{what} -f {' '.join(map(str, folds))}"
     yield f"nnUNetv2_predict {options} -i {images} -o {_quoted(predictions)}"
