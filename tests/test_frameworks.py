@@ -248,6 +248,12 @@ def test_nnunet_trains_and_predicts_folds_as_printed(sample_root):
     reference = trees.voxels(trees.mask_path(root, "amos_0008"))
     assert case["metrics"]["6"]["n_ref"] == (reference == 6).sum() > 0
     assert "# 1 of 2 test samples have a mask" in finished.next_steps(result)
+    # Another split under the same number: nnU-Net would stop at the plans that are there.
+    _, done = run_printed(root, finished.source(root, "CT"), 401)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "This split has 2 training and 1 validation cases." in done.stdout
+    check_predictions(root, predictions, ("amos_0201",), 17)
+    assert (predictions.with_name(f"former1_{predictions.name}") / "labelled").is_dir()
 
 
 TAKE_FOLDS = """

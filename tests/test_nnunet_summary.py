@@ -84,6 +84,22 @@ def run_printed(result, folder):
     return [tuple(map(json.loads, line.split("\t"))) for line in calls]
 
 
+MADE = [f"{place}/{NAME}" for place in nnunet_summary.MADE]
+
+
+def put_made(root, text, *places):
+    """As nnU-Net leaves its plans, networks and predictions."""
+    for place in places or MADE:
+        (root / place).mkdir(parents=True, exist_ok=True)
+        (root / place / "made.txt").write_text(text)
+
+
+def made(root):
+    """Folder below the root -> what `put_made` put there."""
+    found = sorted(root.glob("nnUNet_*/*/made.txt"))
+    return {path.parent.relative_to(root).as_posix(): path.read_text() for path in found}
+
+
 def test_published_split(root):
     result = export(root)
     directory = root / "nnUNet_raw" / NAME
@@ -110,7 +126,7 @@ def test_quiet_prints_no_next_steps(root):
     assert export(root, "--quiet").stdout == ""
 
 
-def test_every_fold_is_trained_and_predicted_with(root):
+def test_every_fold_is_trained(root):
     result = export(root, "--folds", 3)
     assert (
         "splits_final.json: fold 0 trains on train and validates on val; "
@@ -118,7 +134,15 @@ def test_every_fold_is_trained_and_predicted_with(root):
     ) in result.stdout
     steps = finished.next_steps(result)
     assert steps[4:8] == [f"nnUNetv2_train 7 3d_fullres {fold}" for fold in range(4)]
-    assert " -f 0 1 2 3 -i " in steps[8]
+
+
+def test_added_folds_predict_without_that_of_the_split(root):
+    """An ensemble of all would be neither the published split nor a cross-validation."""
+    steps = finished.next_steps(export(root, "--folds", 3))
+    assert steps[8] == (
+        "# not with fold 0, that of the split; its own prediction: -f 0 and another folder"
+    )
+    assert " -f 1 2 3 -i " in steps[9]
 
 
 def test_folds_of_the_split(root):
@@ -208,9 +232,11 @@ ODD_NAMES = [
 def test_printed_commands_run_as_they_stand(root, tmp_path, name):
     finished.change_subsets(root, LABELLED_TEST)
     odd = root.rename(tmp_path / os.fsdecode(name))
+    put_made(odd, "mine")
     result = export(odd, "--mode", "link", "--folds", 2)
-    assert result.stdout.count("\n") == 15
+    assert result.stdout.count("\n") == 19
     calls = run_printed(result, tmp_path / "run")
+    assert made(odd) == {place.replace(NAME, f"former1_{NAME}"): "mine" for place in MADE}
     names = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
     assert all(folders == {name: str(odd / name) for name in names} for _, folders in calls)
     directory, predictions = odd / "nnUNet_raw" / NAME, odd / "nnUNet_predictions" / NAME
@@ -235,74 +261,68 @@ def test_printed_commands_run_as_they_stand(root, tmp_path, name):
     ]
 
 
-def planned(root):
-    """As nnU-Net's planner leaves it: copies of both files beside its plans."""
-    folder = root / nnunet_summary.PREPROCESSED / NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("dataset.json", "splits_final.json"):
-        path = root / "nnUNet_raw" / NAME / name
-        (folder / name).unlink(missing_ok=True)
-        if path.exists():
-            (folder / name).write_bytes(path.read_bytes())
-    return folder
+def test_what_nnunet_made_before_is_moved_aside(root, tmp_path):
+    """Its commands would delete, replace or mix it, and its planner stops at other folds."""
+    assert "mv " not in export(root).stdout
+    for number in (1, 2):
+        put_made(root, f"run {number}")
+        before, result = made(root), export(root)
+        assert made(root) == before  # the export itself moves nothing
+        lines = finished.next_steps(result)[3:7]
+        assert lines[0].startswith("# ")
+        pairs = [(place, place.replace(NAME, f"former{number}_{NAME}")) for place in MADE]
+        assert lines[1:] == words_of(root, *(f"mv 'ROOT/{old}' 'ROOT/{new}'" for old, new in pairs))
+        run_printed(result, tmp_path / f"run {number}")
+        assert made(root) == {
+            place.replace(NAME, f"former{earlier}_{NAME}"): f"run {earlier}"
+            for place in MADE
+            for earlier in range(1, number + 1)
+        }
 
 
-IS_CURRENT = {
-    "nothing": True,
-    "own folds behind ours": True,
-    "no folds yet": True,
-    "other folds": False,
-    "random folds": False,
-    "other labels": False,
-    "interrupted": False,
-    "odd file": False,
-    "odd JSON": False,
-}
-
-
-@pytest.mark.parametrize("change", IS_CURRENT)
-def test_what_nnunet_made_of_another_export_goes_first(root, tmp_path, change):
-    """With other folds its planner stops; with other labels it validates on the former ones."""
+@pytest.mark.parametrize("place", MADE)
+def test_what_is_moved_aside_gets_one_number_that_is_free(root, tmp_path, place):
     export(root)
-    folder = planned(root)
-    splits = folder / "splits_final.json"
-    ours = json.loads(splits.read_bytes())
-    if change == "own folds behind ours":
-        splits.write_text(json.dumps([*ours, {"train": [], "val": []}]))
-    elif change == "no folds yet":
-        splits.unlink()
-    elif change == "random folds":
-        splits.write_text(json.dumps([{"train": ours[0]["val"], "val": ours[0]["train"]}]))
-    elif change == "interrupted":
-        (folder / "dataset.json").unlink()
-    elif change == "odd file":
-        phantoms.put_odd(splits, "link")
-    elif change == "odd JSON":
-        splits.write_text("[" * 100_000)
-    more = {"other folds": ("--folds", 2), "other labels": ("--ignore_labels", 14)}
-    result = export(root, *more.get(change, ()))
-    line = f"rm -r {shlex.quote(str(folder))}"
-    assert (line in finished.next_steps(result)) != IS_CURRENT[change]
-    run_printed(result, tmp_path / "run")
-    assert folder.exists() == IS_CURRENT[change]
+    others = {MADE[0].replace(NAME, f"former1_{NAME}"), MADE[1].replace(NAME, f"former3_{NAME}")}
+    put_made(root, "other", *others)
+    taken = root / MADE[2].replace(NAME, f"former2_{NAME}")
+    taken.parent.mkdir(exist_ok=True)
+    phantoms.put_odd(taken, "link")
+    put_made(root, "mine", place)
+    run_printed(export(root), tmp_path / "run")
+    aside = place.replace(NAME, f"former4_{NAME}")
+    assert made(root) == {**dict.fromkeys(others, "other"), aside: "mine"}
 
 
-def test_where_all_is_trained_on_no_folds_are_in_the_way(root):
-    finished.change_subsets(root, {"amos_0008": "train", "amos_0554": "train"})
+def test_another_name_of_the_number_is_moved_aside_too(root, tmp_path):
+    """Else nnU-Net finds two names of one number, though the raw folder is gone, and stops."""
     export(root)
-    (planned(root) / "splits_final.json").write_text("[]")
-    assert "rm -r" not in export(root).stdout
+    put_made(root, "mine", "nnUNet_results/Dataset007_Other", "nnUNet_results/Dataset008_Other")
+    run_printed(export(root), tmp_path / "run")
+    assert [*made(root)] == [
+        "nnUNet_results/Dataset008_Other",
+        "nnUNet_results/former1_Dataset007_Other",
+    ]
 
 
-@pytest.mark.parametrize("place", ["amos_0001.nii.gz", "labelled/amos_0201.nii.gz"])
-def test_predictions_without_label_would_stop_the_evaluation(root, tmp_path, place):
-    finished.change_subsets(root, LABELLED_TEST)
+def test_a_link_to_another_disk_is_moved_itself(root, tmp_path):
     export(root)
-    path = root / "nnUNet_predictions" / NAME / place
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"")
+    put_made(tmp_path / "disk", "mine", MADE[1])
+    (root / MADE[1]).parent.mkdir()
+    (root / MADE[1]).symlink_to(tmp_path / "disk" / MADE[1])
+    run_printed(export(root), tmp_path / "run")
+    assert made(root) == {MADE[1].replace(NAME, f"former1_{NAME}"): "mine"}
+    assert made(tmp_path / "disk") == {MADE[1]: "mine"}
+
+
+def test_lines_that_are_pasted_again_lose_nothing(root, tmp_path):
+    export(root)
+    put_made(root, "first")
     result = export(root)
-    assert f"rm -r {shlex.quote(str(root / 'nnUNet_predictions' / NAME))}" in result.stdout
     run_printed(result, tmp_path / "run")
-    assert not path.exists()
-    assert "rm -r" not in export(root).stdout
+    put_made(root, "second")
+    run_printed(result, tmp_path / "another run")
+    assert sorted(path.read_text() for path in root.rglob("made.txt")) == [
+        *3 * ["first"],
+        *3 * ["second"],
+    ]

@@ -1,7 +1,6 @@
 """What an export for nnU-Net v2 says at its end: what is there, and what to type next."""
 
-import contextlib
-import json
+import itertools
 import os
 import shlex
 from collections.abc import Iterator
@@ -10,11 +9,11 @@ from pathlib import Path
 from utils import errors
 from utils.exports import cases, nnunet_raw
 from utils.routines import split_choices
-from utils.storage import files
 
 CONFIGURATION = "3d_fullres"
 # Beside the folder nnUNet_raw, whatever that is called.
-PREPROCESSED, RESULTS, PREDICTIONS = "nnUNet_preprocessed", "nnUNet_results", "nnUNet_predictions"
+MADE = "nnUNet_preprocessed", "nnUNet_results", "nnUNet_predictions"
+PREPROCESSED, RESULTS, PREDICTIONS = MADE
 # Of the predictions, those of test samples that have masks; nnU-Net evaluates whole folders.
 LABELLED = "labelled"
 
@@ -63,13 +62,7 @@ def next_steps(
     yield f"export {PREPROCESSED}={_quoted(home / PREPROCESSED)}"
     yield f"export {RESULTS}={_quoted(home / RESULTS)}"
     predictions = home / PREDICTIONS / directory.name
-    outdated = [
-        *_outdated_plans(home / PREPROCESSED / directory.name, new),
-        *_outdated_predictions(predictions, chosen),
-    ]
-    if outdated:
-        yield "# made from an earlier export, and in the way now:"
-        yield f"rm -r {' '.join(map(_quoted, outdated))}"
+    yield from _moves(home, number)
     what = f"-d {number} -c {CONFIGURATION}"
     yield f"nnUNetv2_plan_and_preprocess {what} --verify_dataset_integrity --clean"
     if not new.n_folds:
@@ -80,6 +73,9 @@ def next_steps(
     if not cases.of_subset(chosen, "test"):
         yield "# no nnUNetv2_predict: the split has no test samples"
         return
+    if 0 < new.n_dealt < new.n_folds:
+        yield "# not with fold 0, that of the split; its own prediction: -f 0 and another folder"
+        folds = folds[1:]
     images = _quoted(directory / nnunet_raw.TEST_IMAGES)
     options = f"{what} -f {' '.join(map(str, folds))}"
     yield f"nnUNetv2_predict {options} -i {images} -o {_quoted(predictions)}"
@@ -87,7 +83,8 @@ def next_steps(
 
 
 def _evaluation(chosen, labels_dir, predictions):
-    tested, labelled = cases.of_subset(chosen, "test"), _labelled(chosen)
+    tested = cases.of_subset(chosen, "test")
+    labelled = [case for case in tested if case.row["mask"]]
     if not labelled:
         yield "# no nnUNetv2_evaluate_folder: no test sample has a mask"
         return
@@ -104,37 +101,23 @@ def _evaluation(chosen, labels_dir, predictions):
     yield f"nnUNetv2_evaluate_folder {_quoted(labels_dir)} {_quoted(evaluated)} {how}"
 
 
-def _labelled(chosen):
-    return [case for case in cases.of_subset(chosen, "test") if case.row["mask"]]
+def _moves(home, number):
+    """Commands that put aside, under one free word, what nnU-Net made of a set of this number.
 
-
-def _outdated_plans(folder, new):
-    """What was planned from other files: nnU-Net stops there, or validates on old labels."""
-    described, folds = new.texts[nnunet_raw.DATASET_JSON], new.texts.get(nnunet_raw.SPLITS_JSON)
-    is_current = files.holds(folder / nnunet_raw.DATASET_JSON, described) and (
-        folds is None or _has_folds(folder / nnunet_raw.SPLITS_JSON, json.loads(folds))
-    )
-    return [] if is_current or not folder.is_dir() else [folder]
-
-
-def _has_folds(path, folds):
-    """Whether nnU-Net will find these there, or put them there; more may follow them."""
-    if not os.path.lexists(path):
-        return True
-    with contextlib.suppress(ValueError, RecursionError, errors.DamagedFileError):
-        found = json.loads(files.read_bytes(path))
-        return isinstance(found, list) and found[: len(folds)] == folds
-    return False
-
-
-def _outdated_predictions(folder, chosen):
-    """Predictions that `_evaluation` would look for labels of, in vain."""
-    expected = {folder: cases.of_subset(chosen, "test"), folder / LABELLED: _labelled(chosen)}
-    for place, members in expected.items():
-        names = {f"{case}{nnunet_raw.FILE_ENDING}" for case in members}
-        if {path.name for path in place.glob(f"*{nnunet_raw.FILE_ENDING}")} - names:
-            return [folder]
-    return []
+    It stops at plans with other folds, validates on labels that are newer than ours, and replaces
+    networks and predictions. Whatever it was, none of it is lost, and none mixed with the new.
+    """
+    start = f"Dataset{number:03d}"
+    found = [path for place in MADE for path in sorted((home / place).glob(f"{start}*"))]
+    if not found:
+        return
+    former = [path.name for place in MADE for path in (home / place).glob(f"former*_{start}*")]
+    taken = {name.partition("_")[0] for name in former}
+    aside = next(name for name in map("former{}".format, itertools.count(1)) if name not in taken)
+    yield "# put aside what nnU-Net made before, which it would replace or stop at:"
+    for path in found:
+        # In front: nnU-Net stops where two names begin with the same number.
+        yield f"mv {_quoted(path)} {_quoted(path.with_name(f'{aside}_{path.name}'))}"
 
 
 def _quoted(path):
