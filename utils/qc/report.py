@@ -246,5 +246,6 @@ def _notes():
         f"{' and '.join(amos22.PATIENT_KEYS).replace('_', ' ')}) on one day, one of them more than "
         f"{judging.SPLEENS_APART:g} times as large as the other; not where the image cuts it off.",
         "Known fault: what is publicly known about the scan, with the evidence. Where the files "
-        "at hand tell otherwise, the flag says so; the other flags do not depend on it.",
+        "at hand tell otherwise, or nothing of it, the flag says so; the other flags do not depend "
+        "on it.",
     ]
