@@ -121,6 +121,18 @@ def test_spleens_of_a_pair_that_do_not_differ(fault):
     assert confirming.against(fault, _row(), seen) == ""
 
 
+def test_a_pair_whose_metadata_were_corrected_is_told():
+    (fault,) = (one for one in OPEN if one.id == "amos_0218" and one.kind == "patient")
+    seen = _all_seen(amos_0218={"visit": "a 20200101"}, amos_0219={"visit": "a 20200102"})
+    assert confirming.against(fault, _row(), seen) == (
+        "by the metadata it is of another patient or day than amos_0219"
+    )
+    seen["amos_0219"].visit = ""  # not known
+    assert confirming.against(fault, _row(), seen) == ""
+    seen["amos_0219"].visit = "a 20200101"
+    assert confirming.against(fault, _row(), seen) == ""
+
+
 @pytest.mark.parametrize("scanner", ["UND", " ", None])
 def test_of_a_scanner_that_is_not_known_nothing_is_told(scanner):
     row = {} if scanner is None else _row(manufacturer_model_name=scanner)

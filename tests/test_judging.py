@@ -232,6 +232,19 @@ def test_spleens_of_other_days_and_unknown_patients_are_not_compared():
     assert _kinds(findings) == [[], []]
 
 
+def test_a_visit_is_known_where_patient_and_day_are():
+    born = {"birth_date": "1960-01-02", "sex": "f", "acquisition_date": "20200304"}
+    rows = {
+        "amos_0004": born,
+        "amos_0001": {**born, "birth_date": "19600102", "sex": "F"},
+        "amos_0005": {**born, "sex": "UND"},
+        "amos_0006": {**born, "acquisition_date": "soon"},
+        "amos_0007": {},
+    }
+    one, other, *unknown = report.visits(rows).values()
+    assert one == other != "" and unknown == ["", "", ""]
+
+
 @labelled_cases.needed
 def test_of_the_labelled_scans_just_those_that_are_known_are_flagged():
     cases = labelled_cases.read()

@@ -98,6 +98,8 @@ def _spleens(parts, fault, row, findings):
     if name not in findings:
         return None
     one, other = findings[fault.id], findings[name]
+    if one.visit and other.visit and one.visit != other.visit:
+        return f"by the metadata it is of another patient or day than {name}"
     are_apart = judging.are_spleens_apart(one, other)
     if are_apart is False:
         return f"its spleen has {one.spleen_ml:.4g} ml, that of {name} {other.spleen_ml:.4g}"

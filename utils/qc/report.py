@@ -160,11 +160,13 @@ def _flags(results, rows, metadata, failures, known):
 
 
 def visits(rows: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return patient and day of each sample, by name; empty where the day is not known."""
-    patient_of = patients.group(rows, amos22)
+    """Return patient and day of each sample, by name; empty where one of them is not known."""
+    patient_of, unknown = patients.group(rows, amos22), {*patients.unknown(rows, amos22)}
     days = {name: forms.plain(_DAY, row.get(_DAY, "")) for name, row in rows.items()}
     return {
-        name: "" if day in (None, "", amos22.UNDEFINED) else f"{patient_of[name]} {day}"
+        name: ""
+        if name in unknown or day in (None, "", amos22.UNDEFINED)
+        else f"{patient_of[name]} {day}"
         for name, day in days.items()
     }
 
