@@ -9,7 +9,7 @@ import functools
 import pytest
 import trees
 
-from utils.facts import amos22_table
+from utils.facts import amos22, amos22_table
 from utils.qc import judging
 
 SHARED = trees.REPOSITORY.parent / "shared/data"
@@ -48,6 +48,8 @@ def finding(name, **more):
         "orientation": "LAS",
         "axis_codes": "LAS",
         "organs": organs | ({"spleen": spleen} if spleen["volume_ml"] else {}),
+        "label_names": ["spleen", "liver"],
         "values": (float(case["raw_min"]), float(case["raw_max"])),
+        "scanner_faults": amos22.scanner_faults(row, spacing(case), float(case["raw_max"])),
     }
     return judging.Findings(**{**given, **more})

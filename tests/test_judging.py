@@ -205,11 +205,22 @@ def test_spleens_of_one_patient_on_one_day_that_differ_by_more_than_half():
     findings = _visit([150.1, 100.0])
     assert _kinds(findings) == [["patient"], ["patient"]]
     assert _reasons(findings, 1) == [
-        "The spleen has 100 ml; in s0, of the same patient on the same day by the metadata, it has "
-        "150.1 ml: one is more than 1.5 times as large as the other."
+        "The spleen has 100 ml, that of the same patient on the same day by the metadata 150.1 ml "
+        "in s0: apart by more than a factor of 1.5."
     ]
     assert _kinds(_visit([100.0, 150.1], at_edge=True)) == [[], []]
     assert [len(flags) for flags in judging.judge(_visit([100.0, 140.0, 200.0]))] == [1, 0, 1]
+
+
+def test_of_many_spleens_under_one_patient_a_sample_has_one_flag():
+    """Birth dates and days that stand for unknown ones make a patient of everybody."""
+    findings = _visit([100.0] + [201.0 + number for number in range(6)])
+    assert [len(flags) for flags in judging.judge(findings)] == [1] * 7
+    assert _reasons(findings, 0) == [
+        "The spleen has 100 ml, that of the same patient on the same day by the metadata 201 ml in "
+        "s1, 202 ml in s2, 203 ml in s3, 204 ml in s4, 205 ml in s5 and 1 more: apart by more than "
+        "a factor of 1.5."
+    ]
 
 
 def test_spleens_of_other_days_and_unknown_patients_are_not_compared():
@@ -221,22 +232,25 @@ def test_spleens_of_other_days_and_unknown_patients_are_not_compared():
     assert _kinds(findings) == [[], []]
 
 
+def test_a_visit_is_known_where_patient_and_day_are():
+    born = {"birth_date": "1960-01-02", "sex": "f", "acquisition_date": "20200304"}
+    rows = {
+        "amos_0004": born,
+        "amos_0001": {**born, "birth_date": "19600102", "sex": "F"},
+        "amos_0005": {**born, "sex": "UND"},
+        "amos_0006": {**born, "acquisition_date": "soon"},
+        "amos_0007": {},
+    }
+    one, other, *unknown = report.visits(rows).values()
+    assert one == other != "" and unknown == ["", "", ""]
+
+
 @labelled_cases.needed
 def test_of_the_labelled_scans_just_those_that_are_known_are_flagged():
     cases = labelled_cases.read()
     rows = {name: row for name, (_, row) in cases.items()}
     visits = report.visits(rows)
-    found = {
-        name: labelled_cases.finding(
-            name,
-            visit=visits[name],
-            label_names=["spleen"],
-            scanner_faults=amos22.scanner_faults(
-                row, labelled_cases.spacing(case), float(case["raw_max"])
-            ),
-        )
-        for name, (case, row) in cases.items()
-    }
+    found = {name: labelled_cases.finding(name, visit=visits[name]) for name in cases}
     kinds = collections.defaultdict(set)
     for name, flags in zip(found, judging.judge([*found.values()])):
         for flag in flags:

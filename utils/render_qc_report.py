@@ -4,9 +4,8 @@ Reads volumes, masks and info files below --root_dir, after routine 05. Writes i
 browser opens from disk, without network, and beside it samples/, pictures/, plots/ and measures/.
 Pictures show axial, coronal and sagittal slices upright, the patient's left on the right, with the
 contours of all labels. Flags name what looks wrong and why, and faults that are known of single
-scans; the page says how it is judged. With
---before_dir also what denoising changed. Samples whose files did not change since are not drawn
-again. Nothing below --root_dir is changed.
+scans; the page says how it is judged. With --before_dir also what denoising changed. Samples whose
+files did not change since are not drawn again. Nothing below --root_dir is changed.
 
 \b
   python utils/render_qc_report.py --root_dir root_dir/grouped \\

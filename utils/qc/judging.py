@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils import errors
 from utils.qc import alignment, anatomy, measures
 from utils.storage import label_map
 
@@ -322,12 +323,17 @@ def are_spleens_apart(one: Findings, other: Findings) -> bool | None:
 
 def _judge_visit(group):
     """Yield (sample, flag) for all samples of one patient on one day."""
-    for one, other in itertools.permutations(group, 2):
-        if are_spleens_apart(one, other):
+    for one in group:
+        others = [
+            f"{other.spleen_ml:.4g} ml in {other.name}"
+            for other in group
+            if are_spleens_apart(one, other)
+        ]
+        if others:
             reason = (
-                f"The spleen has {one.spleen_ml:.4g} ml; in {other.name}, of the same patient on "
-                f"the same day by the metadata, it has {other.spleen_ml:.4g} ml: one is more than "
-                f"{SPLEENS_APART:g} times as large as the other."
+                f"The spleen has {one.spleen_ml:.4g} ml, that of the same patient on the same day "
+                f"by the metadata {errors.listed(others)}: apart by more than a factor of "
+                f"{SPLEENS_APART:g}."
             )
             yield one, Flag("patient", reason)
 

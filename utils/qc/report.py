@@ -160,11 +160,13 @@ def _flags(results, rows, metadata, failures, known):
 
 
 def visits(rows: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return patient and day of each sample, by name; empty where the day is not known."""
-    patient_of = patients.group(rows, amos22)
+    """Return patient and day of each sample, by name; empty where one of them is not known."""
+    patient_of, unknown = patients.group(rows, amos22), {*patients.unknown(rows, amos22)}
     days = {name: forms.plain(_DAY, row.get(_DAY, "")) for name, row in rows.items()}
     return {
-        name: "" if day in (None, "", amos22.UNDEFINED) else f"{patient_of[name]} {day}"
+        name: ""
+        if name in unknown or day in (None, "", amos22.UNDEFINED)
+        else f"{patient_of[name]} {day}"
         for name, day in days.items()
     }
 
@@ -246,5 +248,6 @@ def _notes():
         f"{' and '.join(amos22.PATIENT_KEYS).replace('_', ' ')}) on one day, one of them more than "
         f"{judging.SPLEENS_APART:g} times as large as the other; not where the image cuts it off.",
         "Known fault: what is publicly known about the scan, with the evidence. Where the files "
-        "at hand tell otherwise, the flag says so; the other flags do not depend on it.",
+        "at hand tell otherwise, or nothing of it, the flag says so; the other flags do not depend "
+        "on it.",
     ]
