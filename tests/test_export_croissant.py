@@ -350,16 +350,31 @@ def test_cells_of_the_wrong_kind_are_all_named(root):
         ("birth_date", "amos_0001"): "01/06/1993",
         ("szx", "amos_0004"): "seven",
         ("spx", "amos_0004"): "nan",
+        ("szz", "amos_0004"): "9" * 5000,
         ("transform", "amos_0008"): "[[1]]",
+        ("transform", "amos_0507"): f"[[{'nan ' * 16}]]",
+        ("valid_labels", "amos_0507"): "0;1",
     }
     trees.edit_cells(path, changes, "Manifest")
-    told = [line.partition(", expected")[0] for line in refused(root)]
-    assert told == [
-        "Error: birth_date is '01/06/1993' in the manifest's row of amos_0001",
-        "Error: szx is 'seven' in the manifest's row of amos_0004",
-        "Error: spx is 'nan' in the manifest's row of amos_0004",
-        "Error: transform is '[[1]]' in the manifest's row of amos_0008",
+    day, nines = "a day such as 19930601 (or 1993-06-01), or UND", "9" * 60
+    assert refused(root) == [
+        f"Error: birth_date is '01/06/1993' in the manifest's row of amos_0001, expected {day}",
+        "Error: szx is 'seven' in the manifest's row of amos_0004, expected a whole number",
+        f"Error: szz is '{nines}'... in the manifest's row of amos_0004, expected a whole number",
+        "Error: spx is 'nan' in the manifest's row of amos_0004, expected a number",
+        "Error: transform is '[[1]]' in the manifest's row of amos_0008, expected 4 x 4 numbers",
+        "Error: valid_labels is '0;1' in the manifest's row of amos_0507, expected labels such as "
+        "0,1,2",
+        f"Error: transform is '[[{'nan ' * 14}na'... in the manifest's row of amos_0507, expected "
+        "4 x 4 numbers",
     ]
+
+
+def test_sizes_as_spreadsheets_make_them(root):
+    path = root / "grouped/dataset_manifest.xlsx"
+    before = records(export(root)[0])["amos_0001"]["szx"]
+    trees.edit_cells(path, {("szx", "amos_0001"): f"{before}.0"}, "Manifest")
+    assert records(export(root)[0])["amos_0001"]["szx"] == before == 7
 
 
 def test_it_lies_above_all_that_it_describes(root):

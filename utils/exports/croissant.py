@@ -62,6 +62,10 @@ def _day(text):
     return f"{text[:4]}-{text[4:6]}-{text[6:]}"
 
 
+def _whole(text):
+    return int(forms.whole_number_text(text))
+
+
 def _finite(text):
     number = float(text)
     if not math.isfinite(number):
@@ -74,7 +78,8 @@ def _labels(text):
 
 
 def _matrix(text):
-    return geometry.affine_from_text(text).tolist()
+    # JSON has no NaN.
+    return [[_finite(number) for number in line] for line in geometry.affine_from_text(text)]
 
 
 class _Kind(NamedTuple):
@@ -83,10 +88,13 @@ class _Kind(NamedTuple):
     data_type: str | list[str]
     read: Callable[[str], object]
     more: dict = {}
+    # For the message where it is something else.
+    expected: str = ""
 
 
 _TEXT, _DATE = _Kind("sc:Text", str), _Kind("sc:Date", _day)
-_WHOLE, _NUMBER = _Kind("sc:Integer", int), _Kind("sc:Float", _finite)
+_WHOLE = _Kind("sc:Integer", _whole, expected="a whole number")
+_NUMBER = _Kind("sc:Float", _finite, expected="a number")
 _SUBSET = _Kind(
     ["sc:Text", "cr:Split"], _used, {"references": {"field": {"@id": f"{SPLITS}/name"}}}
 )
@@ -104,6 +112,7 @@ _COLUMNS = {
             "arrayShape": "-1",
             "references": {"field": {"@id": f"{LABELS}/index"}},
         },
+        "labels such as 0,1,2",
     ),
     **dict.fromkeys(("szx", "szy", "szz"), _WHOLE),
     **dict.fromkeys(("spx", "spy", "spz"), _NUMBER),
@@ -111,6 +120,7 @@ _COLUMNS = {
         "sc:Float",
         _matrix,
         {"description": "voxel index to RAS+ mm", "isArray": True, "arrayShape": "4,4"},
+        "4 x 4 numbers",
     ),
 }
 # Paths in the manifest; those of volume and mask become references to their files.
@@ -340,20 +350,19 @@ def _splits_set(names):
 
 def _value(case, name, facts, faults):
     """What a cell says; None where that is not known. A fault joins the others."""
-    text = case.row[name]
+    kind, text = _COLUMNS.get(name, _TEXT), case.row[name]
+    place = f"in the manifest's row of {case.id}"
     if name in facts.DATASET_KEYS:
         form = forms.plain(name, text)
         if form is None:
-            faults.append(forms.fault(name, text, f"in the manifest's row of {case.id}"))
+            faults.append(forms.fault(name, text, place))
         text = form or ""
     if text in ("", facts.UNDEFINED):
         return None
     try:
-        return _COLUMNS.get(name, _TEXT).read(text)
+        return kind.read(text)
     except ValueError:
-        expected = _COLUMNS[name].data_type
-        reason = f"{name} is {text!r} in the manifest's row of {case.id}, expected {expected}"
-        faults.append(errors.DatasetError(reason, code="manifest", found=text))
+        faults.append(forms.fault(name, text, place, code="manifest", expected=kind.expected))
         return None
 
 
