@@ -466,6 +466,16 @@ def test_below(tmp_path, monkeypatch):
         croissant.below("../a", ".")
 
 
+def test_below_a_folder_that_is_reached_by_a_link_too(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    (tmp_path / "data/grouped").symlink_to("../far")
+    assert croissant.below(tmp_path / "link/a", tmp_path / "data") == "a"
+    assert croissant.below(tmp_path / "data/a", tmp_path / "link") == "a"
+    assert croissant.below(tmp_path / "data/grouped/a", tmp_path / "data") == "grouped/a"
+
+
 # ---- by the library of MLCommons
 
 needs_mlcroissant = pytest.mark.skipif(

@@ -162,12 +162,13 @@ def below(path: files.PathLike, folder: files.PathLike) -> str:
 
     What is published is a folder, and no address in the description may lead out of it.
     """
-    path, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    if not path.is_relative_to(folder):
-        fault = f"{path} does not lie below {folder}, the folder of --output_file"
-        reason = f"{fault}; choose a folder above all data and the manifest"
-        raise errors.DatasetError(reason, file=path, code="path", expected=folder)
-    return path.relative_to(folder).as_posix()
+    # Data may be linked into the folder; and the folder itself may be named with and without links.
+    for whole in (os.path.abspath, os.path.realpath):
+        if Path(whole(path)).is_relative_to(whole(folder)):
+            return Path(whole(path)).relative_to(whole(folder)).as_posix()
+    fault = f"{path} does not lie below {os.path.abspath(folder)}, the folder of --output_file"
+    reason = f"{fault}; choose a folder above all data and the manifest"
+    raise errors.DatasetError(reason, file=path, code="path", expected=folder)
 
 
 def file_object(key: str, name: str, size: int, sha256: str, encoding_format: object) -> dict:
