@@ -205,7 +205,7 @@ def describe_files(case: cases.Case, folder: files.PathLike, label_names: dict[i
             nifti.read_header(path)
             name = below(path, folder)
             start = f"{glob.escape(name.rpartition('/')[0])}/{case.id}_mask"
-            pattern = f"{start}_[0-9][0-9]*_*.nii.gz"  # of no label: amos_0001_mask_old.nii.gz
+            pattern = f"{start}_[0-9][0-9]_*.nii.gz"  # of no label: amos_0001_mask_old.nii.gz
             fits = fnmatch.fnmatchcase(name, pattern)
             patterns[pattern if fits else glob.escape(name)] = None
     return Files(objects, list(patterns))
