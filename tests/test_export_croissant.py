@@ -112,21 +112,18 @@ def test_what_the_publisher_says_takes_its_place(root):
     content, _ = export(
         root,
         *("--dataset_name", "Mine", "--dataset_version", "2.0.1"),
-        *("--url", "https://example.org/mine", "--licence_url", "https://example.org/licence"),
+        *("--url", "https://example.org/mine"),
     )
     assert (content["name"], content["version"]) == ("Mine", "2.0.1")
-    assert (content["url"], content["license"]) == (
-        "https://example.org/mine",
-        "https://example.org/licence",
-    )
+    assert content["url"] == "https://example.org/mine" != content["isBasedOn"]
 
 
 @pytest.mark.parametrize(
     "option, value, expected",
     [
+        ("--dataset_name", " ", "' ': expected a name"),
         ("--dataset_version", "1.0", "'1.0': expected MAJOR.MINOR.PATCH such as 1.0.0"),
         ("--url", "mine", "'mine': expected an address that begins with https://"),
-        ("--licence_url", "CC BY", "'CC BY': expected an address that begins with https://"),
     ],
 )
 def test_odd_words_of_the_publisher_are_refused(root, option, value, expected):

@@ -131,22 +131,24 @@ _PATHS = ("info", "volume", "mask")
 class About:
     """What the person who publishes the data says of it.
 
-    DatasetError where the version is not MAJOR.MINOR.PATCH, or a URL none of the web.
+    DatasetError where there is no name, the version is not MAJOR.MINOR.PATCH, or the URL none of
+    the web.
     """
 
     name: str
     version: str
     url: str
-    licence_url: str
 
     def __post_init__(self):
+        if not self.name.strip():
+            reason = f"--dataset_name {self.name!r}: expected a name"
+            raise errors.DatasetError(reason, code="name", found=self.name)
         if not _VERSION.fullmatch(self.version):
             reason = f"--dataset_version {self.version!r}: expected MAJOR.MINOR.PATCH such as 1.0.0"
             raise errors.DatasetError(reason, code="version", found=self.version)
-        for option, url in (("--url", self.url), ("--licence_url", self.licence_url)):
-            if not re.fullmatch(r"https?://\S+", url):
-                reason = f"{option} {url!r}: expected an address that begins with https://"
-                raise errors.DatasetError(reason, code="url", found=url)
+        if not re.fullmatch(r"https?://\S+", self.url):
+            reason = f"--url {self.url!r}: expected an address that begins with https://"
+            raise errors.DatasetError(reason, code="url", found=self.url)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,7 +388,7 @@ def build(
         "name": about.name,
         "description": facts.DESCRIPTION,
         "conformsTo": CONFORMS_TO,
-        "license": about.licence_url,
+        "license": facts.LICENCE_URL,
         "url": about.url,
         "isBasedOn": facts.REFERENCE,
         "creator": [{"@type": "sc:Person", "name": name} for name in facts.CREATORS],
