@@ -280,6 +280,29 @@ def test_an_index_manifest_is_a_description_of_its_samples(root):
     content, _ = export(root, "--manifest_file", folder / f"{FOLDS}_fold0_fold1.xlsx")
     assert list(records(content)) == trees.ANNOTATED
     assert records(content)["amos_0004"][FOLDS] in ("fold0", "fold1")
+    assert {row["name"] for row in records(content, "splits")} == {"train", "val", "fold0", "fold1"}
+
+
+def test_scans_without_masks_have_no_set_of_binary_masks(root):
+    folder = root / "grouped/splits"
+    more = ("--output_index_manifest_dir", folder, "--subsets", "test")
+    path = root / "grouped/dataset_manifest.xlsx"
+    finished.call(trees.CUT, "--manifest_file", path, "--split_name", finished.SPLIT, *more)
+    content, _ = export(root, "--manifest_file", folder / f"{finished.SPLIT}_test.xlsx")
+    kinds = [one["@type"] for one in content["distribution"]]
+    assert kinds == ["cr:FileObject"] * (1 + len(records(content)))
+
+
+def test_a_binary_mask_of_another_name_is_described_by_its_own(root):
+    path = trees.binary_masks(root, "amos_0001")[3]
+    own = path.with_name("left.nii.gz")
+    path.rename(own)
+    table = root / "grouped/dataset_manifest.xlsx"
+    cell = own.relative_to(root / "grouped").as_posix()
+    trees.edit_cells(table, {("mask_03_left_kidney", "amos_0001"): cell}, "Manifest")
+    content, _ = export(root)
+    (found,) = [one for one in content["distribution"] if one["@type"] == "cr:FileSet"]
+    assert f"grouped/{cell}" in found["includes"] and len(found["includes"]) == 7
 
 
 def test_scans_of_one_patient_bear_one_name(root):
@@ -290,6 +313,10 @@ def test_scans_of_one_patient_bear_one_name(root):
     found = {name: row["patient"] for name, row in records(content).items()}
     assert (found["amos_0008"], found["amos_0554"]) == ("amos_0008",) * 2  # both F
     assert found["amos_0201"] == "amos_0201"  # M
+    add_column(path, "patient", "known better")
+    content, _ = export(root)
+    assert records(content)["amos_0001"]["patient"] == "known better"
+    assert records(content)["amos_0554"]["patient"] == "amos_0008"
 
 
 def test_split_that_repeats_an_older_manifest_is_warned_about(root):
@@ -300,6 +327,8 @@ def test_split_that_repeats_an_older_manifest_is_warned_about(root):
     for name in (finished.SPLIT, FOLDS):
         assert f"WARNING {name}: {told}\n" in result.stderr
     assert records(content)["amos_0001"]["site"] == "elsewhere"
+    _, result = export(root, "--split_name", FOLDS)
+    assert trees.complaints(result, "WARNING") == [f"WARNING {FOLDS}: {told}"]
 
 
 @pytest.mark.parametrize(
@@ -398,8 +427,9 @@ def test_a_missing_binary_mask_fails_its_sample_and_nothing_is_written(root):
     assert line.startswith("FAILED amos_0004: ") and path.name in line
 
 
-def test_a_cut_binary_mask_fails_its_sample(root):
-    path = trees.binary_masks(root, "amos_0004")[3]
+@pytest.mark.parametrize("kind", ["volume", "mask", "mask_03_left_kidney"])
+def test_a_cut_file_fails_its_sample(root, kind):
+    path = trees.sample_dir(root, "amos_0004") / f"amos_0004_{kind}.nii.gz"
     stored = path.read_bytes()
     path.unlink()  # another name of the original
     path.write_bytes(stored[:-9])
