@@ -112,21 +112,18 @@ def test_what_the_publisher_says_takes_its_place(root):
     content, _ = export(
         root,
         *("--dataset_name", "Mine", "--dataset_version", "2.0.1"),
-        *("--url", "https://example.org/mine", "--licence_url", "https://example.org/licence"),
+        *("--url", "https://example.org/mine"),
     )
     assert (content["name"], content["version"]) == ("Mine", "2.0.1")
-    assert (content["url"], content["license"]) == (
-        "https://example.org/mine",
-        "https://example.org/licence",
-    )
+    assert content["url"] == "https://example.org/mine" != content["isBasedOn"]
 
 
 @pytest.mark.parametrize(
     "option, value, expected",
     [
+        ("--dataset_name", " ", "' ': expected a name"),
         ("--dataset_version", "1.0", "'1.0': expected MAJOR.MINOR.PATCH such as 1.0.0"),
         ("--url", "mine", "'mine': expected an address that begins with https://"),
-        ("--licence_url", "CC BY", "'CC BY': expected an address that begins with https://"),
     ],
 )
 def test_odd_words_of_the_publisher_are_refused(root, option, value, expected):
@@ -155,14 +152,16 @@ def test_every_volume_mask_and_the_manifest_has_its_checksum(made):
 
 def test_patterns_of_the_file_set_match_all_binary_masks_and_nothing_else(made):
     folder = trees.sample_dir(made, "amos_0001")
-    shutil.copy(folder / "amos_0001_mask.nii.gz", folder / "amos_0001_mask_old.nii.gz")
+    others = [folder / f"amos_0001_mask_{name}.nii.gz" for name in ("old", "20240131_old")]
+    for path in others:
+        shutil.copy(folder / "amos_0001_mask.nii.gz", path)
     content, _ = export(made)
     (found,) = [one for one in content["distribution"] if one["@type"] == "cr:FileSet"]
     binary = {
         path.relative_to(made).as_posix()
         for name in trees.ANNOTATED
         for path in trees.binary_masks(made, name)
-        if "old" not in path.name
+        if path not in others
     }
     assert len(binary) == 6 * 17
     everything = [path.relative_to(made).as_posix() for path in made.rglob("*")]
@@ -172,7 +171,8 @@ def test_patterns_of_the_file_set_match_all_binary_masks_and_nothing_else(made):
     assert binary == {
         name for pattern in found["includes"] for name in fnmatch.filter(everything, pattern)
     }
-    (folder / "amos_0001_mask_old.nii.gz").unlink()
+    for path in others:
+        path.unlink()
 
 
 def test_records_hold_all_metadata_in_their_types(made):
@@ -280,6 +280,29 @@ def test_an_index_manifest_is_a_description_of_its_samples(root):
     content, _ = export(root, "--manifest_file", folder / f"{FOLDS}_fold0_fold1.xlsx")
     assert list(records(content)) == trees.ANNOTATED
     assert records(content)["amos_0004"][FOLDS] in ("fold0", "fold1")
+    assert {row["name"] for row in records(content, "splits")} == {"train", "val", "fold0", "fold1"}
+
+
+def test_scans_without_masks_have_no_set_of_binary_masks(root):
+    folder = root / "grouped/splits"
+    more = ("--output_index_manifest_dir", folder, "--subsets", "test")
+    path = root / "grouped/dataset_manifest.xlsx"
+    finished.call(trees.CUT, "--manifest_file", path, "--split_name", finished.SPLIT, *more)
+    content, _ = export(root, "--manifest_file", folder / f"{finished.SPLIT}_test.xlsx")
+    kinds = [one["@type"] for one in content["distribution"]]
+    assert kinds == ["cr:FileObject"] * (1 + len(records(content)))
+
+
+def test_a_binary_mask_of_another_name_is_described_by_its_own(root):
+    path = trees.binary_masks(root, "amos_0001")[3]
+    own = path.with_name("left.nii.gz")
+    path.rename(own)
+    table = root / "grouped/dataset_manifest.xlsx"
+    cell = own.relative_to(root / "grouped").as_posix()
+    trees.edit_cells(table, {("mask_03_left_kidney", "amos_0001"): cell}, "Manifest")
+    content, _ = export(root)
+    (found,) = [one for one in content["distribution"] if one["@type"] == "cr:FileSet"]
+    assert f"grouped/{cell}" in found["includes"] and len(found["includes"]) == 7
 
 
 def test_scans_of_one_patient_bear_one_name(root):
@@ -290,6 +313,10 @@ def test_scans_of_one_patient_bear_one_name(root):
     found = {name: row["patient"] for name, row in records(content).items()}
     assert (found["amos_0008"], found["amos_0554"]) == ("amos_0008",) * 2  # both F
     assert found["amos_0201"] == "amos_0201"  # M
+    add_column(path, "patient", "known better")
+    content, _ = export(root)
+    assert records(content)["amos_0001"]["patient"] == "known better"
+    assert records(content)["amos_0554"]["patient"] == "amos_0008"
 
 
 def test_split_that_repeats_an_older_manifest_is_warned_about(root):
@@ -300,6 +327,8 @@ def test_split_that_repeats_an_older_manifest_is_warned_about(root):
     for name in (finished.SPLIT, FOLDS):
         assert f"WARNING {name}: {told}\n" in result.stderr
     assert records(content)["amos_0001"]["site"] == "elsewhere"
+    _, result = export(root, "--split_name", FOLDS)
+    assert trees.complaints(result, "WARNING") == [f"WARNING {FOLDS}: {told}"]
 
 
 @pytest.mark.parametrize(
@@ -350,16 +379,31 @@ def test_cells_of_the_wrong_kind_are_all_named(root):
         ("birth_date", "amos_0001"): "01/06/1993",
         ("szx", "amos_0004"): "seven",
         ("spx", "amos_0004"): "nan",
+        ("szz", "amos_0004"): "9" * 5000,
         ("transform", "amos_0008"): "[[1]]",
+        ("transform", "amos_0507"): f"[[{'nan ' * 16}]]",
+        ("valid_labels", "amos_0507"): "0;1",
     }
     trees.edit_cells(path, changes, "Manifest")
-    told = [line.partition(", expected")[0] for line in refused(root)]
-    assert told == [
-        "Error: birth_date is '01/06/1993' in the manifest's row of amos_0001",
-        "Error: szx is 'seven' in the manifest's row of amos_0004",
-        "Error: spx is 'nan' in the manifest's row of amos_0004",
-        "Error: transform is '[[1]]' in the manifest's row of amos_0008",
+    day, nines = "a day such as 19930601 (or 1993-06-01), or UND", "9" * 60
+    assert refused(root) == [
+        f"Error: birth_date is '01/06/1993' in the manifest's row of amos_0001, expected {day}",
+        "Error: szx is 'seven' in the manifest's row of amos_0004, expected a whole number",
+        f"Error: szz is '{nines}'... in the manifest's row of amos_0004, expected a whole number",
+        "Error: spx is 'nan' in the manifest's row of amos_0004, expected a number",
+        "Error: transform is '[[1]]' in the manifest's row of amos_0008, expected 4 x 4 numbers",
+        "Error: valid_labels is '0;1' in the manifest's row of amos_0507, expected labels such as "
+        "0,1,2",
+        f"Error: transform is '[[{'nan ' * 14}na'... in the manifest's row of amos_0507, expected "
+        "4 x 4 numbers",
     ]
+
+
+def test_sizes_as_spreadsheets_make_them(root):
+    path = root / "grouped/dataset_manifest.xlsx"
+    before = records(export(root)[0])["amos_0001"]["szx"]
+    trees.edit_cells(path, {("szx", "amos_0001"): f"{before}.0"}, "Manifest")
+    assert records(export(root)[0])["amos_0001"]["szx"] == before == 7
 
 
 def test_it_lies_above_all_that_it_describes(root):
@@ -383,8 +427,9 @@ def test_a_missing_binary_mask_fails_its_sample_and_nothing_is_written(root):
     assert line.startswith("FAILED amos_0004: ") and path.name in line
 
 
-def test_a_cut_binary_mask_fails_its_sample(root):
-    path = trees.binary_masks(root, "amos_0004")[3]
+@pytest.mark.parametrize("kind", ["volume", "mask", "mask_03_left_kidney"])
+def test_a_cut_file_fails_its_sample(root, kind):
+    path = trees.sample_dir(root, "amos_0004") / f"amos_0004_{kind}.nii.gz"
     stored = path.read_bytes()
     path.unlink()  # another name of the original
     path.write_bytes(stored[:-9])
@@ -449,6 +494,16 @@ def test_below(tmp_path, monkeypatch):
     assert croissant.below("x/../a", tmp_path) == "a"
     with pytest.raises(errors.DatasetError, match="does not lie below"):
         croissant.below("../a", ".")
+
+
+def test_below_a_folder_that_is_reached_by_a_link_too(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    (tmp_path / "data/grouped").symlink_to("../far")
+    assert croissant.below(tmp_path / "link/a", tmp_path / "data") == "a"
+    assert croissant.below(tmp_path / "data/a", tmp_path / "link") == "a"
+    assert croissant.below(tmp_path / "data/grouped/a", tmp_path / "data") == "grouped/a"
 
 
 # ---- by the library of MLCommons

@@ -48,22 +48,11 @@ from utils.storage import json_files, workbook
 @shared_options.with_default(
     "--url", shared_options.TEXT, amos22.REFERENCE, "Page of the data set.", metavar="URL"
 )
-@shared_options.with_default(
-    "--licence_url", shared_options.TEXT, amos22.LICENCE_URL, "Its licence.", metavar="URL"
-)
 @shared_options.data_root
 def main(
-    manifest_file,
-    split_name,
-    output_file,
-    dataset_name,
-    dataset_version,
-    url,
-    licence_url,
-    root_dir,
-    overwrite,
+    manifest_file, split_name, output_file, dataset_name, dataset_version, url, root_dir, overwrite
 ):
-    about = croissant.About(dataset_name, dataset_version, url, licence_url)
+    about = croissant.About(dataset_name, dataset_version, url)
     book, folder = workbook.Workbook(manifest_file), output_file.absolute().parent
     selection = cases.select(book, split_name, root_dir)
     found, outdated = croissant.read_splits(book, selection)

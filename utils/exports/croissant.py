@@ -62,6 +62,10 @@ def _day(text):
     return f"{text[:4]}-{text[4:6]}-{text[6:]}"
 
 
+def _whole(text):
+    return int(forms.whole_number_text(text))
+
+
 def _finite(text):
     number = float(text)
     if not math.isfinite(number):
@@ -74,7 +78,8 @@ def _labels(text):
 
 
 def _matrix(text):
-    return geometry.affine_from_text(text).tolist()
+    # JSON has no NaN.
+    return [[_finite(number) for number in line] for line in geometry.affine_from_text(text)]
 
 
 class _Kind(NamedTuple):
@@ -83,10 +88,13 @@ class _Kind(NamedTuple):
     data_type: str | list[str]
     read: Callable[[str], object]
     more: dict = {}
+    # For the message where it is something else.
+    expected: str = ""
 
 
 _TEXT, _DATE = _Kind("sc:Text", str), _Kind("sc:Date", _day)
-_WHOLE, _NUMBER = _Kind("sc:Integer", int), _Kind("sc:Float", _finite)
+_WHOLE = _Kind("sc:Integer", _whole, expected="a whole number")
+_NUMBER = _Kind("sc:Float", _finite, expected="a number")
 _SUBSET = _Kind(
     ["sc:Text", "cr:Split"], _used, {"references": {"field": {"@id": f"{SPLITS}/name"}}}
 )
@@ -104,6 +112,7 @@ _COLUMNS = {
             "arrayShape": "-1",
             "references": {"field": {"@id": f"{LABELS}/index"}},
         },
+        "labels such as 0,1,2",
     ),
     **dict.fromkeys(("szx", "szy", "szz"), _WHOLE),
     **dict.fromkeys(("spx", "spy", "spz"), _NUMBER),
@@ -111,6 +120,7 @@ _COLUMNS = {
         "sc:Float",
         _matrix,
         {"description": "voxel index to RAS+ mm", "isArray": True, "arrayShape": "4,4"},
+        "4 x 4 numbers",
     ),
 }
 # Paths in the manifest; those of volume and mask become references to their files.
@@ -121,22 +131,24 @@ _PATHS = ("info", "volume", "mask")
 class About:
     """What the person who publishes the data says of it.
 
-    DatasetError where the version is not MAJOR.MINOR.PATCH, or a URL none of the web.
+    DatasetError where there is no name, the version is not MAJOR.MINOR.PATCH, or the URL none of
+    the web.
     """
 
     name: str
     version: str
     url: str
-    licence_url: str
 
     def __post_init__(self):
+        if not self.name.strip():
+            reason = f"--dataset_name {self.name!r}: expected a name"
+            raise errors.DatasetError(reason, code="name", found=self.name)
         if not _VERSION.fullmatch(self.version):
             reason = f"--dataset_version {self.version!r}: expected MAJOR.MINOR.PATCH such as 1.0.0"
             raise errors.DatasetError(reason, code="version", found=self.version)
-        for option, url in (("--url", self.url), ("--licence_url", self.licence_url)):
-            if not re.fullmatch(r"https?://\S+", url):
-                reason = f"{option} {url!r}: expected an address that begins with https://"
-                raise errors.DatasetError(reason, code="url", found=url)
+        if not re.fullmatch(r"https?://\S+", self.url):
+            reason = f"--url {self.url!r}: expected an address that begins with https://"
+            raise errors.DatasetError(reason, code="url", found=self.url)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +164,13 @@ def below(path: files.PathLike, folder: files.PathLike) -> str:
 
     What is published is a folder, and no address in the description may lead out of it.
     """
-    path, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    if not path.is_relative_to(folder):
-        fault = f"{path} does not lie below {folder}, the folder of --output_file"
-        reason = f"{fault}; choose a folder above all data and the manifest"
-        raise errors.DatasetError(reason, file=path, code="path", expected=folder)
-    return path.relative_to(folder).as_posix()
+    # Data may be linked into the folder; and the folder itself may be named with and without links.
+    for whole in (os.path.abspath, os.path.realpath):
+        if Path(whole(path)).is_relative_to(whole(folder)):
+            return Path(whole(path)).relative_to(whole(folder)).as_posix()
+    fault = f"{path} does not lie below {os.path.abspath(folder)}, the folder of --output_file"
+    reason = f"{fault}; choose a folder above all data and the manifest"
+    raise errors.DatasetError(reason, file=path, code="path", expected=folder)
 
 
 def file_object(key: str, name: str, size: int, sha256: str, encoding_format: object) -> dict:
@@ -194,7 +207,7 @@ def describe_files(case: cases.Case, folder: files.PathLike, label_names: dict[i
             nifti.read_header(path)
             name = below(path, folder)
             start = f"{glob.escape(name.rpartition('/')[0])}/{case.id}_mask"
-            pattern = f"{start}_[0-9][0-9]*_*.nii.gz"  # of no label: amos_0001_mask_old.nii.gz
+            pattern = f"{start}_[0-9][0-9]_*.nii.gz"  # of no label: amos_0001_mask_old.nii.gz
             fits = fnmatch.fnmatchcase(name, pattern)
             patterns[pattern if fits else glob.escape(name)] = None
     return Files(objects, list(patterns))
@@ -340,20 +353,19 @@ def _splits_set(names):
 
 def _value(case, name, facts, faults):
     """What a cell says; None where that is not known. A fault joins the others."""
-    text = case.row[name]
+    kind, text = _COLUMNS.get(name, _TEXT), case.row[name]
+    place = f"in the manifest's row of {case.id}"
     if name in facts.DATASET_KEYS:
         form = forms.plain(name, text)
         if form is None:
-            faults.append(forms.fault(name, text, f"in the manifest's row of {case.id}"))
+            faults.append(forms.fault(name, text, place))
         text = form or ""
     if text in ("", facts.UNDEFINED):
         return None
     try:
-        return _COLUMNS.get(name, _TEXT).read(text)
+        return kind.read(text)
     except ValueError:
-        expected = _COLUMNS[name].data_type
-        reason = f"{name} is {text!r} in the manifest's row of {case.id}, expected {expected}"
-        faults.append(errors.DatasetError(reason, code="manifest", found=text))
+        faults.append(forms.fault(name, text, place, code="manifest", expected=kind.expected))
         return None
 
 
@@ -376,7 +388,7 @@ def build(
         "name": about.name,
         "description": facts.DESCRIPTION,
         "conformsTo": CONFORMS_TO,
-        "license": about.licence_url,
+        "license": facts.LICENCE_URL,
         "url": about.url,
         "isBasedOn": facts.REFERENCE,
         "creator": [{"@type": "sc:Person", "name": name} for name in facts.CREATORS],

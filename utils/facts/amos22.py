@@ -14,6 +14,7 @@ ZENODO_RECORD = "7262581"
 REFERENCE = f"https://zenodo.org/records/{ZENODO_RECORD}"
 LICENCE = "CC BY 4.0"
 LICENCE_URL = "https://creativecommons.org/licenses/by/4.0/"
+# The authors of the paper; the record on Zenodo names the first of them alone.
 CREATORS: tuple[str, ...] = (
     *("Yuanfeng Ji", "Haotian Bai", "Jie Yang", "Chongjian Ge", "Ye Zhu", "Ruimao Zhang"),
     *("Zhen Li", "Lingyan Zhang", "Wanling Ma", "Xiang Wan", "Ping Luo"),

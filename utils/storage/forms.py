@@ -103,10 +103,19 @@ def plain(key: str, text: str) -> str | None:
 
 
 def fault(
-    key: str, text: str, place: str, file: files.PathLike | None = None, code: str = "metadata"
+    key: str,
+    text: str,
+    place: str,
+    file: files.PathLike | None = None,
+    code: str = "metadata",
+    expected: str = "a text for a cell",
 ) -> errors.DatasetError:
-    """Make the error for a text that `plain` makes nothing of; `place` reads ``in ...``."""
-    expected = f"{_FORMS[key][1]}, or {UNDEFINED}" if key in _FORMS else "a text for a cell"
+    """Make the error for a text that `plain`, or a reader of other columns, makes nothing of.
+
+    `place` reads ``in ...``; `expected` is told of columns that have no form here.
+    """
+    if key in _FORMS:
+        expected = f"{_FORMS[key][1]}, or {UNDEFINED}"
     reason = cell_limits.text_fault(text) or f"expected {expected}"
     found = repr(text[:_SHOWN_CHARACTERS]) + "..." * (len(text) > _SHOWN_CHARACTERS)
     sides = {"expected": expected, "found": found}
