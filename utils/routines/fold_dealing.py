@@ -46,8 +46,8 @@ def deal(
     folds change places, or one moves, as long as that lowers the cost. The cost is the sum of
     squares of the folds' sizes, in all and by modality; among equal ones, that of the samples by
     scanner, sex and label, each trait weighted by the reciprocal of its frequency. Where folds
-    still differ by more than two samples, in all or of a modality, it is tried again from other
-    beginnings, and such an excess is lowered first.
+    still differ by more than two samples, in all or of a modality, and by more than the largest
+    family makes them, it is tried again from other beginnings, and such an excess is lowered first.
 
     All numbers are whole, and such that doubles hold them exactly: no platform and no order of the
     rows has a part in it.
@@ -137,6 +137,10 @@ class _Folds:
         # Where folds are even in all and by the other modalities, they are by the commonest one.
         commonest = max(first, key=lambda name: (name != _SAMPLE, frequency[name]))
         self._is_rated = [name != commonest for name in first]
+        largest = [max(counts[name] for counts in traits) for name in first]
+        rest = [(frequency[name] - n) // max(n_folds - 1, 1) for name, n in zip(first, largest)]
+        # The fold of the largest family cannot come nearer to the smallest one.
+        self._allowed = np.maximum(_UNEVEN, np.subtract(largest, rest))[self._is_rated]
         weights = [max(1, _WEIGHT // frequency[name]) for name in second]
         self._parts = [
             _Part(traits, first, [1] * len(first), n_folds),
@@ -151,9 +155,9 @@ class _Folds:
 
     @property
     def excess(self):
-        """By how many samples folds differ more than they may."""
+        """By how many samples folds differ more than they may, or have to."""
         ranges = np.ptp(self._parts[0].totals[:, self._is_rated], axis=0)
-        return int(np.maximum(ranges - _UNEVEN, 0).sum())
+        return int(np.maximum(ranges - self._allowed, 0).sum())
 
     @property
     def cost(self):
@@ -194,7 +198,7 @@ class _Folds:
         sizes = [part.totals[a] - moved, part.totals[b] + moved, *others[:, None, None]]
         highest, lowest = (functools.reduce(better, sizes) for better in (np.maximum, np.minimum))
         ranges = (highest - lowest)[..., self._is_rated]
-        return np.maximum(ranges - _UNEVEN, 0).sum(-1) - self.excess
+        return np.maximum(ranges - self._allowed, 0).sum(-1) - self.excess
 
     def _tried(self, fold):
         """Patients of a fold that are tried in an exchange, one of each kind, and nobody."""
