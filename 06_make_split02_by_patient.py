@@ -3,8 +3,8 @@
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split: all columns of
 Manifest, then patient, then one named after the split. It says train, val or test as the column
 subset does, and excluded for samples of val whose patient is in train, and for samples of test
-whose patient is in train or val. A patient is everybody with the same birth date and sex, which is
-inferred; it is named after its lowest ID. Other worksheets stay.
+whose patient is in train or val. Scans that agree in birth date and sex count as one patient's,
+which is inferred; their lowest ID is the patient's name. Other worksheets stay.
 
 \b
   python 06_make_split02_by_patient.py \\

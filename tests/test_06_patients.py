@@ -25,6 +25,7 @@ ROWS = """
 11 M unlabelled Aquilion_ONE TOSHIBA 19500110 LGCH -
 12 F test Ingenia Philips UND LGCH -
 """
+INFERRED = ", inferred from birth_date and sex (docs/patients.md)"
 UNKNOWN = (
     "WARNING: 1 samples without birth_date or sex, each taken for a patient of its own: amos_0012\n"
 )
@@ -398,7 +399,7 @@ def test_a_patient_on_two_sides_of_a_list_is_warned_about(path, sides, told):
     lines = [f"amos_00{key},{subset}" for key, subset in zip(words[::2], words[1::2])]
     result = listing(path, "ID,subset\n" + "\n".join(lines))
     assert result.exit_code == 0
-    warning = f"WARNING: patients in several subsets: {told}\n" if told else ""
+    warning = f"WARNING: patients in several subsets{INFERRED}: {told}\n" if told else ""
     assert result.stderr.startswith(warning + UNKNOWN)
 
 

@@ -458,6 +458,19 @@ def test_metadata_ids_are_shifted_like_the_official_ones():
     assert by_id[539, True]["Patient's Age"] == ""
 
 
+def test_the_example_list_divides_nobody_who_has_two_scans():
+    mri_models = {*amos22_archive._MRI_MODELS, "Achieva"}
+    people = {}
+    for row in rows_of(amos22_archive.metadata_table()):
+        number = int(row["amos_id"]) + (row["Manufacturer's Model Name"] in mri_models)
+        people[f"amos_{number:04d}"] = row["Patient's Birth Date"], row["Patient's Sex"]
+    subsets = {}
+    for row in rows_of((ROOT / "descriptor_templates/split05_listed.csv").read_bytes()):
+        subsets.setdefault(people[row["ID"]], set()).add(row["subset"])
+    assert len(subsets) == 8  # of nine scans
+    assert [found for found in subsets.values() if len(found) > 1] == []
+
+
 @pytest.mark.skipif(not OFFICIAL.exists(), reason="official table not present")
 def test_metadata_is_written_like_the_official_table():
     ours, official = amos22_archive.metadata_table(), OFFICIAL.read_bytes()

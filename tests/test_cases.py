@@ -99,7 +99,7 @@ def test_what_07_writes_is_read_as_the_split(tmp_path, groups):
 def test_no_such_subset(tmp_path):
     with pytest.raises(
         errors.DatasetError,
-        match="subset is none of train, val, test, fold0 ..., unlabelled, excluded: amos_0001",
+        match="Manifest: column subset is none of train, .*, unlabelled, excluded: amos_0001",
     ):
         cases.read(write(tmp_path / "m.xlsx", subset="other"))
 

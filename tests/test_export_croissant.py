@@ -335,7 +335,11 @@ def test_split_that_repeats_an_older_manifest_is_warned_about(root):
     "column, value, told",
     [
         ("ID", "amos_0004", "IDs in several rows: amos_0004"),
-        (FOLDS, "fold01", f"{FOLDS} is none of train, val, test, fold0 ..., unlabelled, excluded"),
+        (
+            FOLDS,
+            "fold01",
+            f"column {FOLDS} is none of train, val, test, fold0 ..., unlabelled, excluded",
+        ),
     ],
 )
 def test_a_split_that_makes_no_sense_is_refused(root, column, value, told):

@@ -215,8 +215,8 @@ def test_an_unknown_scanner_is_a_modality_of_its_own():
 
 
 @pytest.mark.parametrize("is_half_of_one_date", [False, True])
-def test_ten_thousand_samples_with_all_kinds_of_labels(is_half_of_one_date):
-    rng, rows = random.Random(0), people(2, 7000)
+def test_thousands_of_samples_with_all_kinds_of_labels_are_dealt(is_half_of_one_date):
+    rng, rows = random.Random(0), people(2, 3000)
     for key in rows:
         present = [label for label in range(17) if rng.random() < 0.8]
         rows[key]["valid_labels"] = ",".join(map(str, present))
@@ -226,6 +226,20 @@ def test_ten_thousand_samples_with_all_kinds_of_labels(is_half_of_one_date):
     counts = sizes(fold_dealing.deal(rows, amos22, 5, 0), 5, rows)
     assert min(counts) > 0.1 * len(rows)
     assert (max(counts) - min(counts) <= 2) is not is_half_of_one_date
+
+
+def test_uneven_folds_that_one_family_makes_are_not_tried_again(monkeypatch):
+    begun, attempt = [], fold_dealing._attempt
+    monkeypatch.setattr(
+        fold_dealing, "_attempt", lambda *args: begun.append(args) or attempt(*args)
+    )
+    rows = people(2, 60)
+    for key in list(rows)[::3]:
+        rows[key].update(birth_date="19000101", sex="M")  # stands for a date that is not known
+    counts = sizes(fold_dealing.deal(rows, amos22, 5, 0), 5, rows)
+    others = sorted(counts)[:-1]
+    assert max(counts) - max(others) > 2 and max(others) - min(others) <= 1
+    assert len(begun) == 1
 
 
 def test_fewer_patients_than_folds():

@@ -179,7 +179,7 @@ def _check_rows(table, column, where):
         "IDs that cannot be names of files": [
             repr(key) for key in counts if not PLAIN_NAME.fullmatch(key)
         ],
-        **split_choices.faults([*zip(table["ID"], table[column])], column),
+        **split_choices.faults([*zip(table["ID"], table[column])], f"column {column}"),
     }
     for fault, found in wrong.items():
         if found:

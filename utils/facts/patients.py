@@ -33,6 +33,11 @@ def unknown(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> list[str]:
     return [key for key, row in rows.items() if _identity(row, facts) is None]
 
 
+def inferred(facts: DataSet) -> str:
+    """Say how far patients are known, wherever they are told: ``inferred from ...``."""
+    return f"inferred from {' and '.join(facts.PATIENT_KEYS)} (docs/patients.md)"
+
+
 def _identity(row, facts):
     """What all samples of a patient share; None where a part of it is not known."""
     texts = [forms.plain(key, row.get(key, "")) for key in facts.PATIENT_KEYS]

@@ -39,6 +39,7 @@ def deal(
         ID to the sample's row of the dataset manifest.
     facts : module
     n_folds : int
+        At least 2.
     seed : int
         Another seed gives other folds.
 
@@ -49,8 +50,8 @@ def deal(
     folds change places, or one moves, as long as that lowers the cost. The cost is the sum of
     squares of the folds' sizes, in all and by modality; among equal ones, that of the samples by
     scanner, sex and label, each trait weighted by the reciprocal of its frequency. Where folds
-    still differ by more than two samples, in all or of MRI, it is tried again from other
-    beginnings, and such an excess is lowered first.
+    still differ by more than two samples, in all or of MRI, and by more than the largest family
+    makes them, it is tried again from other beginnings, and such an excess is lowered first.
 
     All numbers are whole, and such that doubles hold them exactly: no platform and no order of the
     rows has a part in it.
@@ -122,6 +123,10 @@ class _Folds:
             float,
         )
         self._is_rated = [name[0] in _FIRST and name != _UNRATED for name in names]
+        largest = self._counts.max(axis=0)
+        rest = (self._counts.sum(axis=0) - largest) // (n_folds - 1)
+        # The fold of the largest family cannot come nearer to the smallest one.
+        self._allowed = np.maximum(_UNEVEN, largest - rest)[self._is_rated]
         self._nobody, self._is_excess_first = len(traits), not is_first
         self.of = np.full(len(traits), -1)
         for patient, counts in enumerate(self._counts[:-1]):
@@ -130,9 +135,9 @@ class _Folds:
 
     @property
     def excess(self):
-        """By how many samples folds differ more than they may."""
+        """By how many samples folds differ more than they may, or have to."""
         ranges = np.ptp(self._totals[:, self._is_rated], axis=0)
-        return int(np.maximum(ranges - _UNEVEN, 0).sum())
+        return int(np.maximum(ranges - self._allowed, 0).sum())
 
     @property
     def cost(self):
@@ -181,7 +186,7 @@ class _Folds:
         others = np.delete(rated, [a, b], axis=0)
         sizes = [rated[a] - moved, rated[b] + moved, *others[:, None, None]]
         highest, lowest = (functools.reduce(better, sizes) for better in (np.maximum, np.minimum))
-        return np.maximum(highest - lowest - _UNEVEN, 0).sum(-1) - self.excess
+        return np.maximum(highest - lowest - self._allowed, 0).sum(-1) - self.excess
 
     def _tried(self, fold):
         """Patients of a fold that are tried in an exchange, one of each kind, and nobody."""

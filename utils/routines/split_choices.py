@@ -310,10 +310,13 @@ def _pids(table):
     return dict(zip(table["ID"], table["pid"])) if "pid" in table else {}
 
 
-def warn_of_divided(patient_of: Mapping[str, str], subsets: Mapping[str, str]) -> None:
+def warn_of_divided(
+    patient_of: Mapping[str, str], subsets: Mapping[str, str], how_known: str = ""
+) -> None:
     """Warn about patients in several subsets that are not left out.
 
-    `patient_of` is ID to patient, empty where he is not known; `subsets` is ID to subset.
+    `patient_of` is ID to patient, empty where he is not known; `subsets` is ID to subset;
+    `how_known` is said where the identity is no fact (see `patients.inferred`).
     """
     sides = collections.defaultdict(set)
     for key, subset in subsets.items():
@@ -325,7 +328,8 @@ def warn_of_divided(patient_of: Mapping[str, str], subsets: Mapping[str, str]) -
         if len(sides[name]) > 1
     ]
     if divided:
-        errors.warn(f"patients in several subsets: {errors.listed(divided)}")
+        what = f"patients in several subsets{how_known and ', '}{how_known}"
+        errors.warn(f"{what}: {errors.listed(divided)}")
 
 
 def across_sites(kept_site: str, test_ratio: float, val_ratio: float, seed: int) -> Choice:

@@ -64,7 +64,7 @@ class Listed:
         self.unnamed = [key for key in table["ID"] if key not in listed]
         subsets = {key: listed.get(key, split_choices.EXCLUDED) for key in table["ID"]}
         patient_of = patients.group(split_choices.rows_of(table), self._facts)
-        split_choices.warn_of_divided(patient_of, subsets)
+        split_choices.warn_of_divided(patient_of, subsets, patients.inferred(self._facts))
         return subsets
 
     def _check(self, rows, known):

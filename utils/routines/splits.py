@@ -59,10 +59,7 @@ class Split:
             for (subset, earlier), divided in found.items()
         ]
         if lines:
-            keys = " and ".join(facts.PATIENT_KEYS)
-            lines.append(
-                f"that these are the same patients is inferred from {keys} (docs/patients.md)"
-            )
+            lines.append(f"that these are the same patients is {patients.inferred(facts)}")
         nameless = patients.unknown(rows, facts)
         if nameless:
             lines.append(
