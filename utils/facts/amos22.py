@@ -124,12 +124,9 @@ def modality(row: Mapping[str, str]) -> str | None:
 
 def scanner_faults(row: Mapping[str, str], spacing: Sequence[float], highest: float) -> list[str]:
     """Tell, in sentences, what of a volume belongs to another scanner than its row names."""
-    scanner = forms.stripped(row.get("manufacturer_model_name", ""))
-    if scanner in ("", UNDEFINED):
-        return []
-    found = []
+    scanner, found = forms.stripped(row.get("manufacturer_model_name", "")), []
     apart_mm = (abs(a - b) for a, b in zip(sorted(spacing), _SIGNA_HDE_GRID_MM))
-    if scanner != _SIGNA_HDE and max(apart_mm) <= _GRID_TOLERANCE_MM:
+    if scanner in MRI_SCANNERS - {_SIGNA_HDE} and max(apart_mm) <= _GRID_TOLERANCE_MM:
         grid = " x ".join(f"{step:.4g}" for step in spacing)
         found.append(
             f"{scanner} by the metadata, but the grid {grid} mm is that of the {_SIGNA_HDE}."
