@@ -246,7 +246,8 @@ def test_changed_program_is_loaded_anew_by_running_workers(two_workers, tmp_path
         "import sys; from pathlib import Path; import probe; from utils.running import runner; "
         "print(runner.run(probe.probe, [Path('a')], scheduler=sys.argv[1]).results)"
     )
-    for number in (1, 2):
+    # Python tells a changed file by its length, and by its time in whole seconds alone.
+    for number in (1, 20):
         (copy / "probe.py").write_text(f"def probe(path):\n    return {number}00\n")
         done = run_code(code, two_workers, copy)
         assert f", {number}00)]" in done.stdout, done.stderr
