@@ -15,8 +15,6 @@ The same seed gives the same folds on any machine, whatever the order of the row
       --folds 5 --random_seed 0
 """
 
-import itertools
-
 from utils.facts import amos22
 from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
@@ -27,7 +25,7 @@ from utils.running import cli, shared_options
 @shared_options.new_split(default="split03_folds")
 @shared_options.with_default("--folds", shared_options.whole(2), 5, "Number of folds.", metavar="N")
 @shared_options.random_seed("another one gives other folds")
-@shared_options.group(
+@shared_options.words(
     "--subsets",
     "SUBSET",
     "Published subsets that are dealt to folds, where their samples have a mask.",
@@ -37,8 +35,7 @@ from utils.running import cli, shared_options
 )
 def main(manifest_file, split_name, folds, random_seed, subsets):
     """Add the worksheet and print the size of each fold."""
-    chosen = [*itertools.chain(*subsets)]
-    choose = split_choices.folds(amos22, folds, random_seed, chosen)
+    choose = split_choices.folds(amos22, folds, random_seed, subsets)
     cli.tell(splits.make_sheet(manifest_file, split_name, choose, amos22).summary)
 
 

@@ -14,8 +14,6 @@ The same seed gives the same split on any machine, whatever the order of the row
       --by manufacturer_model_name --values "Brilliance16" --val_ratio 0.2 --random_seed 0
 """
 
-import itertools
-
 from utils.facts import amos22
 from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
@@ -27,13 +25,12 @@ COLUMNS = ("manufacturer_model_name", "manufacturer", "site", "sex")
 @shared_options.manifest_file
 @shared_options.new_split(required=True)
 @shared_options.choice("--by", COLUMNS, COLUMNS[0], "Column that is looked at.")
-@shared_options.group("--values", "VALUE", "What is left out there, such as Brilliance16 Prisma.")
+@shared_options.words("--values", "VALUE", "What is left out there, such as Brilliance16 Prisma.")
 @shared_options.share("--val_ratio", 0.2, "Share of the samples to train on for val")
 @shared_options.random_seed("another one gives another val")
 def main(manifest_file, split_name, by, values, val_ratio, random_seed):
     """Add the worksheet and print the size of each subset."""
-    left_out = [*itertools.chain(*values)]
-    choose = split_choices.leave_out(amos22, by, left_out, val_ratio, random_seed)
+    choose = split_choices.leave_out(amos22, by, values, val_ratio, random_seed)
     cli.tell(splits.make_sheet(manifest_file, split_name, choose, amos22).summary)
 
 

@@ -11,7 +11,6 @@ was rewritten or corrected.
       --site Tongji --collection train-val test-inner-01
 """
 
-import itertools
 import sys
 from pathlib import Path
 
@@ -23,15 +22,13 @@ from utils.running import cli, shared_options
 @cli.routine(__doc__, images=False)
 @shared_options.manifest_file
 @shared_options.new_split(required=True)
-@shared_options.group("--site", "SITE", "Sites whose samples are taken, such as Yunnan Zhongnan.")
-@shared_options.group(
+@shared_options.words("--site", "SITE", "Sites whose samples are taken, such as Yunnan Zhongnan.")
+@shared_options.words(
     "--collection", "COLLECTION", "Collections of these sites, such as test-outer-02 test-outer-03."
 )
 def main(manifest_file, split_name, site, collection):
     """Add the worksheet and print the size of each subset."""
-    choose = split_choices.selected(
-        {"site": list(itertools.chain(*site)), "collection": list(itertools.chain(*collection))}
-    )
+    choose = split_choices.selected({"site": site, "collection": collection})
     cli.tell(splits.make_sheet(manifest_file, split_name, choose).summary)
 
 

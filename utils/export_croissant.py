@@ -57,7 +57,7 @@ def main(
     selection = cases.select(book, split_name, root_dir)
     found, outdated = croissant.read_splits(book, selection)
     for name in outdated:
-        cli.print_warning(name, "the worksheet differs from the worksheet Manifest")
+        cli.print_warning(name, cases.OUT_OF_DATE)
     book_object = croissant.manifest_object(book, folder)
     checked = cases.check(selection, amos22)
     if checked.failures:

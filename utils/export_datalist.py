@@ -37,7 +37,7 @@ from utils.storage import json_files
 def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
     selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
-        cli.print_warning(split_name, "the worksheet differs from the worksheet Manifest")
+        cli.print_warning(split_name, cases.OUT_OF_DATE)
     outcome = cases.check(selection, amos22)
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")

@@ -87,11 +87,11 @@ def main(
     overwrite,
 ):
     selection = cases.read(manifest_file, split_name, root_dir)
-    if folds and any(case.fold is not None for case in selection.cases):
+    if folds and cases.has_folds(selection.cases):
         reason = f"--folds {folds}: the split {split_name} has folds of its own; leave --folds out"
         raise errors.DatasetError(reason, code="folds", found=folds)
     if selection.is_out_of_date:
-        cli.print_warning(split_name, "the worksheet differs from the worksheet Manifest")
+        cli.print_warning(split_name, cases.OUT_OF_DATE)
     folder = nnunet_raw.folder(output_dir, dataset_id, dataset_name)
     settings = nnunet_raw.Settings(folder, mode, selection.label_names, ignore_labels)
     checked = cases.check(selection, amos22)

@@ -115,8 +115,12 @@ class AMOS22:
         What routine 01 has mended is left out; what nobody has confirmed says so.
         """
         self._case(id)
-        listed = (fault for fault in known_faults.of(amos22) if fault.id == id)
+        listed = (fault for fault in self._known_faults if fault.id == id)
         return [fault for fault in listed if fault.what not in amos22.MENDED_FAULTS]
+
+    @functools.cached_property
+    def _known_faults(self):
+        return known_faults.of(amos22)
 
     def image(self, id: str) -> np.ndarray:
         """Intensities of a sample, (X, Y, Z) float32 in Fortran order; Hounsfield units for CT.

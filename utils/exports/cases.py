@@ -14,6 +14,7 @@ from utils.routines import dataset, fold_dealing, split_choices, splits
 from utils.running import calls, runner
 from utils.storage import files, forms, manifest, workbook
 
+OUT_OF_DATE = "the worksheet differs from the worksheet Manifest"
 COLUMNS = ("ID", "subset", "volume", "mask")
 # What an ID, or a data set's name, must look like to become the name of a file.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -85,8 +86,8 @@ class Selection:
     def left_out(self) -> str:
         """How many samples exports leave out, for a summary: ``; left out: 29 excluded``, or ""."""
         counts = split_choices.count(case.subset for case in self.cases)
-        found = [f"{counts[name]} {name}" for name in split_choices.LEFT_OUT if name in counts]
-        return f"; left out: {', '.join(found)}" if found else ""
+        found = {name: counts[name] for name in split_choices.LEFT_OUT if name in counts}
+        return f"; left out: {split_choices.in_words(found)}" if found else ""
 
 
 def read(
@@ -229,6 +230,11 @@ def _is_usable(label_names, mask_faults, case):
     return True
 
 
+def has_folds(chosen: list[Case]) -> bool:
+    """Whether the split puts samples into folds."""
+    return any(case.fold is not None for case in chosen)
+
+
 def training(chosen: list[Case]) -> list[Case]:
     """Sort by ID what is trained on; a DatasetError where there is nothing to begin with."""
     found = sorted((case for case in chosen if case.is_trained_on), key=str)
@@ -253,9 +259,9 @@ def cross_validation(dealt: list[Case], n_folds: int, facts: DataSet) -> dict[st
     if not own:
         rows = {case.id: case.row for case in dealt}
         return fold_dealing.deal(rows, facts, n_folds, seed=0)
-    numbers = sorted({*own.values()})
-    if numbers != list(range(max(len(numbers), 2))):
-        names = ", ".join(map(split_choices.fold_name, numbers))
+    odd = split_choices.odd_folds(case.subset for case in dealt)
+    if odd:
+        names = ", ".join(odd)
         reason = f"the split's samples with masks are in {names}; expected fold0, fold1 and so on"
         raise errors.DatasetError(reason, code="folds", found=names)
     return own

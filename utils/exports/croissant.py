@@ -256,7 +256,8 @@ def records(
         raise errors.DatasetError("no sample to describe: all are left out", code="empty")
     people = patients.group({case.id: case.row for case in selection.cases}, facts)
     taken = _metadata(selection)
-    keys = [field["@id"] for field in _fields(taken, found)]
+    fields = _fields(taken, found)
+    keys = [field["@id"] for field in fields]
     faults: list[errors.DatasetError] = []
     data = []
     for case in chosen:
@@ -277,7 +278,7 @@ def records(
     return [
         _labels_set(selection.label_names),
         _splits_set(names),
-        _record_set(SAMPLES, "one record for each scan", _fields(taken, found), data),
+        _record_set(SAMPLES, "one record for each scan", fields, data),
     ]
 
 

@@ -72,7 +72,7 @@ def build(
 
 def _folds(dealt, n_folds, facts):
     """{ID: fold}; empty without folds."""
-    if any(case.fold is not None for case in dealt):
+    if cases.has_folds(dealt):
         if n_folds is not None:
             reason = "--folds goes with a split without folds; this one has its own, which stay"
             raise errors.DatasetError(reason, code="folds", found=n_folds)

@@ -238,7 +238,7 @@ def _folds(chosen, n_folds, facts):
         subset: [case.id for case in cases.of_subset(chosen, subset)] for subset in ("train", "val")
     }
     found = [of_split] if of_split["val"] else []
-    if n_folds or any(case.fold is not None for case in dealt):
+    if n_folds or cases.has_folds(dealt):
         number_of = cases.cross_validation(dealt, n_folds, facts)
         found += [
             {

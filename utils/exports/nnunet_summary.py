@@ -26,16 +26,12 @@ def contents(
     removed: list[str],
 ) -> Iterator[str]:
     """Say how many samples of which subset are there, and which not; what was removed."""
-    yield f"{settings.directory}: {_numbers(chosen)}{selection.left_out}; mode {settings.mode}"
+    counts = split_choices.in_words(split_choices.count(case.subset for case in chosen))
+    yield f"{settings.directory}: {counts}{selection.left_out}; mode {settings.mode}"
     if new.n_folds:
         yield f"{nnunet_raw.SPLITS_JSON}: {'; '.join(_folds(new))}"
     if removed:
         yield f"Removed, of an earlier export: {errors.listed(removed)}"
-
-
-def _numbers(chosen):
-    counts = split_choices.count(case.subset for case in chosen)
-    return ", ".join(f"{number} {subset}" for subset, number in counts.items())
 
 
 def _folds(new):

@@ -40,8 +40,8 @@ def inferred(facts: DataSet) -> str:
 
 def _identity(row, facts):
     """What all samples of a patient share; None where a part of it is not known."""
-    texts = [forms.plain(key, row.get(key, "")) for key in facts.PATIENT_KEYS]
-    return None if {"", None, facts.UNDEFINED} & {*texts} else tuple(texts)
+    texts = tuple(forms.known(key, row.get(key, "")) for key in facts.PATIENT_KEYS)
+    return None if None in texts else texts
 
 
 def families(patient_of: Mapping[str, str], among: Iterable[str]) -> dict[str, list[str]]:

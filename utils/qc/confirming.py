@@ -73,8 +73,8 @@ def _millions(parts, fault, row, findings):
 
 
 def _scanner(parts, fault, row, findings):
-    scanner = forms.stripped(row.get("manufacturer_model_name", ""))
-    if scanner in ("", forms.UNDEFINED):
+    scanner = forms.known("manufacturer_model_name", row.get("manufacturer_model_name", ""))
+    if scanner is None:
         return None
     is_other = not findings[fault.id].scanner_faults
     return f"its grid and values fit its scanner, {scanner}" if is_other else ""
@@ -107,8 +107,8 @@ def _spleens(parts, fault, row, findings):
 
 
 def _no_metadata(parts, fault, row, findings):
-    form = forms.plain(parts[0], row.get(parts[0], ""))
-    return "" if form in (None, "", forms.UNDEFINED) else f"its {parts[0]} is {form}"
+    form = forms.known(parts[0], row.get(parts[0], ""))
+    return f"its {parts[0]} is {form}" if form else ""
 
 
 def _not_readable(parts, fault, row, findings):

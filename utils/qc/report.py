@@ -162,11 +162,9 @@ def _flags(results, rows, metadata, failures, known):
 def visits(rows: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return patient and day of each sample, by name; empty where one of them is not known."""
     patient_of, unknown = patients.group(rows, amos22), {*patients.unknown(rows, amos22)}
-    days = {name: forms.plain(_DAY, row.get(_DAY, "")) for name, row in rows.items()}
+    days = {name: forms.known(_DAY, row.get(_DAY, "")) for name, row in rows.items()}
     return {
-        name: ""
-        if name in unknown or day in (None, "", amos22.UNDEFINED)
-        else f"{patient_of[name]} {day}"
+        name: f"{patient_of[name]} {day}" if day and name not in unknown else ""
         for name, day in days.items()
     }
 

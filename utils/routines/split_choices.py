@@ -78,6 +78,22 @@ def count(subsets: Iterable[str]) -> dict[str, int]:
     return {name: counts[name] for name in (*known, *others, *left_out)}
 
 
+def in_words(counts: Mapping[str, int]) -> str:
+    """Put what `count` gives into words: ``240 train, 120 val, 240 test``."""
+    return ", ".join(f"{number} {subset}" for subset, number in counts.items())
+
+
+def odd_folds(subsets: Iterable[str]) -> list[str]:
+    """Return the folds, in order, where they are not fold0, fold1 and so on, or one is alone.
+
+    >>> odd_folds(["fold2", "fold0", "test"]), odd_folds(["fold0"]), odd_folds(["fold1", "fold0"])
+    (['fold0', 'fold2'], ['fold0'], [])
+    """
+    numbers = sorted({number for number in map(fold_number, subsets) if number is not None})
+    is_odd = numbers and numbers != list(range(max(len(numbers), 2)))
+    return [fold_name(number) for number in numbers] if is_odd else []
+
+
 def rows_of(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Return the rows of a worksheet, {ID: {column: text}}."""
     return dict(zip(table["ID"], table.to_dict("records")))

@@ -81,7 +81,9 @@ class Listed:
             ],
             "IDs in several rows": [f"{key} ({', '.join(subsets_of[key])})" for key in doubled],
             **split_choices.faults([(key, subset) for key, subset in rows if key], _SUBSET),
-            "folds that are not fold0, fold1 and so on": _odd_folds(rows),
+            "folds that are not fold0, fold1 and so on": split_choices.odd_folds(
+                subset for _, subset in rows
+            ),
         }
         cases = [
             errors.DatasetError(
@@ -92,13 +94,6 @@ class Listed:
         ]
         if cases:
             raise errors.CasesError(cases)
-
-
-def _odd_folds(rows):
-    """The folds of a list, in order, where one is missing or alone."""
-    numbers = {split_choices.fold_number(subset) for _, subset in rows} - {None}
-    is_odd = numbers and numbers != {*range(max(len(numbers), 2))}
-    return [split_choices.fold_name(number) for number in sorted(numbers)] if is_odd else []
 
 
 def _read(path):

@@ -45,9 +45,8 @@ class Split:
     @property
     def summary(self) -> str:
         """The line that says what was written."""
-        listed = ", ".join(f"{count} {subset}" for subset, count in self.counts.items())
         where = f"{self.manifest_path}, worksheet {self.name}"
-        return f"{where}: {len(self.table)} samples ({listed})"
+        return f"{where}: {len(self.table)} samples ({split_choices.in_words(self.counts)})"
 
     def leaks(self, facts: DataSet) -> list[str]:
         """Lines that name the samples whose patient is, or may be, in an earlier subset, too."""

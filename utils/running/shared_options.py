@@ -1,6 +1,7 @@
 """Options that several scripts have, the kinds of values they take, and options of many words."""
 
 import functools
+import itertools
 import math
 import os
 import re
@@ -198,6 +199,15 @@ def group(name: str, metavar: str, text: str, **more: Any) -> Callable:
     """Make a `GroupOption`, by default a required one."""
     more = {"required": True, **more}
     return click.option(name, cls=GroupOption, metavar=f"{metavar}...", help=text, **more)
+
+
+def words(name: str, metavar: str, text: str, **more: Any) -> Callable:
+    """Make a `group` whose words are one list, however often the option stands there."""
+
+    def join(context, option, groups):
+        return [*itertools.chain(*groups)]
+
+    return group(name, metavar, text, callback=join, **more)
 
 
 def threshold(name: str, default: float, text: str, unit: str) -> Callable:

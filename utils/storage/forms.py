@@ -102,6 +102,16 @@ def plain(key: str, text: str) -> str | None:
     return text.upper() if text.upper() in ("", UNDEFINED) else _FORMS[key][0](text)
 
 
+def known(key: str, text: str) -> str | None:
+    """Return the form of a metadata text; None where it tells nothing, or has no form.
+
+    >>> known("sex", "male "), known("sex", "und"), known("sex", "TRUE"), known("site", "")
+    ('M', None, None, None)
+    """
+    form = plain(key, text)
+    return None if form in ("", UNDEFINED) else form
+
+
 def fault(
     key: str,
     text: str,
