@@ -445,6 +445,7 @@ class _Page:
         return "", [], {}, set()
 
     def _modality(self):
+        self.lines.append("")
         paths = [path for one in self.found.volumes for path in one.paths]
         seen = self.look.at(draft_looks.values, draft_looks.some(paths, draft_looks.N_VOLUMES))
         kinds = collections.Counter("CT" if values.is_ct else "MRI" for values in seen)
