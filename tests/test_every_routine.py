@@ -163,7 +163,7 @@ def told(text, *roots):
 def test_every_script_is_in_the_table():
     scripts = {
         path.relative_to(trees.REPOSITORY).as_posix()
-        for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "utils/*.py")
+        for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "described/*.py", "utils/*.py")
         for path in trees.REPOSITORY.glob(pattern)
         if path.read_text(encoding="utf-8").endswith("\n    main()\n")
     }

@@ -17,8 +17,8 @@ UTILS = Path(__file__).resolve().parents[1] / "utils"
 NAMES = sorted(path.stem for path in UTILS.glob("facts/[a-z]*.py"))
 # amos22_table belongs to amos22.
 PARTS = {name for name in NAMES for other in NAMES if name.startswith(f"{other}_")}
-# For every data set alike.
-SHARED = {"known_faults", "patients"}
+# For every data set alike; `described` makes data sets of pages.
+SHARED = {"known_faults", "patients", "described", "file_patterns"}
 MODULES = [name for name in NAMES if name not in PARTS | SHARED]
 CONSTANTS = typing.get_type_hints(DataSet)
 FUNCTIONS = dict(inspect.getmembers(DataSet, inspect.isfunction))
@@ -72,8 +72,6 @@ def test_a_data_set_has_every_function_with_its_parameters(facts, name):
 
 def test_the_constants_of_a_data_set_fit_together(facts):
     assert set(facts.LABELLED_SUBSETS) <= set(facts.SUBSETS)
-    assert {subset for _, subset in facts.FOLDERS.values()} == set(facts.SUBSETS)
-    assert {file_type for file_type, _ in facts.FOLDERS.values()} == {"v3d", "m3d"}
     assert set(facts.DATASET_JSON_SUBSETS.values()) <= set(facts.SUBSETS)
     assert set(facts.DATASET_KEYS) <= set(facts.INFO_KEYS) <= set(facts.ARCHIVE_COLUMNS)
     listed = known_faults.of(facts)

@@ -68,7 +68,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 SCRIPTS = [
     path
-    for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "utils/*.py")
+    for pattern in ("*.py", "AMOS-*/*.py", "NME/*.py", "described/*.py", "utils/*.py")
     for path in sorted(REPOSITORY.glob(pattern))
     if path.read_text(encoding="utf-8").endswith("\n    main()\n")
 ]

@@ -259,7 +259,14 @@ def test_commands_trees_and_tables(tmp_path):
 def scripts():
     """Every script that a person runs, relative to the repository."""
     not_scripts = {"utils/__init__.py", "utils/errors.py", "utils/reader.py"}
-    patterns = ("run_tutorial.sh", "*.py", "AMOS-*/*.py", "NME/*.py", "utils/*.py")
+    patterns = (
+        "run_tutorial.sh",
+        "*.py",
+        "AMOS-*/*.py",
+        "NME/*.py",
+        "described/*.py",
+        "utils/*.py",
+    )
     found = {
         path.relative_to(REPOSITORY).as_posix()
         for pattern in (*patterns, "tests/benchmark.py")

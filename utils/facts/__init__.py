@@ -1,11 +1,14 @@
 """What is true of one data set. A module of this wing has all that `DataSet` lists.
 
-A further data set needs such a module and thin scripts, nothing else.
+So has what `described` reads from a page: a further data set needs such a page, or a module and
+thin scripts, nothing else.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
+
+import numpy as np
 
 from utils import errors
 
@@ -32,8 +35,6 @@ class DataSet(Protocol):
     # Subsets in the order of reports, and those of them that were published with masks.
     SUBSETS: tuple[str, ...]
     LABELLED_SUBSETS: tuple[str, ...]
-    # Folder of the archive -> type (v3d, m3d) and subset of the files in it.
-    FOLDERS: Mapping[str, tuple[str, str]]
     # Lists of the archive's dataset.json -> subset; empty for an archive without this file.
     DATASET_JSON_SUBSETS: Mapping[str, str]
     # Columns of the archive manifest, in order.
@@ -65,6 +66,9 @@ class DataSet(Protocol):
 
     def modality(self, row: Mapping[str, str], /) -> str | None:
         """Return CT or MRI; None where the row does not tell."""
+
+    def slice_axis(self, affine: np.ndarray, /) -> int:
+        """Return the array axis along which slices are denoised; affine (4, 4)."""
 
     def scanner_faults(
         self, row: Mapping[str, str], spacing: Sequence[float], highest: float, /

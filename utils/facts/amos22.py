@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from utils import errors
 from utils.arrays import labels
 from utils.storage import forms
@@ -120,6 +122,11 @@ def modality(row: Mapping[str, str]) -> str | None:
     scanner = forms.stripped(row.get("manufacturer_model_name", ""))
     sets = {"CT": CT_SCANNERS, "MRI": MRI_SCANNERS}
     return next((name for name, scanners in sets.items() if scanner in scanners), None)
+
+
+def slice_axis(affine: np.ndarray) -> int:
+    """Return the third axis, as in the tutorial, whatever lies along it."""
+    return 2
 
 
 def scanner_faults(row: Mapping[str, str], spacing: Sequence[float], highest: float) -> list[str]:

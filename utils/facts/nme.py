@@ -5,6 +5,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from utils import errors
 from utils.storage import forms
 
@@ -60,10 +62,6 @@ TREE = tuple(
     for collection in SITES
     for name in (("train", "val") if collection == "train-val" else ("test",))
 )
-
-_NUMBER = re.compile("[0-9]+([eE][0-9]+)?")
-_FLOAT = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_SPREADSHEET_DIGITS = 15
 
 
 def classify(relative_path: str) -> dict[str, str] | None:
@@ -128,6 +126,11 @@ def modality(row: Mapping[str, str]) -> str:
     return "MRI"
 
 
+def slice_axis(affine: np.ndarray) -> int:
+    """Return the third axis, as in the tutorial, whatever lies along it."""
+    return 2
+
+
 def scanner_faults(row: Mapping[str, str], spacing: Sequence[float], highest: float) -> list[str]:
     """Tell what of a volume belongs to another scanner: nothing is known of the scanners."""
     return []
@@ -146,7 +149,7 @@ def plain_row(row: Mapping[str, str]) -> dict[str, str]:
     plain.update((key, forms.stripped(row[key])) for key in ("type", *INFO_KEYS))
     name = FILE_NAME.fullmatch(PurePosixPath(plain["file_path"]).name)
     for key, own in zip(("seq", "pid"), name.groups() if name else ()):
-        if _is_spreadsheet_form(plain[key], own):
+        if forms.is_of_spreadsheet(plain[key], own):
             plain[key] = own
     known: dict = {"site": SITES.values(), "collection": SITES, "subset": FOLDERS}
     for key, names in known.items():
@@ -166,13 +169,6 @@ def _odd_cell(row, key, expected):
     place = f"in the manifest's row of {row['file_path']!r}"
     reason = f"{key} is {row[key]!r} {place}, expected {expected}"
     return errors.DatasetError(reason, code="manifest", expected=expected, found=row[key])
-
-
-def _is_spreadsheet_form(text, own):
-    """Whether a spreadsheet that took a text for a number would show this one instead."""
-    if text == own or not _NUMBER.fullmatch(own) or not _FLOAT.fullmatch(text):
-        return False
-    return float(text) == float(f"{float(own):.{_SPREADSHEET_DIGITS}g}")
 
 
 def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:

@@ -13,8 +13,8 @@ def group(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> dict[str, st
     """Return the patient of each sample, ID to the lowest ID of all samples of that patient.
 
     Samples are of one patient that agree in all `facts.PATIENT_KEYS`; one of which a key is not
-    known, or no column of the rows, is a patient of its own. For AMOS22 the identity is inferred:
-    two people may share birth date and sex.
+    known, or no column of the rows, is a patient of its own, as is each where there are no keys.
+    For AMOS22 the identity is inferred: two people may share birth date and sex.
 
     >>> from utils.facts import amos22
     >>> born = {"birth_date": "19600102", "sex": "F"}
@@ -41,7 +41,7 @@ def inferred(facts: DataSet) -> str:
 def _identity(row, facts):
     """What all samples of a patient share; None where a part of it is not known."""
     texts = tuple(forms.known(key, row.get(key, "")) for key in facts.PATIENT_KEYS)
-    return None if None in texts else texts
+    return None if None in texts or not texts else texts
 
 
 def families(patient_of: Mapping[str, str], among: Iterable[str]) -> dict[str, list[str]]:

@@ -262,6 +262,9 @@ manifest_file = required("--manifest_file", WORKBOOK, "Dataset manifest, one row
 label_explanation = required(
     "--label_explanation", FILE, "label_map.yaml: which label has which name.", metavar="YAML"
 )
+dataset_page = required(
+    "--dataset", FILE, "Page that describes the data set, dataset.yaml.", metavar="PAGE"
+)
 _TOLERANCE = "Affine, spacing and origin of a sample's files may differ by this"
 tolerance_mm = threshold("--tolerance_mm", 1e-3, _TOLERANCE, "mm")
 

@@ -9,6 +9,9 @@ from utils.storage import cell_limits, files
 UNDEFINED = "UND"
 _SHOWN_CHARACTERS = 60  # a cell may hold a whole file
 
+_NUMBER = re.compile("[0-9]+([eE][0-9]+)?")
+_FLOAT = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_SPREADSHEET_DIGITS = 15
 _SPREADSHEET_WHOLE_NUMBER = re.compile(r"\A([0-9]+)\.0+\Z")
 # Blanks of all kinds, and what nobody sees: copied from web pages, from PDF, from Arabic text.
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200c\u200d\u200e\u200f"
@@ -40,6 +43,17 @@ def whole_number_text(text: str) -> str:
     ('19510122', '4.5')
     """
     return _SPREADSHEET_WHOLE_NUMBER.sub(r"\1", text)
+
+
+def is_of_spreadsheet(text: str, own: str) -> bool:
+    """Whether a spreadsheet that took a text for a number would show this one instead.
+
+    >>> is_of_spreadsheet("12", "0012"), is_of_spreadsheet("100", "01E002")
+    (True, True)
+    """
+    if text == own or not _NUMBER.fullmatch(own) or not _FLOAT.fullmatch(text):
+        return False
+    return float(text) == float(f"{float(own):.{_SPREADSHEET_DIGITS}g}")
 
 
 def _sex(text):

@@ -1,6 +1,7 @@
 """The label map file, and the names of labels as they stand in file names and before people."""
 
 import re
+from collections.abc import Mapping
 
 from utils import errors
 from utils.arrays import labels
@@ -21,32 +22,38 @@ def read(path: files.PathLike, short_form: bool = False) -> dict[int, str]:
     names = content.get(key) if isinstance(content, dict) else None
     if not isinstance(names, dict) or not names:
         raise _wrong(path, f"{key} is missing; expected {key}: {{0: background, 1: ...}}")
+    return check(names, path)
+
+
+def check(names: Mapping, path: files.PathLike, field: str = "") -> dict[int, str]:
+    """Check the labels of a file, where they may stand in a field; return them ascending."""
     for value, name in names.items():
-        _check_entry(path, value, name)
+        _check_entry(path, value, name, field)
     forms = [file_form(name).lower() for name in names.values()]
     twice = sorted({form for form in forms if forms.count(form) > 1})
     if twice:
-        raise _wrong(path, f"the name {twice[0]} stands twice")
+        raise _wrong(path, f"the name {twice[0]} stands twice", field)
     if 0 not in names:
-        raise _wrong(path, "label 0 (background) is missing")
+        raise _wrong(path, "label 0 (background) is missing", field)
     return {value: names[value] for value in sorted(names)}
 
 
-def _check_entry(path, value, name):
+def _check_entry(path, value, name, field):
     is_label = isinstance(value, int) and not isinstance(value, bool)
     if not is_label or not 0 <= value <= labels.LARGEST_LABEL:
         expected = f"expected a whole number from 0 to {labels.LARGEST_LABEL}"
-        raise _wrong(path, f"label {value!r} found, {expected}")
+        raise _wrong(path, f"label {value!r} found, {expected}", field)
     if not isinstance(name, str):  # no, null, 7
         expected = "expected a text; put it into quotes"
-        raise _wrong(path, f"the name of label {value} is {name!r}, {expected}")
+        raise _wrong(path, f"the name of label {value} is {name!r}, {expected}", field)
     if not _PLAIN_NAME.fullmatch(name):
         reason = f"name {name!r} of label {value} cannot be part of a file name"
-        raise _wrong(path, f"{reason}; expected letters, digits, _ . + - and blanks between them")
+        expected = "expected letters, digits, _ . + - and blanks between them"
+        raise _wrong(path, f"{reason}; {expected}", field)
 
 
-def _wrong(path, reason):
-    return errors.DatasetError(f"{path}: {reason}", file=path)
+def _wrong(path, reason, field=""):
+    return errors.DatasetError(f"{path}: {field}{': ' * bool(field)}{reason}", file=path)
 
 
 def file_form(name: str) -> str:
