@@ -3,13 +3,13 @@
 import pytest
 
 from utils import errors
-from utils.facts.described_fields import Fields
+from utils.facts import described_fields
 
 
 @pytest.fixture(name="fields")
 def fields_of_content():
     def make(**content):
-        return Fields("set/dataset.yaml", content, "files.")
+        return described_fields.Fields("set/dataset.yaml", content, "files.")
 
     return make
 
@@ -24,7 +24,7 @@ def fault_of(function, *args):
 def test_a_page_is_read_as_text(tmp_path):
     page = tmp_path / "dataset.yaml"
     page.write_text("name: 0012\nlabels: {0: no, 1: 1e3}\n", encoding="utf-8")
-    fields = Fields.of_page(page)
+    fields = described_fields.Fields.of_page(page)
     assert fields.text("name") == "0012"
     assert fields.mapping("labels") == {"0": "no", "1": "1e3"}
 
@@ -34,7 +34,7 @@ def test_a_page_without_fields_is_refused(tmp_path, content):
     page = tmp_path / "dataset.yaml"
     page.write_text(content, encoding="utf-8")
     with pytest.raises(errors.DatasetError, match="the page is .*, expected fields such as 'name"):
-        Fields.of_page(page)
+        described_fields.Fields.of_page(page)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.facts.file_patterns import Pattern, Template
+from utils.facts import file_patterns
 
 VOLUME = ("seq", "subset", "patient", "channel")
 
@@ -42,7 +42,7 @@ VOLUME = ("seq", "subset", "patient", "channel")
     ],
 )
 def test_a_pattern_fits_the_end_of_a_path_in_whole_parts(text, path, expected):
-    assert Pattern(text).match(path) == expected
+    assert file_patterns.Pattern(text).match(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_a_pattern_fits_the_end_of_a_path_in_whole_parts(text, path, expected):
     ],
 )
 def test_a_pattern_says_what_is_wrong_with_it(text, fault):
-    assert Pattern(text).fault(VOLUME) == fault
+    assert file_patterns.Pattern(text).fault(VOLUME) == fault
 
 
 def test_a_regular_expression_that_is_none_is_a_fault():
-    fault = Pattern("{seq:[0-9}.nii.gz").fault(VOLUME)
+    fault = file_patterns.Pattern("{seq:[0-9}.nii.gz").fault(VOLUME)
     assert fault.startswith("has no valid regular expression: ")
 
 
 def test_the_groups_of_a_pattern_are_in_its_order_each_once():
-    assert Pattern("{subset}/{seq}/{seq}.nii.gz").groups == ["subset", "seq"]
+    assert file_patterns.Pattern("{subset}/{seq}/{seq}.nii.gz").groups == ["subset", "seq"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_groups_of_a_pattern_are_in_its_order_each_once():
     ],
 )
 def test_a_template_takes_its_columns(text, values, expected):
-    assert Template(text).of(values) == expected
+    assert file_patterns.Template(text).of(values) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_a_template_takes_its_columns(text, values, expected):
     ],
 )
 def test_a_template_says_what_is_wrong_with_it(text, fault):
-    assert Template(text).fault(("seq", "patient")) == fault
+    assert file_patterns.Template(text).fault(("seq", "patient")) == fault
