@@ -12,6 +12,7 @@ import described_archives
 import numpy as np
 import openpyxl
 import pytest
+import test_readme
 import trees
 from described_archives import LAYOUTS, PAGES, TEMPLATES, UNSUPPORTED
 
@@ -588,3 +589,51 @@ def test_metadata_of_totalsegmentator_are_in_their_forms(tmp_path):
         "s0011": ("F", "040Y", "A", "ct abdomen", "Force"),
         "s1429": ("F", "UND", "B", "ct", "Force"),
     }
+
+
+# --- the pages of docs ---
+
+CT_ORG, PUBLISHED = test_readme.DESCRIBED_PAGES
+
+
+@pytest.mark.slow("all commands of the page")
+def test_commands_of_ct_org_run_on_its_made_up_archive(tmp_path):
+    counts = test_readme.run_pages((CT_ORG,), tmp_path / "a root")
+    assert (counts["command"], counts["text"]) == (8, 2)
+
+
+def test_claims_on_the_pages_have_a_test_of_that_name():
+    for page in (CT_ORG, PUBLISHED):
+        named = test_readme.claims(page)
+        assert len(named) > 5
+        assert {*named} - test_readme.defined_tests("test_pages_of_sets.py") == set()
+
+
+def table_of(page, heading):
+    """Cells of the table under a line, row by row."""
+    found = re.search(
+        rf"^{re.escape(heading)}\n\|[-|]+\n((?:\|.*\n)+)", test_readme.read(page), re.M
+    )
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in found[1].splitlines()]
+
+
+def test_labels_on_the_page_of_ct_org_are_those_of_the_set():
+    cells = sum(table_of(CT_ORG, "| label | name | label | name |"), [])
+    shown = {int(label): name for label, name in zip(cells[::2], cells[1::2]) if label}
+    assert shown == facts_of("CT-ORG").LABELS
+
+
+def test_the_table_of_published_sets_is_what_their_pages_say():
+    heading = "| set | page | scans | labels | subsets from | licence |"
+    for _, where, _, labels, _, licence in table_of(PUBLISHED, heading):
+        facts = facts_of(re.match("`(.+)/dataset.yaml`", where)[1])
+        assert licence == (facts.LICENCE or "not verified")
+        assert not labels or int(labels) == len(facts.LABELS) - 1
+    tasks = table_of(PUBLISHED, "| task | scans with masks, without | labels |")
+    assert [f"Task{task.replace(' (MRI)', '').replace(' ', '_')}" for task, _, _ in tasks] == [
+        *DECATHLON
+    ]
+    for task, _, labels in tasks:
+        facts = facts_of(f"MSD/Task{task.replace(' (MRI)', '').replace(' ', '_')}")
+        assert labels == ", ".join([*facts.LABELS.values()][1:])
+        assert facts.modality({"seq": "1"}) == ("MRI" if "(MRI)" in task else "CT")
