@@ -480,7 +480,7 @@ def test_a_data_list_has_all_but_unlabelled_scans(finished):
     finish("utils/export_datalist.py", root, LAYOUTS[name].path, DATALIST)
     content = json.loads((root / "datalist.json").read_text(encoding="utf-8"))
     assert content["modality"] == {"0": LAYOUTS[name].channel}
-    listed = str([content.get(key) for key in ("training", "validation", "test")])
+    listed = str([content.get(key) for key in ("training", "validation", "testing")])
     for key, scan in truth.items():
         is_listed = scan.subset != "unlabelled" and (scan.mask is not None or scan.subset == "test")
         assert (f"{key}_volume.nii.gz" in listed) == is_listed, key
@@ -543,9 +543,10 @@ def finished_ct_org(tmp_path_factory):
 def test_ct_org_tells_which_scans_have_an_identity_affine(ct_org):
     """Found in the files, not by number: 28 and 47 have one, 21 and 139 have none."""
     _, _, told = ct_org
-    found = [line for line in told.stderr.splitlines() if "identity" in line]
-    lines = [line for line in found if not line.startswith("note CT-ORG: ")]
-    named = {name for line in lines for name in re.findall(r"(?:volume-|ct-org_0*)(\d+)", line)}
+    of_page = f"note CT-ORG: {facts_of('CT-ORG').NOTES[0]}"
+    lines = [line for line in told.stderr.splitlines() if "identity affine" in line]
+    lines.remove(of_page)
+    named = {number for line in lines for number in re.findall(r"ct-org_0*(\d+)", line)}
     assert named == {"28", "47"}
 
 
