@@ -581,6 +581,24 @@ def test_a_number_that_the_page_does_not_have_fails_and_the_others_are_done(tmp_
     assert {row["seq"] for row in _archive_rows(tmp_path)} == {"0010", "0040", "0061"}
 
 
+@pytest.mark.parametrize(
+    ("name", "ignored", "clutter"),
+    [
+        ("CT-ORG", 0, 0),
+        ("FLARE22", 0, 0),
+        ("KiTS23", 3, 0),  # masks of single regions by single people
+        ("KiTS21", 6, 0),  # masks put together in other ways
+        ("MSD-Task03_Liver", 0, 8),  # AppleDouble files beside all files and the folder
+    ],
+)
+def test_what_is_not_of_the_set_is_counted(name, ignored, clutter, tmp_path):
+    described_archives.make(name, tmp_path)
+    (tmp_path / "descriptor").mkdir()
+    told = finish("01_gen_archive_manifest", tmp_path, LAYOUTS[name].path)
+    counts = f"ignored: {ignored} other NIfTI files, {clutter} files of clutter"
+    assert f"left out: 0 files; {counts}" in told.stdout
+
+
 def test_metadata_of_totalsegmentator_are_in_their_forms(tmp_path):
     run_all("TotalSegmentator-v2", tmp_path)
     listed = {row["ID"]: row for row in rows(tmp_path / "grouped/dataset_manifest.xlsx")}
