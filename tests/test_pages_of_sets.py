@@ -391,17 +391,17 @@ def test_every_sample_lies_in_its_subset_with_its_own_voxels(finished):
         folder = found[key]
         volume = folder / f"{key}_volume.nii.gz"
         assert np.array_equal(trees.voxels(volume), scan.volume.astype(np.float32))
-        binary = sorted(folder.glob(f"{key}_mask_*.nii.gz"))
+        masks = {path.name for path in folder.glob(f"{key}_mask*.nii.gz")}
         if scan.mask is None:
-            assert not (folder / f"{key}_mask.nii.gz").exists() and not binary
+            assert not masks
             continue
-        assert np.array_equal(trees.voxels(folder / f"{key}_mask.nii.gz"), scan.mask)
-        expected = [label_map.file_form(text) for text in facts.LABELS.values()]
-        assert [re.fullmatch(rf"{key}_mask_\d+_(.+)\.nii\.gz", one.name)[1] for one in binary] == (
-            expected
-        )
-        last = max(facts.LABELS)
-        assert np.array_equal(trees.voxels(binary[-1]), scan.mask == last)
+        expected = {f"{key}_mask.nii.gz": scan.mask}
+        for label, text in facts.LABELS.items():
+            binary = f"{key}_mask_{label:02d}_{label_map.file_form(text)}.nii.gz"
+            expected[binary] = scan.mask == label
+        assert masks == {*expected}
+        for one, voxels in expected.items():
+            assert np.array_equal(trees.voxels(folder / one), voxels)
 
 
 def test_the_manifests_have_the_affine_and_the_subset(finished):
