@@ -8,10 +8,11 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from utils import errors
-from utils.facts import DataSet, known_faults
+from utils.facts import DataSet, described, known_faults
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
 NAMES = sorted(path.stem for path in UTILS.glob("facts/[a-z]*.py"))
@@ -34,6 +35,19 @@ def facts_module(request):
     return importlib.import_module(f"utils.facts.{request.param}")
 
 
+@pytest.fixture(name="any_facts", params=[*MODULES, "described"])
+def facts_of_any_kind(request, tmp_path):
+    """The facts of a module, or those of a page."""
+    if request.param != "described":
+        return importlib.import_module(f"utils.facts.{request.param}")
+    page = tmp_path / "dataset.yaml"
+    page.write_text(
+        "{name: x, files: {volume: 'i/{seq}.nii.gz'}, labels: {0: background}, modality: CT}",
+        encoding="utf-8",
+    )
+    return described.read(page)
+
+
 def row_of(facts, relative_path):
     """A row of the archive manifest as routine 01 writes it, without what headers tell."""
     row = dict.fromkeys(facts.ARCHIVE_COLUMNS, "") | facts.classify(relative_path)
@@ -54,20 +68,20 @@ def test_both_data_sets_are_found():
 
 
 @pytest.mark.parametrize("name", CONSTANTS)
-def test_a_data_set_has_every_constant_of_its_kind(facts, name):
+def test_a_data_set_has_every_constant_of_its_kind(any_facts, name):
     kind = typing.get_origin(CONSTANTS[name]) or CONSTANTS[name]
     assert kind in (str, tuple, Mapping)
-    assert isinstance(getattr(facts, name), kind)
-    assert all(isinstance(text, str) for text in texts_of(getattr(facts, name)))
+    assert isinstance(getattr(any_facts, name), kind)
+    assert all(isinstance(text, str) for text in texts_of(getattr(any_facts, name)))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_data_set_has_every_function_with_its_parameters(facts, name):
+def test_a_data_set_has_every_function_with_its_parameters(any_facts, name):
     def n_parameters(function):
         return len(inspect.signature(function).parameters)
 
-    assert inspect.getdoc(FUNCTIONS[name]) and inspect.getdoc(getattr(facts, name))
-    assert n_parameters(getattr(facts, name)) == n_parameters(FUNCTIONS[name]) - 1  # self
+    assert inspect.getdoc(FUNCTIONS[name]) and inspect.getdoc(getattr(any_facts, name))
+    assert n_parameters(getattr(any_facts, name)) == n_parameters(FUNCTIONS[name]) - 1  # self
 
 
 def test_the_constants_of_a_data_set_fit_together(facts):
@@ -98,6 +112,7 @@ def test_the_functions_of_a_data_set_return_what_the_interface_says(facts, tmp_p
     assert facts.row_faults(row) == []
     assert facts.modality(row) == "MRI"
     assert facts.scanner_faults(row, (1.0, 1.0, 1.0), 100.0) == []
+    assert facts.slice_axis(np.diag([2.0, 3.0, 4.0, 1.0])) == 2
     assert facts.scanner_faults({}, (1.0, 1.0, 1.0), 1e9) == []
     place = facts.sample_dir({key: row[key] for key in facts.INFO_KEYS})
     assert not place.is_absolute() and place.name.startswith(facts.sample_name(row))

@@ -37,7 +37,9 @@ class Pattern:
     def match(self, relative_path: str) -> dict[str, str] | None:
         """Return what a path has for each group; None where it does not fit."""
         found = self._expression.fullmatch(relative_path)
-        return found and found.groupdict()
+        groups = found.groupdict() if found else {}
+        # An expression such as .+ would take folders, too.
+        return groups if groups and "/" not in "".join(groups.values()) else None
 
     def fault(self, known: Collection[str]) -> str:
         """Say what is wrong with it, of the groups that are known; '' where it is usable."""
@@ -69,7 +71,7 @@ class Pattern:
             parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{expression})")
             seen.add(name)
             end = found.end()
-        return re.compile("".join(["(?:.*/)?", *parts, re.escape(text[end:]), r"(?:\.gz)?"]))
+        return re.compile("".join(["(?s:.*/)?", *parts, re.escape(text[end:]), r"(?:\.gz)?"]))
 
 
 @dataclasses.dataclass(frozen=True)
