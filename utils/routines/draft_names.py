@@ -139,6 +139,8 @@ class _Reading:
 def series_of(paths: Sequence[str], is_whole: bool = False) -> list[Series]:
     """Sort the paths of NIfTI files into series, and find out what varies in each.
 
+    Those whose samples three folders would have to tell apart are in none.
+
     Parameters
     ----------
     paths : sequence of str
@@ -157,7 +159,8 @@ def series_of(paths: Sequence[str], is_whole: bool = False) -> list[Series]:
             members = [(file, max(start - 1, 0)) for file, start in members]
             own = _read(file_type, stem, members, reading)
         made += own
-    return made
+    # No group of a pattern goes across folders.
+    return [one for one in made if not any("/" in "".join(f.values) for f in one.fields)]
 
 
 def _grouped(spans, nested, reading):

@@ -157,8 +157,9 @@ class _Found:
             if len(self._keys(whole[0]) & self._keys(whole[1])) > self.n_pairs:
                 self.volumes, self.masks = whole
         if not self.volumes:
-            reason = f"{len(paths)} NIfTI files, all of them masks as it seems; expected volumes"
-            reason = f"{look.root}: {reason}, too: {errors.listed(paths)}"
+            kind = "all of them masks as it seems" if self.masks else "in too many kinds of folders"
+            reason = f"{len(paths)} NIfTI files, {kind}; expected volumes whose names have one form"
+            reason = f"{look.root}: {reason}: {errors.listed(paths)}"
             raise errors.DatasetError(reason, file=look.root)
         self.words = self._words()
         self._tell_apart(paths)
