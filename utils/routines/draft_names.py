@@ -585,10 +585,9 @@ def merged(found: list[Series], group: str) -> list[Series]:
     for alike in shapes.values():
         samples = collections.Counter(key for series in alike for key in {*series.keys})
         places = _places(alike)
-        if len(alike) == 1 or len(places) != 1 or max(samples.values()) == 1:
-            made += alike
-        else:
-            made.append(_merge(alike, places[0], group))
+        is_one = len(alike) > 1 and len(places) == 1 and max(samples.values()) > 1
+        cores = _cores([series.tokens[places[0]] for series in alike]) if is_one else ()
+        made += [_merge(alike, places[0], group, *cores)] if cores else alike
     return made
 
 
@@ -609,8 +608,8 @@ def _places(alike):
     ]
 
 
-def _merge(alike, place, group):
-    texts = [series.tokens[place] for series in alike]
+def _cores(texts):
+    """What differs between texts, and what stands before and after it; () where that is no word."""
     common = os.path.commonprefix(texts)
     before = common[: common.rfind("/") + 1]
     before += re.match(r"[-_. +]*", common[len(before) :])[0]
@@ -618,6 +617,10 @@ def _merge(alike, place, group):
     ends = (rest[match.start() :] for match in re.finditer(r"[-_. +/]", rest))
     after = next((end for end in ends if _is_role(end.removesuffix(file_patterns.SUFFIX))), "")
     cores = [text[len(before) : len(text) - len(after)] for text in texts]
+    return (before, cores, after) if all(core and "/" not in core for core in cores) else ()
+
+
+def _merge(alike, place, group, before, cores, after):
     first = alike[0]
     order = [
         (series, core, i) for series, core in zip(alike, cores) for i in range(len(series.paths))
