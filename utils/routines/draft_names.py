@@ -528,7 +528,8 @@ def _join(series, fields, group):
     if len(fields) == 1:
         return
     tokens = series.tokens
-    begin, end = (next(i for i, t in enumerate(tokens) if t is f) for f in (fields[0], fields[-1]))
+    places = [i for i, token in enumerate(tokens) if any(token is field for field in fields)]
+    begin, end = places[0], places[-1]
     between = tokens[begin : end + 1]
     columns = [t.values if isinstance(t, _Field) else (t,) * len(series.paths) for t in between]
     values = tuple("".join(texts) for texts in zip(*columns))
