@@ -34,6 +34,20 @@ class Pattern:
         """Names of the groups, in order, each once."""
         return list(dict.fromkeys(found[1] for found in _GROUP.finditer(self.text)))
 
+    @property
+    def expressions(self) -> dict[str, str]:
+        """The regular expression of each group, where it stands first."""
+        found = [*_GROUP.finditer(self.text)]
+        return {group[1]: group[2] or DEFAULT for group in reversed(found)}
+
+    def path(self, groups: Mapping[str, str]) -> str:
+        """Return the path that has these texts for its groups.
+
+        >>> Pattern("labels/{seq:[0-9]+}.nii.gz").path({"seq": "7"})
+        'labels/7.nii.gz'
+        """
+        return _GROUP.sub(lambda group: groups[group[1]], self.text)
+
     def match(self, relative_path: str) -> dict[str, str] | None:
         """Return what a path has for each group; None where it does not fit."""
         found = self._expression.fullmatch(relative_path)

@@ -582,7 +582,7 @@ def merged(found: list[Series], group: str) -> list[Series]:
     shapes: dict[tuple, list[Series]] = collections.defaultdict(list)
     for series in found:
         shapes[_shape(series)].append(series)
-    made = []
+    made: list[Series] = []
     for alike in shapes.values():
         samples = collections.Counter(key for series in alike for key in {*series.keys})
         places = _places(alike)

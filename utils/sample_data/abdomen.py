@@ -26,6 +26,31 @@ _LABEL_OF = np.zeros(256, np.uint8)
 _LABEL_OF[1:N_LABELS] = np.arange(1, N_LABELS)
 _LABEL_OF[_STOMACH_GAS] = _STOMACH
 
+# Name of an organ, lower case, with blanks -> its tissue codes; more than the labels of AMOS22.
+CODES = {
+    "spleen": (_SPLEEN,),
+    **dict.fromkeys(("right kidney", "kidney right"), (_RIGHT_KIDNEY,)),
+    **dict.fromkeys(("left kidney", "kidney left"), (_LEFT_KIDNEY,)),
+    **dict.fromkeys(("kidney", "kidneys"), (_RIGHT_KIDNEY, _LEFT_KIDNEY)),
+    **dict.fromkeys(("gall bladder", "gallbladder"), (_GALL_BLADDER,)),
+    **dict.fromkeys(("esophagus", "oesophagus"), (_ESOPHAGUS,)),
+    "liver": (_LIVER,),
+    "stomach": (_STOMACH, _STOMACH_GAS),
+    "aorta": (_AORTA,),
+    **dict.fromkeys(("postcava", "inferior vena cava"), (_POSTCAVA,)),
+    "pancreas": (_PANCREAS,),
+    **dict.fromkeys(("right adrenal gland", "adrenal gland right"), (_RIGHT_ADRENAL,)),
+    **dict.fromkeys(("left adrenal gland", "adrenal gland left"), (_LEFT_ADRENAL,)),
+    "duodenum": (_DUODENUM,),
+    **dict.fromkeys(("bladder", "urinary bladder"), (_BLADDER,)),
+    **dict.fromkeys(("prostate", "uterus", "prostate uterus"), (_SEX_ORGAN,)),
+    **dict.fromkeys(("bone", "bones"), (_BONE, _MARROW)),
+    **dict.fromkeys(("lung", "lungs"), (_LUNG,)),
+    "heart": (_HEART,),
+    "colon": (_BOWEL, _GAS),
+}
+N_CODES = _N_CODES
+
 # What each random number stream is for; with seed and sample it makes the stream's key.
 _BUILD, _PLACE, _SURFACE, _LOOK, _GRAIN, _ANNOTATOR = range(1, 7)
 

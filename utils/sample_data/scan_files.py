@@ -29,8 +29,8 @@ class ScanStyle:
         Rotation of the grid about the left-right axis; not 0 makes it oblique.
     dtype, mask_dtype : str
         Type of the volume and of the masks on disk.
-    scaling : (float, float) or None
-        ``scl_slope`` and ``scl_inter`` of the volume.
+    scaling, mask_scaling : (float, float) or None
+        ``scl_slope`` and ``scl_inter`` of the volume and of the masks.
     volume_forms, mask_forms : str
         Which of the header's affines are set: ``both``, ``sform`` or ``qform``.
     mask_shift_mm : float
@@ -42,6 +42,7 @@ class ScanStyle:
     dtype: str = "int16"
     mask_dtype: str = "uint8"
     scaling: tuple[float, float] | None = None
+    mask_scaling: tuple[float, float] | None = None
     volume_forms: str = "both"
     mask_forms: str = "both"
     mask_shift_mm: float = 0.0
@@ -81,8 +82,9 @@ def write_scan(
     sample, shape = made.sample, made.tissues.shape
     mask_affine = made.affine.copy()
     mask_affine[:3, 3] += sample.mask_shift_mm * np.array([0.6, -0.48, 0.64])
-    mask_header = header(shape, sample.mask_dtype, mask_affine, sample.mask_forms)
-    volume_header = header(shape, sample.dtype, made.affine, sample.volume_forms, sample.scaling)
+    mask_style = sample.mask_dtype, mask_affine, sample.mask_forms, sample.mask_scaling
+    volume_style = sample.dtype, made.affine, sample.volume_forms, sample.scaling
+    mask_header, volume_header = header(shape, *mask_style), header(shape, *volume_style)
     for images, made_header in ((masks, mask_header), (volumes, volume_header)):
         for path, slices in images.items():
             write(path, made_header, slices)
