@@ -108,7 +108,7 @@ def plan(facts: described.Described, count: int = DEFAULT_N, seed: int = 0) -> l
     if len(chosen) < count:
         reason = f"has {len(chosen)} numbers of samples, {count} samples are asked for"
         raise _fault(facts, "the page", reason)
-    made = [_sample(facts, index, *found, seed) for index, found in enumerate(chosen)]
+    made = [_sample(facts, index, found, seed) for index, found in enumerate(chosen)]
     for field, used in (("id", [s.name for s in made]), ("files.volume", [s.volume for s in made])):
         if len({*used}) < len(used):
             twice = next(text for text in used if used.count(text) > 1)
@@ -183,7 +183,8 @@ def _with_geometry_faults(facts):
     }
 
 
-def _sample(facts, index, number, subset, word, seed):
+def _sample(facts, index, chosen, seed):
+    number, subset, word = chosen
     rng = np.random.default_rng([seed, number])
     texts = {"subset": word, "patient": str(number - number % 2 if index < 4 else number)}
     pattern = _pattern_of(facts, facts.volumes, word)
