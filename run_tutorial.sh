@@ -1,26 +1,30 @@
 #!/usr/bin/env bash
-# From an archive to the finished data set; see usage below. NME/tutorial.sh has what differs there.
+# From an archive to the finished data set; see usage below. NME/tutorial.sh has what differs for
+# NME, described/tutorial.sh what differs for sets that a page describes.
 set -euo pipefail
 
 usage() {
     cat << 'END'
 Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [ROOT]
 
-  From an AMOS22 archive to the finished data set: runs the commands of the README one after the
-  other and prints each as it would be typed. The first time it makes .venv and installs
+  From an archive to the finished data set: runs the commands of the README one after the other
+  and prints each as it would be typed. The first time it makes .venv and installs
   requirements.txt there.
 
-  ROOT/archive holds the unpacked archive (of AMOS22 also the metadata table). Results go to
+  ROOT/archive holds the archive (of AMOS22 also the metadata table). Results go to
   ROOT/descriptor and ROOT/grouped. Without ROOT a small made-up archive is written to sample_data
-  (or sample_data_nme) and taken.
+  (or sample_data_nme, sample_data_ct-org and so on) and taken.
 
   What is finished is skipped: the same command continues an interrupted run.
 
 Options:
-  --dataset NAME  amos22, which is the default, or nme: the commands of NME/README.md.
-  --from STEP     Begin with a later step: 01 02 03 04 denoise 05 06 07 (nme: 01 to 06). With
-                  --from 02 a manifest that was corrected by hand after routine 01 is taken as it
-                  is.
+  --dataset NAME  amos22, which is the default; nme: the commands of NME/README.md; the folder of
+                  a page in descriptor_templates, such as ct-org or msd/task03_liver, or the path
+                  of a page: the commands of described/README.md. The page is copied to
+                  ROOT/descriptor/dataset.yaml, unless there is one.
+  --from STEP     Begin with a later step: 01 02 03 04 denoise 05 06 07 (all other sets: 01 to
+                  06). With --from 02 a manifest that was corrected by hand after routine 01 is
+                  taken as it is.
   -h, --help      Show this message and exit.
 
 Exit status: 0 all done; 1 some samples failed, all others are done (the routines concerned are
@@ -50,7 +54,7 @@ main() {
             -h | --help) usage; exit 0 ;;
             --from) (( $# > 1 )) || refuse "--from needs a step: ${STEPS[*]}"; from=$2; shift ;;
             --from=*) from=${1#*=} ;;
-            --dataset) (( $# > 1 )) || refuse "--dataset needs a name: amos22 or nme"
+            --dataset) (( $# > 1 )) || refuse "--dataset needs a name such as amos22, or a page"
                        dataset=$2; shift ;;
             --dataset=*) dataset=${1#*=} ;;
             -*) refuse "no such option: $1 (see --help)" ;;
@@ -59,9 +63,7 @@ main() {
         esac
         shift
     done
-    [[ $dataset == amos22 || $dataset == nme ]] ||
-        refuse "no such data set: $dataset; expected amos22 or nme"
-    [[ $dataset == amos22 ]] || source "$repository/NME/tutorial.sh"
+    take_dataset
     [[ $from == [1-7] ]] && from=0$from
     [[ " ${STEPS[*]} " == *" $from "* && $from != *' '* ]] ||
         refuse "no such step: $from; expected one of ${STEPS[*]}"
@@ -78,6 +80,55 @@ main() {
     show source .venv/bin/activate
     export VIRTUAL_ENV=$PWD/.venv PATH=$PWD/.venv/bin:$PATH
     run_steps "$from" "${root:-$SAMPLE_ROOT}" "$have_root"
+}
+
+# take_dataset: the steps of the data set in place of those of AMOS22, where it is another one.
+take_dataset() {
+    local page known
+    is_same "$dataset" amos22 && return
+    if is_same "$dataset" nme; then
+        source "$repository/NME/tutorial.sh"
+        return
+    fi
+    page=$(page_of "$dataset")
+    if [[ -z $page ]]; then
+        known=$(pages | sed 's/ .*//' | tr '\n' ' ')
+        refuse "no such data set: $dataset; expected amos22, nme, a page, or one of: ${known% }"
+    fi
+    TEMPLATE=${page#"$repository"/}
+    CDPATH='' cd -- "$repository" > /dev/null
+    source described/tutorial.sh
+    CDPATH='' cd -- "$OLDPWD" > /dev/null
+}
+
+# is_same WORD OTHER: whether they differ in capitals at the most.
+is_same() (
+    shopt -s nocasematch
+    [[ $1 == "$2" ]]
+)
+
+# pages: names of the pages in descriptor_templates, each with its path after a blank.
+pages() {
+    local path templates=$repository/descriptor_templates
+    while IFS= read -r path; do
+        path=${path#"$templates"/}
+        echo "${path%/dataset.yaml} $templates/$path"
+    done < <(find "$templates" -name dataset.yaml | sort)
+}
+
+# page_of NAME: the path of a page, given or found by the name of its folder; nothing without one.
+page_of() {
+    local name path
+    if [[ -f $1 ]]; then
+        echo "$(CDPATH='' cd -- "$(dirname -- "$1")" && pwd)/${1##*/}"
+        return
+    fi
+    while IFS=' ' read -r name path; do
+        if is_same "$1" "$name" || is_same "$1" "${name##*/}"; then
+            echo "$path"
+            return
+        fi
+    done < <(pages)
 }
 
 check_root() {
@@ -126,9 +177,9 @@ run_steps() {
     root=$2 grouped=$2/grouped descriptor=$2/descriptor is_given=$3  # for all functions below
     if [[ $is_given == no ]]; then
         title "Sample archive" 01
-        run python "$GENERATOR" --root_dir "$root"
+        run python "${GENERATOR[@]}" --root_dir "$root"
     fi
-    put_label_map
+    put_descriptor
     for step in "${STEPS[@]}"; do
         [[ $step == "$from" ]] && begun=yes
         [[ $begun == no ]] || "step_$step"
@@ -137,15 +188,22 @@ run_steps() {
     list_failed
 }
 
-put_label_map() {
-    local target=$descriptor/label_map.yaml template=$TEMPLATE
+put_descriptor() {
+    local target=$descriptor/label_map.yaml
     [[ ! -e $target ]] || return 0
     title "Label map" 01
-    show mkdir -p "$descriptor"
-    show cp "$template" "$target"
+    put "$TEMPLATE" "$target"
+}
+
+# put FILE TARGET: copy a file, and say so.
+put() {
+    local folder
+    folder=$(dirname -- "$2")
+    show mkdir -p "$folder"
+    show cp "$1" "$2"
     # Under its own name only when it is whole: a run may be killed at any moment.
-    { mkdir -p "$descriptor" && cp "$template" "$target.part" && mv "$target.part" "$target"; } ||
-        refuse "$target cannot be written"
+    { mkdir -p "$folder" && cp "$1" "$2.part" && mv "$2.part" "$2"; } ||
+        refuse "$2 cannot be written"
 }
 
 step_01() {
@@ -263,6 +321,20 @@ extract() {
         --output_index_manifest_dir "$3" "${options[@]}"
 }
 
+# subsets_of MANIFEST SPLIT: the subsets that the split has samples in; none without the split.
+subsets_of() {
+    [[ ! -e $1 ]] || python -c '
+import sys
+from utils.storage import workbook
+path, name = sys.argv[1:]
+book = workbook.Workbook(path)
+print(*sorted(set(book.table(name)[name])) if name in book.names else [])' "$1" "$2"
+}
+
+has_manifest() {
+    [[ -z $not_made ]] || { echo "skipped, routine 04 wrote no manifest"; return 1; }
+}
+
 # has_samples FOLDER [SUBSET]: is there a volume below it, in this subset?
 has_samples() {
     local found=''
@@ -308,7 +380,7 @@ run() {
 stop() {
     local again is_edited=no
     again=$(quoted "${called[@]}")
-    [[ $dataset == amos22 ]] || again+=" --dataset $dataset"
+    is_same "$dataset" amos22 || again+=" --dataset $(quoted "$dataset")"
     [[ $1 != 2 || $current != 01 || ! -e $descriptor/archive_manifest.xlsx ]] || is_edited=yes
     # Where 01 missed something, such as the metadata table, 02 would stop at it again.
     [[ $current != 02 || ${failed[0]-} != *01_gen_archive_manifest* ]] || current=01

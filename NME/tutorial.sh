@@ -92,20 +92,6 @@ step_06() {
     done
 }
 
-# subsets_of MANIFEST SPLIT: the subsets that the split has samples in; none without the split.
-subsets_of() {
-    [[ ! -e $1 ]] || python -c '
-import sys
-from utils.storage import workbook
-path, name = sys.argv[1:]
-book = workbook.Workbook(path)
-print(*sorted(set(book.table(name)[name])) if name in book.names else [])' "$1" "$2"
-}
-
-has_manifest() {
-    [[ -z $not_made ]] || { echo "skipped, routine 04 wrote no manifest"; return 1; }
-}
-
 overview() {
     printf '\n== What lies where ==\n'
     entry "$descriptor/archive_manifest.xlsx" "the archive's files; check it, then --from 02"

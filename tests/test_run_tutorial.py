@@ -18,8 +18,9 @@ import pytest
 import trees
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = "*.py *.sh pyproject.toml requirements*.txt AMOS-*/*.py NME/* utils/*.py utils/*/*".split()
-COPIED += "descriptor_templates/* descriptor_templates/*/*".split()
+COPIED = "*.py *.sh pyproject.toml requirements*.txt AMOS-*/*.py NME/* described/*".split()
+COPIED += "utils/*.py utils/*/*".split()
+COPIED += "descriptor_templates/* descriptor_templates/*/* descriptor_templates/*/*/*".split()
 REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
 # The words after "python" that tell a printed command from all others.
 ORDER = (

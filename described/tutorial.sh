@@ -1,0 +1,113 @@
+# Sourced by run_tutorial.sh --dataset: the steps of a set that a page describes. $TEMPLATE is the
+# page, from the repository's root.
+
+STEPS=(01 02 03 04 05 06)
+FOLDERS="the files that $TEMPLATE describes"
+name=$(sed -n "s/^name: *//p" "$TEMPLATE" | tr -cd 'A-Za-z0-9_.+\n-' | tr '[:upper:]' '[:lower:]')
+SAMPLE_ROOT=sample_data_${name:-described}
+GENERATOR=(described/generate_sample_archive.py --dataset "$TEMPLATE")
+EXTRACTOR=described/06_extract_split_index_manifest.py
+readonly BY_PATIENT=split02_by_patient
+
+# The page, and the list of known faults that it names, go to the data; what is there stays.
+put_descriptor() {
+    local target=$descriptor/dataset.yaml faults
+    if [[ -e $target ]]; then
+        echo "$target: kept"
+        return
+    fi
+    title "Page" 01
+    faults=$(of_page "$TEMPLATE" '
+import os.path
+found = facts.KNOWN_FAULTS
+print(os.path.relpath(found, facts.PAGE.parent) if found else "")')
+    # The page comes last: with it the descriptor is whole.
+    [[ -z $faults || -e $descriptor/$faults ]] ||
+        put "${TEMPLATE%/*}/$faults" "$descriptor/$faults"
+    put "$TEMPLATE" "$target"
+}
+
+# of_page PAGE CODE: what Python code prints of the facts of a page; nothing of a faulty one, which
+# routine 01 will name.
+of_page() {
+    python -c "
+import sys
+from utils import errors
+from utils.facts import described
+try:
+    facts = described.read(sys.argv[1])
+except errors.DatasetError:
+    sys.exit()
+$2" "$1"
+}
+
+# unpacked_in FOLDER: the folder itself, where it or a folder in it holds what archives consist of.
+unpacked_in() {
+    local found
+    found=$(CDPATH='' cd -- "$1" &&
+        find . -maxdepth 3 \( -name '*.nii.gz' -o -name '*.nii' -o -iname '*.zip' \) -print -quit)
+    [[ -z $found ]] || echo "$1"
+}
+
+step_01() {
+    title "01: list the archive" 01
+    run python described/01_gen_archive_manifest.py --dataset "$descriptor/dataset.yaml" \
+        --root_dir "$root/archive" --output_manifest_file "$descriptor/archive_manifest.xlsx"
+}
+
+step_02() {
+    title "02: pair volumes and masks" 02
+    run python described/02_confirm_pairs.py --dataset "$descriptor/dataset.yaml" \
+        --root_dir "$root/archive" --output_dir "$grouped" \
+        --archive_manifest "$descriptor/archive_manifest.xlsx"
+}
+
+step_03() {
+    title "03: one binary mask per label" 03
+    run python described/03_extract_binary_masks.py --dataset "$descriptor/dataset.yaml" \
+        --root_dir "$grouped"
+}
+
+step_04() {
+    local n_failed=${#failed[@]}
+    title "04: check all samples and index them" 04
+    run python described/04_gen_dataset_manifest.py --dataset "$descriptor/dataset.yaml" \
+        --root_dir "$grouped" --output_manifest_file "$grouped/dataset_manifest.xlsx"
+    (( ${#failed[@]} == n_failed )) || not_made=yes
+}
+
+step_05() {
+    title "05: splits" 05
+    has_manifest || return 0
+    run python described/05_make_split01_standard.py --dataset "$descriptor/dataset.yaml" \
+        --manifest_file "$grouped/dataset_manifest.xlsx" --split_name "$SPLIT"
+    if [[ -z $(of_page "$descriptor/dataset.yaml" 'print(*facts.PATIENT_KEYS)') ]]; then
+        echo "$BY_PATIENT: skipped, the page names no patients"
+        return
+    fi
+    run python described/05_make_split02_by_patient.py --dataset "$descriptor/dataset.yaml" \
+        --manifest_file "$grouped/dataset_manifest.xlsx" --split_name "$BY_PATIENT"
+}
+
+step_06() {
+    local name manifest=$grouped/dataset_manifest.xlsx present
+    title "06: index manifests of the subsets" 06
+    has_manifest || return 0
+    for name in "$SPLIT" "$BY_PATIENT"; do
+        present=$(subsets_of "$manifest" "$name")
+        if [[ -n $present ]]; then
+            extract "$manifest" "$name" "$grouped/splits/$name" "$present"
+        else
+            echo "$name: skipped, there is no such split"
+        fi
+    done
+}
+
+overview() {
+    printf '\n== What lies where ==\n'
+    entry "$descriptor/dataset.yaml" "the page that describes the set"
+    entry "$descriptor/archive_manifest.xlsx" "the archive's files; check it, then --from 02"
+    entry "$grouped" "the samples"
+    entry "$grouped/dataset_manifest.xlsx" "one row per sample, and a worksheet for each split"
+    entry "$grouped/splits" "one workbook per split and subset"
+}
