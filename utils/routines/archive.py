@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from utils import errors
@@ -31,7 +32,7 @@ class ArchiveFile:
     sample : str
         Name of the sample it belongs to.
     subset : str
-        ``train``, ``val`` or ``test``, by its folder.
+        ``train``, ``val``, ``test`` or ``unlabelled``, by its folder or name.
     columns : dict
         What folder and name tell, ``type`` among it.
     """
@@ -66,6 +67,8 @@ class Contents:
         files but clutter.
     n_clutter : int
         Files that operating systems and interrupted runs left.
+    left_out : list of ArchiveFile
+        Files of the subsets that were not asked for; nothing else is said of them.
     failures : list of (str, DatasetError)
         What could not be looked at or used, under the name to show.
     """
@@ -75,6 +78,7 @@ class Contents:
     ignored: list[str] = dataclasses.field(default_factory=list)
     others: list[str] = dataclasses.field(default_factory=list)
     n_clutter: int = 0
+    left_out: list[ArchiveFile] = dataclasses.field(default_factory=list)
     failures: list[tuple[str, errors.DatasetError]] = dataclasses.field(default_factory=list)
 
     def matching(self, pattern: str) -> list[str]:
@@ -82,9 +86,10 @@ class Contents:
         return [path for path in self.others if PurePosixPath(path).match(pattern)]
 
 
-def find(root_dir: files.PathLike, facts: DataSet) -> Contents:
+def find(root_dir: files.PathLike, facts: DataSet, without: Collection[str] = ()) -> Contents:
     """Look through all folders below the root of an archive; nothing is opened.
 
+    Files of the subsets `without` are left out, as if nobody had put them there.
     Every folder is looked at once, however many links lead to it; its path is the one without
     links where there is one. Links to a folder above the root are not followed.
     """
@@ -105,18 +110,24 @@ def find(root_dir: files.PathLike, facts: DataSet) -> Contents:
                 contents.others.append(text)
     contents.ignored.sort()
     contents.others.sort()
-    _sort_out(contents, classified)
+    contents.left_out = [file for file in classified if file.subset in without]
+    _sort_out(contents, [file for file in classified if file.subset not in without])
     return contents
 
 
-def find_any(root_dir: files.PathLike, facts: DataSet) -> Contents:
+def find_any(root_dir: files.PathLike, facts: DataSet, without: Collection[str] = ()) -> Contents:
     """Look through an archive, as `find` does; DatasetError if it has nothing of the data set."""
-    contents = find(root_dir, facts)
+    contents = find(root_dir, facts, without)
     if not contents.files and not contents.failures:
         listed = errors.listed(contents.ignored)
+        words = " and ".join(sorted({file.subset for file in contents.left_out}))
+        left_out = (
+            f"; left out: {len(contents.left_out)} {words} files (--unlabelled takes them)"
+            * bool(words)
+        )
         raise errors.DatasetError(
             f"{root_dir}: no file of {facts.NAME}, expected {facts.EXAMPLE_FILE} and others at any "
-            f"depth below it{'; other NIfTI files: ' * bool(listed)}{listed}"
+            f"depth below it{'; other NIfTI files: ' * bool(listed)}{listed}{left_out}"
             + meant(root_dir, facts)
         )
     return contents

@@ -10,7 +10,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet, known_faults
-from utils.routines import archive
+from utils.routines import archive, split_choices
 from utils.running import calls
 from utils.storage import file_kinds, manifest, nifti, workbook
 
@@ -150,7 +150,7 @@ def summary(contents: archive.Contents, described: Sequence, subsets: Iterable[s
     """
     counts = collections.Counter((file.subset, file.type) for file, _ in described)
     lines = []
-    for subset in subsets:
+    for subset in split_choices.at_hand(subsets, (file.subset for file, _ in described)):
         n_volumes, n_masks = (counts[subset, type_] for type_ in (archive.VOLUME, archive.MASK))
         lines.append(f"{subset}: {n_volumes} volumes, {n_masks} masks")
     n_unusable = sum(error.code == "name" for _, error in contents.failures)

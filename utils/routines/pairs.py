@@ -15,7 +15,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet
-from utils.routines import archive
+from utils.routines import archive, split_choices
 from utils.running import calls
 from utils.storage import files, holding, manifest, marks, nifti, nifti_writing, samples, workbook
 
@@ -222,8 +222,9 @@ def prepare(
 ) -> str:
     """Estimate the disk space that is still needed, and make the tree's folders.
 
-    The folders are there even without samples; `overwrite` does finished samples again. Returns a
-    line for the user; with too little space a DatasetError, and nothing is made.
+    The folders are there even without samples, but for that of unlabelled ones; `overwrite` does
+    finished samples again. Returns a line for the user; with too little space a DatasetError, and
+    nothing is made.
     """
     todo = [
         pair
@@ -237,7 +238,8 @@ def prepare(
     space = f"about {_readable_size(needed)} needed, {_readable_size(free)} free"
     if needed > free:
         raise errors.DatasetError(f"{disk}: not enough disk space: {space}", code="space")
-    for folder in folders:
+    subsets = {pair.info.get("subset", "") for pair in pairs}
+    for folder in split_choices.at_hand(folders, subsets):
         files.make_dir(output_dir / folder)
     files.sweep(output_dir)
     return f"Disk space: {space}"
@@ -434,4 +436,5 @@ def _moved_mask(path, volume, affine):
 def summary(outcome: calls.Outcome, subsets: Sequence[str]) -> str:
     """Count the samples that are whole now, per subset in this order; an outcome of `confirm`."""
     n_samples = collections.Counter(subset for _, subset in outcome.results)
-    return "Samples: " + ", ".join(f"{subset} {n_samples[subset]}" for subset in subsets)
+    shown = split_choices.at_hand(subsets, n_samples)
+    return "Samples: " + ", ".join(f"{subset} {n_samples[subset]}" for subset in shown)
