@@ -49,7 +49,8 @@ def main(root_dir, output_manifest_file, labeled_data_meta, unlabelled, check_co
     metadata = tables.metadata
     tell(metadata.notes, metadata.warnings)
     if contents.left_out:
-        count = f"{len(contents.left_out)} unlabelled scans are left out"
+        n_scans = len({file.sample for file in contents.left_out})
+        count = f"{n_scans} unlabelled scans are left out"
         cli.print_note(amos22.NAME, f"{count}; --unlabelled lists them (docs/unlabelled.md)")
     for note in archive_manifest.known_fault_notes(contents, amos22, metadata.is_mended):
         cli.print_note("known faults", note)

@@ -4,12 +4,12 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from utils import errors
 from utils.facts import DataSet
-from utils.storage import files, processes
+from utils.storage import files, processes, zips
 
 VOLUME, MASK = "v3d", "m3d"
 _CLUTTER_NAMES = {".DS_Store", "__MACOSX"}
@@ -35,6 +35,8 @@ class ArchiveFile:
         ``train``, ``val``, ``test`` or ``unlabelled``, by its folder or name.
     columns : dict
         What folder and name tell, ``type`` among it.
+    is_zipped : bool
+        Whether it is a member of a zip file.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class ArchiveFile:
     sample: str
     subset: str
     columns: dict[str, str]
+    is_zipped: bool = False
 
     def __str__(self):
         return errors.printable(self.relative_path)
@@ -69,6 +72,8 @@ class Contents:
         Files that operating systems and interrupted runs left.
     left_out : list of ArchiveFile
         Files of the subsets that were not asked for; nothing else is said of them.
+    n_zipped_too : int
+        Files that lie in a zip file as well, with the same size; those there are not among `files`.
     failures : list of (str, DatasetError)
         What could not be looked at or used, under the name to show.
     """
@@ -79,6 +84,7 @@ class Contents:
     others: list[str] = dataclasses.field(default_factory=list)
     n_clutter: int = 0
     left_out: list[ArchiveFile] = dataclasses.field(default_factory=list)
+    n_zipped_too: int = 0
     failures: list[tuple[str, errors.DatasetError]] = dataclasses.field(default_factory=list)
 
     def matching(self, pattern: str) -> list[str]:
@@ -87,27 +93,24 @@ class Contents:
 
 
 def find(root_dir: files.PathLike, facts: DataSet, without: Collection[str] = ()) -> Contents:
-    """Look through all folders below the root of an archive; nothing is opened.
+    """Look through all folders and zip files below the root of an archive; no other is opened.
 
-    Files of the subsets `without` are left out, as if nobody had put them there.
-    Every folder is looked at once, however many links lead to it; its path is the one without
-    links where there is one. Links to a folder above the root are not followed.
+    Files of the subsets `without` are left out, as if nobody had put them there. Every folder or
+    zip is looked at once, however many links lead to it; its path is the one without links where
+    there is one. Links to a folder above the root are not followed.
     """
     contents = Contents()
     root = Path(root_dir)
     classified = []
-    for folder, names in _walk(root, contents.failures):
-        for path in (Path(folder, name) for name in names):
-            text = path.relative_to(root).as_posix()
-            if _is_clutter(text):
-                contents.n_clutter += 1
-            elif (columns := facts.classify(text)) is not None:
-                sample, subset = facts.sample_name(columns), facts.subset(columns)
-                classified.append(ArchiveFile(path, text, sample, subset, columns))
-            elif path.name.lower().endswith(_NIFTI_SUFFIXES):
-                contents.ignored.append(text)
-            else:
-                contents.others.append(text)
+    for path, is_zipped in _all_files(root, contents):
+        text = path.relative_to(root).as_posix()
+        if (columns := facts.classify(text)) is not None:
+            sample, subset = facts.sample_name(columns), facts.subset(columns)
+            classified.append(ArchiveFile(path, text, sample, subset, columns, is_zipped))
+        elif path.name.lower().endswith(_NIFTI_SUFFIXES):
+            contents.ignored.append(text)
+        else:
+            contents.others.append(text)
     contents.ignored.sort()
     contents.others.sort()
     contents.left_out = [file for file in classified if file.subset in without]
@@ -137,6 +140,51 @@ def meant(root_dir: files.PathLike, facts: DataSet) -> str:
     """End a message about a root without the archive: the folder beside it that has it, or ''."""
     beside = files.part_of_root(root_dir, "archive")
     return f"; probably meant: {beside}" if beside and find(beside, facts).files else ""
+
+
+def _all_files(root: Path, contents: Contents) -> Iterator[tuple[Path, bool]]:
+    """Yield (path, whether it lies in a zip) of all files but clutter, which is counted."""
+    packed = []
+    for folder, names in _walk(root, contents.failures):
+        for path in (Path(folder, name) for name in names):
+            if _is_clutter(path.relative_to(root).as_posix()):
+                contents.n_clutter += 1
+            elif zips.is_named_zip(path):
+                packed.append(path)
+            else:
+                yield path, False
+    seen = set()
+    for path in sorted(packed, key=lambda path: (os.path.islink(path), path)):
+        place = os.path.realpath(path)
+        if place not in seen:
+            seen.add(place)
+            yield from ((member, True) for member in _members(root, path, contents))
+
+
+def _members(root, zip_path, contents):
+    """Yield the paths of a zip's members but clutter and zips; the zip may be unusable."""
+    try:
+        entries = files.members(zip_path)
+    except errors.DamagedFileError as error:
+        contents.failures.append((_shown(zip_path, root), _in_zip(str(error), zip_path)))
+        return
+    for path in (zip_path / entry.name for entry in entries):
+        if _is_clutter(path.relative_to(root).as_posix()):
+            contents.n_clutter += 1
+        elif zips.is_named_zip(path):
+            reason = f"{errors.printable(path)}: a zip file in a zip file, not looked into; unpack"
+            nested = _in_zip(f"{reason} {errors.printable(zip_path.name)}", path)
+            contents.failures.append((_shown(path, root), nested))
+        else:
+            yield path
+
+
+def _shown(path, root):
+    return errors.printable(path.relative_to(root).as_posix())
+
+
+def _in_zip(reason, path):
+    return errors.DatasetError(reason, file=path, code="zip")
 
 
 def _walk(root, failures):
@@ -180,6 +228,9 @@ def _sort_out(contents, classified):
         groups[file.sample, file.type].append(file)
     for (sample, file_type), group in groups.items():
         first = group[0]
+        if _is_zipped_too(*group):
+            contents.n_zipped_too += 1
+            group.pop()
         if len(group) > 1:
             contents.doubles.extend(group)
             found, expected = ", ".join(map(str, group)), "one file"
@@ -195,8 +246,37 @@ def _sort_out(contents, classified):
             contents.files.append(first)
 
 
+def _is_zipped_too(file, copy=None, *others):
+    """Whether a file lies unpacked and, of the same size, in one zip."""
+    if copy is None or others or file.is_zipped or not copy.is_zipped:
+        return False
+    return files.size_bytes(file.path) == files.size_bytes(copy.path)
+
+
 def _row_order(file):
-    return file.sample, file.type != VOLUME, file.relative_path
+    return file.sample, file.type != VOLUME, file.is_zipped, file.relative_path
+
+
+def distinct(root_dir: files.PathLike, contents: Contents, pattern: str) -> list[str]:
+    """Return what `Contents.matching` does, without zipped copies of unpacked files.
+
+    Such a copy has the same name and the same bytes.
+    """
+    paths = contents.matching(pattern)
+    unpacked = [path for path in paths if not zips.split(Path(root_dir, path))]
+    return [
+        path
+        for path in paths
+        if path in unpacked
+        or not any(_is_copy(Path(root_dir, path), Path(root_dir, other)) for other in unpacked)
+    ]
+
+
+def _is_copy(path, other_path):
+    try:
+        return path.name == other_path.name and files.same_bytes(path, other_path)
+    except errors.DamagedFileError:  # told when it is read
+        return False
 
 
 def find_tables(root_dir: files.PathLike, contents: Contents, pattern: str) -> list[Path]:
@@ -204,7 +284,7 @@ def find_tables(root_dir: files.PathLike, contents: Contents, pattern: str) -> l
 
     Those that `find` found below the root; if there is none, those beside the root.
     """
-    below = [Path(root_dir, path) for path in contents.matching(pattern)]
+    below = [Path(root_dir, path) for path in distinct(root_dir, contents, pattern)]
     # The root may be a link: people look beside the link first, then beside its target.
     beside = Path(os.path.abspath(root_dir)).parent, Path(root_dir).resolve().parent
     return below or next(filter(None, (sorted(folder.glob(pattern)) for folder in beside)), [])

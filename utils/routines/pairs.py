@@ -17,7 +17,17 @@ from utils.arrays import geometry
 from utils.facts import DataSet
 from utils.routines import archive, split_choices
 from utils.running import calls
-from utils.storage import files, holding, manifest, marks, nifti, nifti_writing, samples, workbook
+from utils.storage import (
+    files,
+    holding,
+    manifest,
+    marks,
+    nifti,
+    nifti_writing,
+    samples,
+    workbook,
+    zips,
+)
 
 # An int16 CT grows by about a fifth as float32 (same codec); this leaves a little for the rest.
 GROWTH = 1.3
@@ -74,7 +84,7 @@ def plan(
         manifest.MAIN_SHEET, required=("file_path", "type", *facts.INFO_KEYS)
     )
     paths = [path for path in rows["file_path"] if path]
-    if paths and not any(os.path.lexists(Path(root_dir, path)) for path in paths):
+    if paths and not any(_is_there(Path(root_dir, path)) for path in paths):
         reason = f"{root_dir}: has none of the {len(paths)} files that {archive_manifest} lists"
         raise errors.DatasetError(reason + archive.meant(root_dir, facts), file=root_dir)
     records = rows.to_dict("records")
@@ -92,8 +102,8 @@ def plan(
         by_sample[facts.sample_name(plain)].append(plain)
     disk = _look(root_dir, output_dir, facts)
     _warn_of_unlisted(disk, {*by_sample, *told})
-    # Below a folder that cannot be listed, label files may lie unseen.
-    faulty += [(name, error) for name, error in disk.failures if error.code == "read"]
+    # In a folder or zip that cannot be listed, label files may lie unseen.
+    faulty += [(name, error) for name, error in disk.failures if error.code in ("read", "zip")]
     return [
         *(Pair(samples.Sample(name, disk.output_dir), {}, error=error) for name, error in faulty),
         *(
@@ -102,6 +112,10 @@ def plan(
             if stem not in told and (belongs is None or any(map(belongs, of_sample)))
         ),
     ]
+
+
+def _is_there(path):
+    return os.path.lexists(path) or zips.split(path) is not None
 
 
 def _name_by_path(row, facts):
@@ -205,13 +219,13 @@ def _find_files(rows, root_dir):
         path = root_dir / relative_path
         if relative_path.is_absolute() or ".." in relative_path.parts:
             reason = f"{row['file_path']!r} leaves the archive"
-        elif not os.path.exists(path):
-            reason = f"{path} does not exist"
-        elif not os.path.isfile(path):  # opening a named pipe would wait for ever
-            reason = f"{path} is no regular file (a folder, pipe or device)"
-        else:
+        elif files.is_file(path):
             found[row["type"]] = path
             continue
+        elif not os.path.exists(path):
+            reason = f"{path} does not exist"
+        else:  # opening a named pipe would wait for ever
+            reason = f"{path} is no regular file (a folder, pipe or device)"
         message = f"the {_FILE_KINDS[row['type']]} of the manifest is not there: {reason}"
         cases.append(errors.DatasetError(message, file=path, code="missing"))
     return found, cases
@@ -251,10 +265,7 @@ def _readable_size(n_bytes):
 
 def size_bytes(pair: Pair) -> int:
     """Bytes of a pair's volume in the archive, to start with the largest."""
-    if pair.volume is not None:
-        with contextlib.suppress(OSError):
-            return os.path.getsize(pair.volume)
-    return 0
+    return files.size_bytes(pair.volume) if pair.volume is not None else 0
 
 
 def confirm(
