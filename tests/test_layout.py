@@ -32,7 +32,8 @@ WINGS = {
     "exports": "arrays errors facts routines running storage",
     "qc": "arrays errors facts running storage",
     "sample_data": "errors facts running storage",
-    "reader": "arrays errors exports facts routines storage",
+    "reading": "arrays errors exports facts routines storage",
+    "reader": "arrays errors facts reading routines storage",
 }
 # What takes and returns arrays knows nothing of files and users.
 ARRAY_MODULES = ("sample_data.grids", "sample_data.noise")

@@ -12,6 +12,7 @@ import unlabelled_archive
 
 from utils import errors
 from utils.facts import amos22, amos22_metadata
+from utils.reader import AMOS22
 
 BY_ID = ("amos_6200", "amos_7000")  # whose metadata were never published
 NOTE = "note AMOS22: 5 unlabelled scans are left out; --unlabelled lists them"
@@ -25,12 +26,11 @@ def tiny_archive(tmp_path):
 
 @pytest.fixture(scope="module", name="made")
 def finished_data(tmp_path_factory):
-    """All routines, with and without the unlabelled scans at 02 and later: (root, results)."""
+    """The data folder after all routines, and what each of them said."""
     root = tmp_path_factory.mktemp("unlabelled") / "root dir"
     unlabelled_archive.build(root)
-    scripts = (trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT, trees.INDEX)
     results = {trees.SCAN: trees.invoke(trees.SCAN, root, "--unlabelled")}
-    for script in (*scripts, trees.MAKE_SPLIT):
+    for script in unlabelled_archive.STEPS:
         results[script] = trees.invoke(script, root)
         assert results[script].exit_code == 0, results[script].output
     return root, results
@@ -70,7 +70,7 @@ def test_without_the_option_their_number_is_all_that_is_told(root):
     assert (result.exit_code, trees.complaints(result), trees.complaints(result, "WARNING")) == (
         (0, [], [])
     )
-    assert shown(result) == [f"{NOTE.replace('5', '7', 1)} (docs/unlabelled.md)"]
+    assert shown(result) == [f"{NOTE.replace('5', '6', 1)} (docs/unlabelled.md)"]
     assert {row["subset"] for row in scanned(root)} == {"train", "val", "test"}
     assert "unlabelled" not in result.stdout
 
@@ -269,7 +269,7 @@ def test_they_lie_below_a_folder_of_their_own(made):
     }
     summary = "Samples: train 1, val 1, test 1, unlabelled 4"
     assert summary in results[trees.PAIR_CT].stdout.splitlines()
-    for script in (trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT, trees.INDEX):
+    for script in unlabelled_archive.STEPS[:-1]:
         assert results[script].stderr == ""
     assert len(trees.binary_masks(root, "amos_0001")) == 17
     assert trees.binary_masks(root, "amos_5000") == []
@@ -428,6 +428,16 @@ def test_a_set_of_unlabelled_scans_alone_gets_its_list(root):
         result = trees.invoke(script, root)
         assert result.exit_code == 0, result.output
     assert listing(root).stdout.splitlines()[0].endswith("unlabelled.json: unlabelled 5")
+
+
+def test_the_reader_has_them_as_a_subset(made):
+    data = AMOS22(made[0] / "grouped")
+    assert data.split("unlabelled") == unlabelled_archive.UNLABELLED
+    assert (data.modality("amos_7000"), data.sex("amos_7000"), data.site("amos_7000")) == (
+        ("MRI", None, None)
+    )
+    assert data.birth_date("amos_7000") is None and not data.has_mask("amos_7000")
+    assert (data.image("amos_6200") == unlabelled_archive.volume(6200)).all()
 
 
 @pytest.mark.slow("draws a report")

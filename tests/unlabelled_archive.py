@@ -34,6 +34,10 @@ TABLES = {
     ),
     "unlabeled_data_meta_5400_5899.csv": ("5438,19700101,F,,Aquilion ONE,TOSHIBA,20190517,LGPH",),
 }
+STEPS = (
+    *(trees.PAIR_CT, trees.PAIR_MRI, trees.SPLIT_LABEL, trees.EXTRACT, trees.INDEX),
+    trees.MAKE_SPLIT,
+)
 _LABELLED = {"Tr": (1, 507), "Va": (8,), "Ts": (201,)}
 
 
@@ -52,6 +56,16 @@ def build(root):
         write_table(root / "archive" / name, *rows)
     (root / "descriptor").mkdir()
     shutil.copy(trees.LABEL_MAP, root / "descriptor")
+
+
+def finish(root):
+    """Make the finished data set with them, by all routines; gives root."""
+    build(root)
+    assert trees.invoke(trees.SCAN, root, "--unlabelled").exit_code == 0
+    for script in STEPS:
+        result = trees.invoke(script, root)
+        assert result.exit_code == 0, result.output
+    return root
 
 
 def volume(number):

@@ -41,7 +41,7 @@ def main(manifest_file, split_name, output_file, root_dir, folds, unlabelled, ov
     if unlabelled and folds is not None:
         reason = f"--folds {folds}: unlabelled scans have no folds; leave --folds out"
         raise errors.DatasetError(reason, code="folds", found=folds)
-    selection = cases.read(manifest_file, split_name, root_dir, needs_labels=not unlabelled)
+    selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
         cli.print_warning(split_name, cases.OUT_OF_DATE)
     chosen = selection.unlabelled if unlabelled else selection.used

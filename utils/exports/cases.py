@@ -104,7 +104,6 @@ def read(
     manifest_path: files.PathLike,
     split_name: str | None = None,
     root_dir: files.PathLike | None = None,
-    needs_labels: bool = True,
 ) -> Selection:
     """Read the samples of a dataset manifest, or of one of its splits.
 
@@ -118,24 +117,19 @@ def read(
         index manifest.
     root_dir : path-like, optional
         The folder that paths in the manifest are relative to, if it is known.
-    needs_labels : bool
-        Whether it is a fault that no column of a binary mask names a label.
 
     Raises
     ------
     DatasetError
         No such file, sheet or column; an ID that is empty, doubled or cannot be a file's name; a
         subset other than train, val, test, folds, excluded and unlabelled, or train and val beside
-        folds; no column of a binary mask.
+        folds; no column of a binary mask, unless all samples are unlabelled.
     """
-    return select(workbook.Workbook(manifest_path), split_name, root_dir, needs_labels)
+    return select(workbook.Workbook(manifest_path), split_name, root_dir)
 
 
 def select(
-    book: workbook.Workbook,
-    split_name: str | None,
-    root_dir: files.PathLike | None,
-    needs_labels: bool = True,
+    book: workbook.Workbook, split_name: str | None, root_dir: files.PathLike | None
 ) -> Selection:
     """Read the samples of a workbook that is loaded; see `read`."""
     sheet, column = _sheet(book, split_name)
@@ -145,7 +139,8 @@ def select(
     is_old = False
     if split_name and manifest.MAIN_SHEET in book.names:
         is_old = split_name in splits.out_of_date(book, book.table(manifest.MAIN_SHEET))
-    label_names = _label_names(table.columns, f"{book.path}, worksheet {sheet}", needs_labels)
+    is_labelled = any(case.subset != split_choices.UNLABELLED for case in found) or not found
+    label_names = _label_names(table.columns, f"{book.path}, worksheet {sheet}", is_labelled)
     return Selection(found, label_names, tuple(table.columns), column, is_old)
 
 
@@ -203,7 +198,7 @@ def _check_rows(table, column, where):
             raise errors.DatasetError(f"{where}: {fault}: {errors.listed(found)}", code="manifest")
 
 
-def _label_names(columns, where, needs_labels):
+def _label_names(columns, where, is_labelled):
     pairs = [
         (int(match[1]), match[2])
         for match in map(_BINARY_MASK_COLUMN.fullmatch, columns)
@@ -214,7 +209,7 @@ def _label_names(columns, where, needs_labels):
         named = errors.listed(f"{value} {name}" for value, name in pairs)
         fault = "columns of binary masks with a label or a name twice, or a label above 255"
         raise errors.DatasetError(f"{where}: {fault}: {named}", code="columns", found=named)
-    if not found and needs_labels:
+    if not found and is_labelled:
         example = "mask_00_background"
         reason = f"no columns of binary masks ({example} and so on), which name the labels"
         advice = "run routines 04, 05 and 06"

@@ -97,7 +97,9 @@ DATASET_KEYS: tuple[str, ...] = (
 # also day and scanner; two pairs share a birth date and not the sex, which is chance.
 PATIENT_KEYS: tuple[str, ...] = ("birth_date", "sex")
 
-KNOWN_FAULTS = str(Path(__file__).resolve().parents[2] / "descriptor_templates/known_faults.csv")
+_TEMPLATES = Path(__file__).resolve().parents[2] / "descriptor_templates"
+LABEL_MAP = str(_TEMPLATES / "label_map.yaml")
+KNOWN_FAULTS = str(_TEMPLATES / "known_faults.csv")
 # See `amos22_table.Metadata`.
 MENDED_FAULTS: tuple[str, ...] = ("id in the metadata table one too low",)
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -299,7 +299,7 @@ def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
     affine, messages = _affine_to_write(volume)
     for message in messages if todo else ():
         errors.warn(message)
-    for message in _mask_oddities(mask, volume, order, misfit) if todo and mask else ():
+    for message in mask_oddities(mask, volume, order, misfit) if todo and mask else ():
         errors.warn(message)
     with contextlib.ExitStack() as stack:
         staged: list[files.Pending] = []
@@ -322,15 +322,22 @@ def _read_headers(pair):
     if pair.mask is None:
         return volume, None, None
     mask = nifti.read_header(pair.mask)
+    return volume, mask, mask_order(mask, volume)
+
+
+def mask_order(mask: nifti.Header, volume: nifti.Header) -> np.ndarray | None:
+    """Return how a mask's axes must run, see `Header.axis_order`; DatasetError for no pair."""
     order = mask.axis_order(volume)
     if order is None and mask.shape != volume.shape:
         message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
         sides = {"expected": volume.shape, "found": mask.shape}
         raise errors.DatasetError(message, file=mask.path, code="shape", **sides)
-    return volume, mask, order
+    return order
 
 
-def _mask_oddities(mask, volume, order, misfit):
+def mask_oddities(
+    mask: nifti.Header, volume: nifti.Header, order: np.ndarray | None, misfit: str
+) -> Iterator[str]:
     """Yield what is odd about how a mask lies to its volume; DatasetError for no pair."""
     if nifti_writing.is_copy(volume, mask, order):
         message = f"{volume.path}: holds the same voxels as its mask {mask.path}, expected a scan"

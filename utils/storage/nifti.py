@@ -591,10 +591,16 @@ def read_mask(path: files.PathLike, same_as: Header | None = None) -> Image:
     return image
 
 
-def read_volume(path: files.PathLike) -> Image:
-    """Read a volume as float32, scaling applied; DamagedFileError for a damaged file."""
+def read_volume(path: files.PathLike, is_told: bool = False) -> Image:
+    """Read a volume as float32, scaling applied; DamagedFileError for a damaged file.
+
+    What was lost by it is warned about where it `is_told`.
+    """
     conversion = Conversion()
-    return _image(path, np.float32, lambda chunk, header: as_float32(chunk, header, conversion))
+    image = _image(path, np.float32, lambda chunk, header: as_float32(chunk, header, conversion))
+    for message in conversion.complaints(image.header) if is_told else ():
+        errors.warn(message)
+    return image
 
 
 def _image(path, dtype, convert, same_as=None):
