@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 
 import openpyxl
@@ -11,7 +13,7 @@ import trees
 import unlabelled_archive
 
 from utils import errors
-from utils.facts import amos22, amos22_metadata
+from utils.facts import amos22, amos22_metadata, amos22_table, known_faults
 from utils.reader import AMOS22
 
 BY_ID = ("amos_6200", "amos_7000")  # whose metadata were never published
@@ -247,6 +249,37 @@ def test_a_manifest_of_unlabelled_scans_alone_is_not_refused():
         amos22.check_manifest([{"seq": "6200", **unknown}, {"seq": "4", **unknown}], "m.xlsx")
 
 
+def joined(tmp_path, *rows):
+    path = tmp_path / "table.csv"
+    unlabelled_archive.write_table(path, *rows)
+    return amos22_table.Metadata([amos22_table.read(path)])
+
+
+def test_their_rows_have_no_part_in_mending_the_mri_ids(tmp_path):
+    row = "19600102,F,062Y,{},X,20200514,x"
+    theirs = [f"{seq},{row.format(scanner)}" for seq, scanner in ((7000, "Prisma"), (5000, "UND"))]
+    metadata = joined(tmp_path, *theirs, f"7001,{row.format('Achieva')}")
+    assert (metadata.notes, metadata.warnings, metadata.faults) == ([], [], [])
+    assert metadata.of("7001")["manufacturer_model_name"] == "Achieva"
+    shifted = joined(tmp_path, f"500,{row.format('Ingenia')}", *theirs, f"6999,{row.format('a')}")
+    assert shifted.is_mended and "of 1 MRI rows" in shifted.notes[0]
+    assert shifted.of("0501")["manufacturer_model_name"] == "Ingenia"
+    assert shifted.of("7000")["manufacturer_model_name"] == "Prisma"
+    # Where nothing is known of the labelled MRI rows, theirs stay as they are.
+    both = [f"{seq},{row.format('Prisma')}" for seq in (500, 600, 7000)]
+    unclear = joined(tmp_path, *both)
+    assert [name for name, _ in unclear.faults] == ["metadata table"]
+    assert unclear.of("7000")["sex"] == "F" and unclear.of("0600")["sex"] == "UND"
+
+
+def test_two_rows_for_one_of_them_contradict(tmp_path):
+    row = "5000,19600102,{},062Y,Prisma,X,20200514,x"
+    metadata = joined(tmp_path, row.format("F"), row.format("M"), row.format("F"))
+    ((name, error),) = metadata.faults
+    assert name == "amos_5000" and "2 different rows for it (sex F or M)" in str(error)
+    assert metadata.of("5000")["sex"] == "UND"
+
+
 def test_nothing_is_lacking_where_nothing_is_at_hand():
     tables = amos22_metadata.Tables(lambda pattern: [], [])
     assert tables.lack([], "x") == amos22_metadata.Lack()
@@ -273,6 +306,28 @@ def test_they_lie_below_a_folder_of_their_own(made):
         assert results[script].stderr == ""
     assert len(trees.binary_masks(root, "amos_0001")) == 17
     assert trees.binary_masks(root, "amos_5000") == []
+
+
+def test_zips_give_the_same_tree(made, root):
+    unlabelled_archive.zip_up(root)
+    scan(root)
+    result = scan(root, "--unlabelled")
+    assert result.exit_code == 0, result.output
+    for script in (trees.PAIR_CT, trees.PAIR_MRI):
+        assert trees.invoke(script, root).exit_code == 0
+    for tree in ("AMOS-CT", "AMOS-MRI"):
+        place = f"grouped/{tree}/unlabelled"
+        assert trees.contents(root / place) == trees.contents(made[0] / place) != {}
+
+
+def test_what_lies_in_a_zip_as_well_is_one_scan(root):
+    shutil.copytree(root / "archive", root / "copy")
+    unlabelled_archive.zip_up(root)
+    shutil.copytree(root / "copy", root / "archive", dirs_exist_ok=True)
+    assert shown(scan(root)) == [f"{NOTE} (docs/unlabelled.md)"]
+    result = scan(root, "--unlabelled")
+    assert (result.exit_code, trees.complaints(result)) == (0, [])
+    assert len(scanned(root)) == 12
 
 
 def test_without_them_there_is_no_such_folder(root):
@@ -438,6 +493,30 @@ def test_the_reader_has_them_as_a_subset(made):
     )
     assert data.birth_date("amos_7000") is None and not data.has_mask("amos_7000")
     assert (data.image("amos_6200") == unlabelled_archive.volume(6200)).all()
+
+
+def test_the_commands_of_the_page_lead_to_the_list(root):
+    page = (trees.REPOSITORY / "docs/unlabelled.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ python (\S+) (.+)$", page, re.M)
+    for script, words in commands:
+        words = shlex.split(words.replace(" root_dir/", f" {shlex.quote(str(root))}/"))
+        result = trees.run(script, *words)
+        assert result.exit_code == 0, result.output
+    (path,) = (root / "datalists").iterdir()
+    assert len(json.loads(path.read_bytes())["unlabelled"]) == 5
+
+
+def test_the_page_has_the_parts_and_the_damaged_ones_of_the_facts():
+    page = (trees.REPOSITORY / "docs/unlabelled.md").read_text(encoding="utf-8")
+    for ids, modality, table in amos22.UNLABELLED_PARTS:
+        first, last = ids[0], ids[-1]
+        shown = f"`{table}`" if table else "never published"
+        zipped = f"amos22_unlabeled_{modality.lower()}_{first}_{last}.zip"
+        assert f"| `{zipped}` | {first} to {last} | {modality} | {shown} |" in page
+    n_scans = sum(len(part.ids) for part in amos22.UNLABELLED_PARTS)
+    assert f"some {n_scans:,} that nobody has" in page
+    for fault in known_faults.of(amos22):
+        assert fault.kind != "damaged" or fault.id.removeprefix("amos_") in page
 
 
 @pytest.mark.slow("draws a report")

@@ -29,7 +29,8 @@ class DataSet(Protocol):
     CITATION: str
     # Path of a file in the archive, for messages.
     EXAMPLE_FILE: str
-    # Subsets in the order of reports, and those of them that were published with masks.
+    # Subsets in the order of reports, ``unlabelled`` among them where there may be such scans, and
+    # those that were published with masks.
     SUBSETS: tuple[str, ...]
     LABELLED_SUBSETS: tuple[str, ...]
     # Folder of the archive -> type (v3d, m3d) and subset of the files in it.
