@@ -254,6 +254,21 @@ def test_damage_is_noticed(root):
         silently(root / "archive").image("amos_0008")
 
 
+def test_a_cut_zip_and_a_damaged_member_are_named(root):
+    unlabelled_archive.zip_up(root)
+    cut, whole = (root / "archive" / name for name in [*unlabelled_archive.PARTS][:2])
+    cut.write_bytes(cut.read_bytes()[:-30])
+    content = bytearray(whole.read_bytes())
+    content[len(content) // 2] ^= 1  # of the one member's bytes
+    whole.write_bytes(content)
+    data, (text,) = warned(root / "archive", unlabelled=True)
+    assert text.startswith(f"{cut.name}: ")
+    assert data.ids == (*LABELLED, *UNLABELLED[2:])
+    with pytest.raises(errors.DamagedFileError, match=f"{whole.name}.*amos_5438.nii.gz"):
+        data.image("amos_5438")
+    assert data.image("amos_6200").any()
+
+
 def test_a_file_replaced_after_its_header_was_read_is_noticed(root):
     data = silently(root / "archive")
     assert data.shape("amos_0001") == (5, 6, 7)

@@ -308,6 +308,16 @@ def test_they_lie_below_a_folder_of_their_own(made):
     assert trees.binary_masks(root, "amos_5000") == []
 
 
+@pytest.mark.parametrize("script", [trees.DENOISE, trees.DETECT])
+def test_denoising_and_detection_pass_them_by(copied, script):
+    before = trees.identities(copied / "grouped")
+    result = trees.invoke(script, copied)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "samples: 3 done" in result.stdout or "in 3 samples" in result.stdout
+    changed = trees.rewritten(before, trees.identities(copied / "grouped"))
+    assert not [name for name in changed if "unlabelled" in name]
+
+
 def test_zips_give_the_same_tree(made, root):
     unlabelled_archive.zip_up(root)
     scan(root)
