@@ -8,7 +8,6 @@ import collections
 import dataclasses
 import io
 import os
-import re
 import struct
 import zlib
 from pathlib import Path, PurePosixPath
@@ -39,8 +38,6 @@ _UNICODE_PATH = 0x7075
 # Codes of what is no damage.
 _LOCKED, _OTHER_METHOD = "encrypted", "method"
 _PIECE_BYTES = 1 << 16
-# Pairs of bytes that GB 2312 has: European names hardly have them alone.
-_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
 
 
 class Entry(NamedTuple):
@@ -145,7 +142,7 @@ def _decoded(raw, flags, extra):
     try:
         return raw.decode("utf-8", "replace" if flags & _UTF8 else "strict")
     except UnicodeDecodeError:
-        is_chinese = _CHINESE.fullmatch(raw)
+        is_chinese = file_kinds.is_chinese(raw)
     return raw.decode("gb18030" if is_chinese else "cp437", "replace")
 
 
