@@ -102,8 +102,7 @@ def find(root_dir: files.PathLike, facts: DataSet, without: Collection[str] = ()
     contents = Contents()
     root = Path(root_dir)
     classified = []
-    for path, is_zipped in _all_files(root, contents):
-        text = path.relative_to(root).as_posix()
+    for path, text, is_zipped in _all_files(root, contents):
         if (columns := facts.classify(text)) is not None:
             sample, subset = facts.sample_name(columns), facts.subset(columns)
             classified.append(ArchiveFile(path, text, sample, subset, columns, is_zipped))
@@ -142,49 +141,47 @@ def meant(root_dir: files.PathLike, facts: DataSet) -> str:
     return f"; probably meant: {beside}" if beside and find(beside, facts).files else ""
 
 
-def _all_files(root: Path, contents: Contents) -> Iterator[tuple[Path, bool]]:
-    """Yield (path, whether it lies in a zip) of all files but clutter, which is counted."""
+def _all_files(root: Path, contents: Contents) -> Iterator[tuple[Path, str, bool]]:
+    """Yield (path, the same below the root, whether it is zipped) of all but clutter."""
     packed = []
     for folder, names in _walk(root, contents.failures):
         for path in (Path(folder, name) for name in names):
-            if _is_clutter(path.relative_to(root).as_posix()):
+            text = path.relative_to(root).as_posix()
+            if _is_clutter(text):
                 contents.n_clutter += 1
             elif zips.is_named_zip(path):
                 packed.append(path)
             else:
-                yield path, False
+                yield path, text, False
     seen = set()
     for path in sorted(packed, key=lambda path: (os.path.islink(path), path)):
         place = os.path.realpath(path)
         if place not in seen:
             seen.add(place)
-            yield from ((member, True) for member in _members(root, path, contents))
+            yield from _members(root, path, contents)
 
 
 def _members(root, zip_path, contents):
-    """Yield the paths of a zip's members but clutter and zips; the zip may be unusable."""
+    """Yield what `_all_files` does of a zip, which may be unusable; a zip in it is a failure."""
     try:
         entries = files.members(zip_path)
     except errors.DamagedFileError as error:
-        contents.failures.append((_shown(zip_path, root), _in_zip(str(error), zip_path)))
+        text = zip_path.relative_to(root).as_posix()
+        contents.failures.append((errors.printable(text), _in_zip(str(error), zip_path)))
         return
     for path in (zip_path / entry.name for entry in entries):
-        if _is_clutter(path.relative_to(root).as_posix()):
+        text = path.relative_to(root).as_posix()
+        if _is_clutter(text):
             contents.n_clutter += 1
         elif zips.is_named_zip(path):
-            reason = f"{errors.printable(path)}: a zip file in a zip file, not looked into; unpack"
-            nested = _in_zip(f"{reason} {errors.printable(zip_path.name)}", path)
-            contents.failures.append((_shown(path, root), nested))
+            reason = f"{path}: a zip file in a zip file, not looked into; unpack {zip_path.name}"
+            contents.failures.append((errors.printable(text), _in_zip(reason, path)))
         else:
-            yield path
-
-
-def _shown(path, root):
-    return errors.printable(path.relative_to(root).as_posix())
+            yield path, text, True
 
 
 def _in_zip(reason, path):
-    return errors.DatasetError(reason, file=path, code="zip")
+    return errors.DatasetError(errors.printable(reason), file=path, code="zip")
 
 
 def _walk(root, failures):

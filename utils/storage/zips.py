@@ -8,12 +8,10 @@ import collections
 import dataclasses
 import io
 import os
-import re
 import struct
-import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from utils import errors
 from utils.storage import deflate, file_kinds
@@ -40,14 +38,9 @@ _UNICODE_PATH = 0x7075
 # Codes of what is no damage.
 _LOCKED, _OTHER_METHOD = "encrypted", "method"
 _PIECE_BYTES = 1 << 16
-# Pairs of bytes that GB 2312 has: European names hardly have them alone.
-_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
-# What `zipfile` says of a directory that makes no sense.
-_FAULTS = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A member as the zip's directory has it; directories are none.
 
     Attributes
@@ -114,10 +107,13 @@ def directory(handle: BinaryIO, path: PathLike) -> dict[str, list[Entry]]:
 
 
 def _parsed(handle, path):
+    import zipfile  # much for a command that meets no zip
+
+    faults = zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error
     try:
         with zipfile.ZipFile(handle) as archive:
             infos, end = archive.infolist(), archive.start_dir
-    except (*_FAULTS, struct.error) as error:
+    except faults as error:
         raise _unusable(handle, path, error) from error
     begins = sorted({info.header_offset for info in infos} | {end})
     ends = dict(zip(begins, begins[1:]))
@@ -146,7 +142,7 @@ def _decoded(raw, flags, extra):
     try:
         return raw.decode("utf-8", "replace" if flags & _UTF8 else "strict")
     except UnicodeDecodeError:
-        is_chinese = _CHINESE.fullmatch(raw)
+        is_chinese = file_kinds.is_chinese(raw)
     return raw.decode("gb18030" if is_chinese else "cp437", "replace")
 
 
@@ -177,7 +173,7 @@ def find(handle: BinaryIO, zip_path: PathLike, name: str) -> Entry:
     return found[0]
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass
 class _Reading:
     """How far a member has been read: place in the zip, bytes given, their CRC32."""
 
