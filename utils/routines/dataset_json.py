@@ -26,7 +26,7 @@ def check(
     found = [*contents.files, *contents.doubles]
     by_path = {file.relative_path: file for file in found}
     by_name = {(file.type, file.path.name): file for file in found}
-    for json_path in contents.matching(NAME):
+    for json_path in archive.distinct(root_dir, contents, NAME):
         entries, problem = _entries(Path(root_dir, json_path), facts.DATASET_JSON_SUBSETS)
         if problem:
             error = errors.DatasetError(problem, file=Path(root_dir, json_path), code="json")

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,9 +15,19 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet
-from utils.routines import archive
+from utils.routines import archive, split_choices
 from utils.running import calls
-from utils.storage import files, holding, manifest, marks, nifti, nifti_writing, samples, workbook
+from utils.storage import (
+    files,
+    holding,
+    manifest,
+    marks,
+    nifti,
+    nifti_writing,
+    samples,
+    workbook,
+    zips,
+)
 
 # An int16 CT grows by about a fifth as float32 (same codec); this leaves a little for the rest.
 GROWTH = 1.3
@@ -74,7 +84,7 @@ def plan(
         manifest.MAIN_SHEET, required=("file_path", "type", *facts.INFO_KEYS)
     )
     paths = [path for path in rows["file_path"] if path]
-    if paths and not any(os.path.lexists(Path(root_dir, path)) for path in paths):
+    if paths and not any(_is_there(Path(root_dir, path)) for path in paths):
         reason = f"{root_dir}: has none of the {len(paths)} files that {archive_manifest} lists"
         raise errors.DatasetError(reason + archive.meant(root_dir, facts), file=root_dir)
     records = rows.to_dict("records")
@@ -92,8 +102,8 @@ def plan(
         by_sample[facts.sample_name(plain)].append(plain)
     disk = _look(root_dir, output_dir, facts)
     _warn_of_unlisted(disk, {*by_sample, *told})
-    # Below a folder that cannot be listed, label files may lie unseen.
-    faulty += [(name, error) for name, error in disk.failures if error.code == "read"]
+    # In a folder or zip that cannot be listed, label files may lie unseen.
+    faulty += [(name, error) for name, error in disk.failures if error.code in ("read", "zip")]
     return [
         *(Pair(samples.Sample(name, disk.output_dir), {}, error=error) for name, error in faulty),
         *(
@@ -102,6 +112,10 @@ def plan(
             if stem not in told and (belongs is None or any(map(belongs, of_sample)))
         ),
     ]
+
+
+def _is_there(path):
+    return os.path.lexists(path) or zips.split(path) is not None
 
 
 def _name_by_path(row, facts):
@@ -205,13 +219,13 @@ def _find_files(rows, root_dir):
         path = root_dir / relative_path
         if relative_path.is_absolute() or ".." in relative_path.parts:
             reason = f"{row['file_path']!r} leaves the archive"
-        elif not os.path.exists(path):
-            reason = f"{path} does not exist"
-        elif not os.path.isfile(path):  # opening a named pipe would wait for ever
-            reason = f"{path} is no regular file (a folder, pipe or device)"
-        else:
+        elif files.is_file(path):
             found[row["type"]] = path
             continue
+        elif not os.path.exists(path):
+            reason = f"{path} does not exist"
+        else:  # opening a named pipe would wait for ever
+            reason = f"{path} is no regular file (a folder, pipe or device)"
         message = f"the {_FILE_KINDS[row['type']]} of the manifest is not there: {reason}"
         cases.append(errors.DatasetError(message, file=path, code="missing"))
     return found, cases
@@ -222,8 +236,9 @@ def prepare(
 ) -> str:
     """Estimate the disk space that is still needed, and make the tree's folders.
 
-    The folders are there even without samples; `overwrite` does finished samples again. Returns a
-    line for the user; with too little space a DatasetError, and nothing is made.
+    The folders are there even without samples, but for that of unlabelled ones; `overwrite` does
+    finished samples again. Returns a line for the user; with too little space a DatasetError, and
+    nothing is made.
     """
     todo = [
         pair
@@ -237,7 +252,8 @@ def prepare(
     space = f"about {_readable_size(needed)} needed, {_readable_size(free)} free"
     if needed > free:
         raise errors.DatasetError(f"{disk}: not enough disk space: {space}", code="space")
-    for folder in folders:
+    subsets = {pair.info.get("subset", "") for pair in pairs}
+    for folder in split_choices.at_hand(folders, subsets):
         files.make_dir(output_dir / folder)
     files.sweep(output_dir)
     return f"Disk space: {space}"
@@ -249,10 +265,7 @@ def _readable_size(n_bytes):
 
 def size_bytes(pair: Pair) -> int:
     """Bytes of a pair's volume in the archive, to start with the largest."""
-    if pair.volume is not None:
-        with contextlib.suppress(OSError):
-            return os.path.getsize(pair.volume)
-    return 0
+    return files.size_bytes(pair.volume) if pair.volume is not None else 0
 
 
 def confirm(
@@ -286,7 +299,7 @@ def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
     affine, messages = _affine_to_write(volume)
     for message in messages if todo else ():
         errors.warn(message)
-    for message in _mask_oddities(mask, volume, order, misfit) if todo and mask else ():
+    for message in mask_oddities(mask, volume, order, misfit) if todo and mask else ():
         errors.warn(message)
     with contextlib.ExitStack() as stack:
         staged: list[files.Pending] = []
@@ -309,15 +322,22 @@ def _read_headers(pair):
     if pair.mask is None:
         return volume, None, None
     mask = nifti.read_header(pair.mask)
+    return volume, mask, mask_order(mask, volume)
+
+
+def mask_order(mask: nifti.Header, volume: nifti.Header) -> np.ndarray | None:
+    """Return how a mask's axes must run, see `Header.axis_order`; DatasetError for no pair."""
     order = mask.axis_order(volume)
     if order is None and mask.shape != volume.shape:
         message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
         sides = {"expected": volume.shape, "found": mask.shape}
         raise errors.DatasetError(message, file=mask.path, code="shape", **sides)
-    return volume, mask, order
+    return order
 
 
-def _mask_oddities(mask, volume, order, misfit):
+def mask_oddities(
+    mask: nifti.Header, volume: nifti.Header, order: np.ndarray | None, misfit: str
+) -> Iterator[str]:
     """Yield what is odd about how a mask lies to its volume; DatasetError for no pair."""
     if nifti_writing.is_copy(volume, mask, order):
         message = f"{volume.path}: holds the same voxels as its mask {mask.path}, expected a scan"
@@ -434,4 +454,5 @@ def _moved_mask(path, volume, affine):
 def summary(outcome: calls.Outcome, subsets: Sequence[str]) -> str:
     """Count the samples that are whole now, per subset in this order; an outcome of `confirm`."""
     n_samples = collections.Counter(subset for _, subset in outcome.results)
-    return "Samples: " + ", ".join(f"{subset} {n_samples[subset]}" for subset in subsets)
+    shown = split_choices.at_hand(subsets, n_samples)
+    return "Samples: " + ", ".join(f"{subset} {n_samples[subset]}" for subset in shown)

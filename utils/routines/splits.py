@@ -59,12 +59,17 @@ class Split:
         ]
         if lines:
             lines.append(f"that these are the same patients is {patients.inferred(facts)}")
-        nameless = patients.unknown(rows, facts)
+        unknown, keys = patients.unknown(rows, facts), " or ".join(facts.PATIENT_KEYS)
+        nameless = [key for key in unknown if self.subsets[key] != split_choices.UNLABELLED]
         if nameless:
             lines.append(
-                f"{len(nameless)} samples without {' or '.join(facts.PATIENT_KEYS)}, of which it "
-                "is not known whether they show a patient of an earlier subset: "
-                f"{errors.listed(nameless)}"
+                f"{len(nameless)} samples without {keys}, of which it is not known whether they "
+                f"show a patient of an earlier subset: {errors.listed(nameless)}"
+            )
+        if len(unknown) > len(nameless):
+            lines.append(
+                f"{len(unknown) - len(nameless)} unlabelled scans without {keys}, of which it is "
+                f"not known whether they show a patient of {', '.join(split_choices.SUBSETS)}"
             )
         return lines
 
@@ -105,7 +110,11 @@ def _patients(table, facts):
         where = f"the worksheet {manifest.MAIN_SHEET} has a column {patients.COLUMN!r} already"
         raise errors.DatasetError(f"{where}; rename it", code="columns", found=patients.COLUMN)
     rows = split_choices.rows_of(table)
-    nameless = patients.unknown(rows, facts)
+    # Of many unlabelled scans nothing was ever published, and no choice rests on their patient.
+    labelled = {
+        key: row for key, row in rows.items() if row.get("subset") != split_choices.UNLABELLED
+    }
+    nameless = patients.unknown(labelled, facts)
     if nameless:
         keys = " or ".join(facts.PATIENT_KEYS)
         count = f"{len(nameless)} samples without {keys}, each taken for a patient of its own"

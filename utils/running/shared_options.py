@@ -62,12 +62,13 @@ def _output_dir_fault(path):
     return f"{path} is not a directory." if is_other else None
 
 
-_file_fault = functools.partial(_input_fault, kind="file", is_right=os.path.isfile)
+_file_fault = functools.partial(_input_fault, kind="file", is_right=files.is_file)
+_workbook_fault = functools.partial(_input_fault, kind="file", is_right=os.path.isfile)
 _dir_fault = functools.partial(_input_fault, kind="directory", is_right=os.path.isdir)
 _output_workbook_fault = functools.partial(_output_file_fault, suffix=".xlsx")
 
 FILE = _Path("file", "PATH", _file_fault)
-WORKBOOK = _Path("file", "XLSX", _file_fault)
+WORKBOOK = _Path("file", "XLSX", _workbook_fault)
 DIRECTORY = _Path("directory", "DIR", _dir_fault)
 OUTPUT_FILE = _Path("file", "PATH", _output_file_fault)
 OUTPUT_JSON = _Path("file", "JSON", _output_file_fault)

@@ -3,15 +3,12 @@
 import codecs
 import csv
 import io
-import re
 from collections.abc import Sequence
 
 from utils import errors
-from utils.storage import files, forms
+from utils.storage import file_kinds, files, forms
 
 _SEPARATORS = ",;\t"
-# Pairs of bytes that GB 2312 has: European text in one byte a letter hardly has them alone.
-_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
 _SHOWN_CHARACTERS = 400  # of a wrong file the "header" may be all of it
 
 
@@ -82,7 +79,7 @@ def _decoded(content):
     try:
         return content.decode("utf-8-sig"), ""
     except UnicodeDecodeError:
-        is_chinese = _CHINESE.fullmatch(content)
+        is_chinese = file_kinds.is_chinese(content)
     encoding, name = ("gb18030", "GB 18030") if is_chinese else ("cp1252", "Windows-1252")
     return content.decode(encoding), name
 
