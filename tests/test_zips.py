@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import itertools
 import os
 import re
 import tracemalloc
@@ -173,22 +172,28 @@ def test_a_zip_that_was_replaced_is_read_anew(path):
 # ---- what is refused
 
 
+def is_refused(path, name, content):
+    """Whether a member is refused, in one line that names it; else it has to be the content."""
+    try:
+        assert files.read_bytes(path / name) == content
+    except errors.DamagedFileError as error:
+        assert str(error).startswith((f"{path}/{name}: ", f"{path}: damaged: "))
+        assert "\n" not in str(error)
+        return True
+    return False
+
+
 @both_methods
 def test_every_flipped_bit_gives_the_right_bytes_or_names_zip_and_member(path, method):
-    members = {"a/x": b"A" * 50, "b": b"0123456789ab", "c": b""}
-    sound = zip_files.put(path, members, method).read_bytes()
-    refusals = []
-    for number, name in itertools.product(range(8 * len(sound)), members):
-        path.write_bytes(sound)
+    members = {"a/x": b"A" * 50, "b": b"0123456789ab"}
+    size = zip_files.put(path, members, method).stat().st_size
+    n_refused = 0
+    for number in range(8 * size):
         zip_files.flip(path, *divmod(number, 8))
-        os.utime(path, (number, number))
-        try:
-            assert files.read_bytes(path / name) == members[name]
-        except errors.DamagedFileError as error:
-            refusals.append(str(error))
-            assert refusals[-1].startswith((f"{path}/{name}: ", f"{path}: damaged: "))
-            assert "\n" not in refusals[-1]
-    assert len(refusals) > len(sound)
+        os.utime(path, (number, number))  # else it may count as the same zip file
+        n_refused += sum(is_refused(path, name, content) for name, content in members.items())
+        zip_files.flip(path, *divmod(number, 8))
+    assert n_refused > size
 
 
 @both_methods
@@ -276,8 +281,8 @@ def test_a_member_that_reaches_into_the_next_one_or_beyond_the_end(path, method)
 def test_a_member_that_does_not_begin_there(path, begin):
     zip_files.put(path, {"a/x": SMALL, "b": SMALL})
     zip_files.edit(path, local=False, begin=begin)
-    told = "damaged: the zip's member does not begin where the zip's directory says"
-    assert refusal(path) == told
+    told = "the zip's member does not begin where the zip's directory says; unpack the zip file"
+    assert refusal(path) == f"damaged: {told}, or download it again"
 
 
 def zip64():
@@ -305,10 +310,7 @@ def test_whatever_is_done_to_a_zip64_is_told_or_harmless(tmp_path_factory, edits
     path = tmp_path_factory.mktemp("odd") / "a.zip"
     path.write_bytes(content)
     for name in ("a/x", "b"):
-        try:
-            assert files.read_bytes(path / name) == SMALL
-        except errors.DamagedFileError as error:
-            assert str(error).startswith((f"{path}/{name}: ", f"{path}: damaged: "))
+        is_refused(path, name, SMALL)
 
 
 @pytest.mark.parametrize(

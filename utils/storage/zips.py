@@ -221,7 +221,9 @@ class Member(io.RawIOBase):
         if 0 <= entry.begin < entry.end:
             head = self._pread(_LOCAL_HEADER.size + len(entry.raw_name), entry.begin)
         if len(head) < _LOCAL_HEADER.size or not head.startswith(_LOCAL_SIGNATURE):
-            raise self._fault("does not begin where the zip's directory says")
+            # macOS counts places beyond 4 GiB from 0 again; its own tool unpacks such a zip.
+            reason = "does not begin where the zip's directory says; unpack the zip file, or"
+            raise self._fault(f"{reason} download it again")
         _, _, flags, method, _, _, crc, *sizes, n_name, n_extra = _LOCAL_HEADER.unpack_from(head)
         said = [crc, *sizes]
         known = [entry.crc, entry.stored_size, entry.size]
