@@ -268,12 +268,18 @@ def test_a_zip_is_looked_at_once_however_many_links_lead_to_it(tmp_path):
         "b/real.zip/imagesTr/amos_0001.nii.gz",
         "c.zip/imagesTr/amos_0002.nii.gz",
     ]
-    (root / "nothing.zip").symlink_to("nowhere")
-    os.mkfifo(root / "pipe.zip")
-    failures = dict(archive.find(root, amos22).failures)
-    assert "No such file" in str(failures.pop("nothing.zip"))
-    assert "no regular file" in str(failures.pop("pipe.zip"))
-    assert failures == {}
+
+
+def test_what_is_called_zip_and_is_no_file_is_named_and_not_opened(tmp_path):
+    (tmp_path / "nothing.zip").symlink_to("nowhere")
+    (tmp_path / "annex.zip").symlink_to(".git/annex/objects/x/y/z.zip")
+    os.mkfifo(tmp_path / "pipe.zip")
+    failures = dict(archive.find(tmp_path, amos22).failures)
+    assert failures.keys() == {"nothing.zip", "annex.zip", "pipe.zip"}
+    assert str(failures["annex.zip"]).endswith("fetch them with 'git annex get'")
+    for name in ("nothing.zip", "pipe.zip"):
+        told = f"{tmp_path}/{name}: no regular file, a link to nothing, or in a folder that may"
+        assert str(failures[name]).startswith(told)
 
 
 MEMBER = "imagesTr/amos_0001.nii.gz"

@@ -67,9 +67,11 @@ def edit(path, which=0, local=True, central=True, **fields):
 
 def flip(path, position, bit=0):
     """Flip one bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1 << bit
-    path.write_bytes(content)
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(position)
+        (byte,) = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte ^ 1 << bit]))
 
 
 def data_begin(path, name):

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from utils import errors
 from utils.facts import DataSet
-from utils.storage import files, processes, zips
+from utils.storage import file_kinds, files, processes, zips
 
 VOLUME, MASK = "v3d", "m3d"
 _CLUTTER_NAMES = {".DS_Store", "__MACOSX"}
@@ -164,10 +164,13 @@ def _all_files(root: Path, contents: Contents) -> Iterator[tuple[Path, str, bool
 def _members(root, zip_path, contents):
     """Yield what `_all_files` does of a zip, which may be unusable; a zip in it is a failure."""
     try:
+        if not os.path.isfile(zip_path):
+            reason = f"{zip_path}: {file_kinds.absent(zip_path)}"
+            raise errors.DamagedFileError(reason, file=zip_path)
         entries = files.members(zip_path)
     except errors.DamagedFileError as error:
-        text = zip_path.relative_to(root).as_posix()
-        contents.failures.append((errors.printable(text), _in_zip(str(error), zip_path)))
+        text = errors.printable(zip_path.relative_to(root).as_posix())
+        contents.failures.append((text, _in_zip(error, zip_path)))
         return
     for path in (zip_path / entry.name for entry in entries):
         text = path.relative_to(root).as_posix()

@@ -35,12 +35,7 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
     the affine's spacing, or no orientation is stored.
     """
     if not (file.is_zipped or os.path.isfile(file.path)):
-        reason = "no regular file, a link to nothing, or in a folder that may not be entered"
-        if os.path.islink(file.path) and file_kinds.ANNEX in os.readlink(file.path):
-            reason = (
-                "a link of git-annex to data that are not here; fetch them with 'git annex get'"
-            )
-        raise errors.DamagedFileError(f"{file}: {reason}", file=file.path)
+        raise errors.DamagedFileError(f"{file}: {file_kinds.absent(file.path)}", file=file.path)
     header = nifti.read_header(file.path, glance=True)
     if check_content:
         nifti.check(header)

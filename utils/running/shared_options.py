@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from utils.storage import files
+from utils.storage import files, zips
 
 # Joins the values of one group into one token for click; no shell can type it by accident.
 _JOINT = "\x1f"
@@ -42,7 +42,9 @@ def _input_fault(path, kind, is_right):
     if is_right(path):
         return None
     if os.path.exists(path):
-        return f"{path} is not a {kind}."
+        place = f" but a zip file; give the one that it lies in ({path.absolute().parent})"
+        is_packed = kind == "directory" and zips.is_named_zip(path)
+        return f"{path} is not a {kind}{place if is_packed else ''}."
     if os.path.islink(path):
         return f"{path} is a link to a {kind} that is not there: {os.path.realpath(path)}"
     return f"no such {kind}: {path} (nearest that exists: {files.nearest_existing(path)})"

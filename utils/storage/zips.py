@@ -125,7 +125,7 @@ def _parsed(handle, path):
         if parts and not name.endswith("/"):
             inner = "/".join(parts)
             sizes = info.file_size, info.compress_size
-            places = info.header_offset, ends.get(info.header_offset, end)
+            places = info.header_offset, min(ends.get(info.header_offset, end), end)
             about = info.flag_bits, info.compress_type, info.CRC
             members[inner].append(Entry(inner, raw, *about, *sizes, *places))
     return dict(members)
@@ -217,9 +217,13 @@ class Member(io.RawIOBase):
             method = _METHODS.get(entry.method, f"method {entry.method}")
             reason = f"is compressed by {method}, expected Deflate or none; unpack the zip file"
             raise self._fault(reason, _OTHER_METHOD)
-        head = self._pread(_LOCAL_HEADER.size + len(entry.raw_name), entry.begin)
+        head = b""
+        if 0 <= entry.begin < entry.end:
+            head = self._pread(_LOCAL_HEADER.size + len(entry.raw_name), entry.begin)
         if len(head) < _LOCAL_HEADER.size or not head.startswith(_LOCAL_SIGNATURE):
-            raise self._fault("does not begin where the zip's directory says")
+            # macOS counts places beyond 4 GiB from 0 again; its own tool unpacks such a zip.
+            reason = "does not begin where the zip's directory says; unpack the zip file, or"
+            raise self._fault(f"{reason} download it again")
         _, _, flags, method, _, _, crc, *sizes, n_name, n_extra = _LOCAL_HEADER.unpack_from(head)
         said = [crc, *sizes]
         known = [entry.crc, entry.stored_size, entry.size]
