@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import described
-from utils.routines import pairs
+from utils.routines import described_archive, pairs
 from utils.running import cli, shared_options
 
 
@@ -27,10 +27,12 @@ from utils.running import cli, shared_options
 @shared_options.pairing
 def main(dataset, root_dir, output_dir, archive_manifest, misfit, overwrite):
     facts = described.read(dataset)
-    found = pairs.plan(root_dir, output_dir, archive_manifest, facts)
+    organs = described_archive.organs(facts)
+    found = pairs.plan(root_dir, output_dir, archive_manifest, facts, organs=organs)
     space = pairs.prepare(found, output_dir, (), overwrite)
+    needs = {"size": pairs.size_bytes, "memory": pairs.memory_bytes}
     outcome = cli.for_each_sample(
-        pairs.confirm, found, overwrite, cli.spare_core(), misfit, size=pairs.size_bytes
+        pairs.confirm, found, overwrite, cli.spare_core(), misfit, **needs
     )
     cli.finish(outcome, space, pairs.summary(outcome, facts.SUBSETS))
 

@@ -131,7 +131,7 @@ class Chain:
             return root
         before, *scripts = self._states[state]
         self.copy(before, root)
-        if before == "built":
+        if before == "built" and self._label_map:
             (root / "descriptor").mkdir()
             shutil.copy(self._label_map, root / "descriptor")
         for script in scripts:

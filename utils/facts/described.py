@@ -296,7 +296,12 @@ class Described:
         return cases
 
     def check_manifest(self, rows: Sequence[Mapping[str, str]], where: object) -> None:
-        """Refuse an archive manifest that lacks something as a whole: nothing of the kind."""
+        """Refuse an archive manifest of another data set: none of its files fits a pattern."""
+        if rows and not any(self.classify(row["file_path"].rstrip()) for row in rows):
+            expected = f"expected such as {self.EXAMPLE_FILE}"
+            reason = f"none of its {len(rows)} files fits a pattern of {self.PAGE}, {expected}"
+            text = f"{where}: {reason}; is it the manifest of another data set?"
+            raise errors.DatasetError(text, code="manifest")
 
     def mask_faults(
         self, info: Mapping[str, str], present: Collection[int], where: object

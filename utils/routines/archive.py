@@ -60,12 +60,15 @@ class Contents:
     files : list of ArchiveFile
         By sample, volume before mask; doubles are not among them.
     doubles : list of ArchiveFile
-        Files whose sample and type occur more than once.
+        Files whose sample and type (and organ, where it has a file of its own) occur more than
+        once.
     ignored, others : list of str
         Relative paths of the NIfTI files that do not belong to the data set, and of all other
         files but clutter.
     n_clutter : int
         Files that operating systems and interrupted runs left.
+    n_unplaced : int
+        Files that were taken out of `files` or `ignored`, since their place is not known.
     failures : list of (str, DatasetError)
         What could not be looked at or used, under the name to show.
     """
@@ -75,6 +78,7 @@ class Contents:
     ignored: list[str] = dataclasses.field(default_factory=list)
     others: list[str] = dataclasses.field(default_factory=list)
     n_clutter: int = 0
+    n_unplaced: int = 0
     failures: list[tuple[str, errors.DatasetError]] = dataclasses.field(default_factory=list)
 
     def matching(self, pattern: str) -> list[str]:
@@ -166,13 +170,14 @@ def _sort_out(contents, classified):
     """Take doubles and unusable names out of the data set's files, and report them."""
     groups = collections.defaultdict(list)
     for file in sorted(classified, key=_row_order):
-        groups[file.sample, file.type].append(file)
-    for (sample, file_type), group in groups.items():
+        groups[file.sample, file.type, file.columns.get("organ", "")].append(file)
+    for (sample, file_type, organ), group in groups.items():
         first = group[0]
         if len(group) > 1:
             contents.doubles.extend(group)
             found, expected = ", ".join(map(str, group)), "one file"
-            reason = f"{len(group)} {file_type} files, expected one; all left out: {found}"
+            kind = f"{file_type} files{f' of {organ}' * bool(organ)}"
+            reason = f"{len(group)} {kind}, expected one; all left out: {found}"
             sides = {"expected": expected, "found": found}
             error = errors.DatasetError(reason, file=first.path, code="double", **sides)
             contents.failures.append((sample, error))
