@@ -54,6 +54,7 @@ MRI_SAMPLES = {
     "test/Ingenia/amos_0539_M": False,
 }
 ANNOTATED = [*map("amos_{}".format, "0001 0004 0008 0507 0540 0554".split())]
+SPLIT = "ID,subset\namos_0004,train\namos_0008,test\n"
 # The binary masks' names without the sample's, by label.
 LABEL_NAMES = (
     "background spleen right_kidney left_kidney gall_bladder esophagus liver stomach aorta"

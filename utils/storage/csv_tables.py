@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -120,9 +121,8 @@ def _separator(text, columns):
     """What stands between the cells of the line that holds the names of the columns."""
     names = [line for line in text.splitlines() if columns[0] in line][:1]
     # All of the columns, or, to name those that are missing, at least the first.
-    for wanted in ({*columns}, {*columns[:1]}):
-        for separator in _SEPARATORS:
-            for cells in csv.reader(names, delimiter=separator):
-                if wanted <= {*map(forms.stripped, cells)}:
-                    return separator
+    for wanted, separator in itertools.product(({*columns}, {*columns[:1]}), _SEPARATORS):
+        for cells in csv.reader(names, delimiter=separator):
+            if wanted <= {*map(forms.stripped, cells)}:
+                return separator
     return _SEPARATORS[0]
