@@ -296,10 +296,12 @@ class Described:
         return cases
 
     def check_manifest(self, rows: Sequence[Mapping[str, str]], where: object) -> None:
-        """Refuse an archive manifest of another data set: none of its files fits a pattern."""
-        if rows and not any(self.classify(row["file_path"].rstrip()) for row in rows):
+        """Refuse an archive manifest of another data set: none of its volumes fits a pattern."""
+        paths = [row["file_path"] for row in rows if forms.stripped(row["type"]) == VOLUME]
+        found = [self.classify(path.rstrip()) for path in paths]
+        if paths and not any(columns and columns["type"] == VOLUME for columns in found):
             expected = f"expected such as {self.EXAMPLE_FILE}"
-            reason = f"none of its {len(rows)} files fits a pattern of {self.PAGE}, {expected}"
+            reason = f"none of its {len(paths)} volumes fits a pattern of {self.PAGE}, {expected}"
             text = f"{where}: {reason}; is it the manifest of another data set?"
             raise errors.DatasetError(text, code="manifest")
 
