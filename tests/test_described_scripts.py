@@ -386,10 +386,10 @@ def test_samples_in_no_list_or_in_two_are_left_out(make):
         lists["test"] += [{"label": "./labelsTr/a.nii.gz"}, "./imagesTs/x.nii.gz", 7]
 
     edit_lists(root, edit)
-    result = scan(root)
+    result, listed = scan(root), "ROOT/archive/dataset.json"
     assert result.exit_code == 1 and lines(result, "FAILED", root) == [
-        "FAILED a: in the lists of test and train of dataset.json, expected in one; it is left out",
-        "FAILED c: in no list of dataset.json, expected in one; it is left out",
+        f"FAILED a: in the lists of test and train of {listed}, expected in one; it is left out",
+        f"FAILED c: in no list of {listed}, expected in one; it is left out",
         "FAILED dataset.json: ROOT/archive/dataset.json: has 1 entries that name no file",
     ]
     assert lines(result, "WARNING", root) == [
@@ -403,7 +403,7 @@ def test_samples_in_no_list_or_in_two_are_left_out(make):
     [
         (
             None,
-            "ROOT/archive: no dataset.json below it, which has the subset of each sample (split.",
+            "ROOT/archive: no dataset.json below it or beside it, expected for the subsets (split",
         ),
         ("{", "ROOT/archive/dataset.json: is no JSON file (Expecting property name enclosed in"),
         ("[]", "ROOT/archive/dataset.json: holds no lists of files; expected the lists of split"),

@@ -439,7 +439,9 @@ def _table(fields):
             raise fields.fault("columns", f"has {ours!r}, {expected}")
     if fields.has("patient"):
         columns[_PATIENT] = fields.text("patient")
-    made = Table(fields.text("file"), fields.text("key"), columns, fields.separator("separator"))
+    made = Table(
+        fields.file_pattern("file"), fields.text("key"), columns, fields.separator("separator")
+    )
     fields.done()
     return made
 
@@ -458,7 +460,9 @@ def _split(fields, patterns, table):
         is_default = by == "column" and not fields.has("subsets")
         words = same if is_default else fields.mapping("subsets")
         column = fields.text("column") if by == "column" else ""
-        split = Split(by, words, column=column, file=fields.text("file") if by == "json" else "")
+        split = Split(
+            by, words, column=column, file=fields.file_pattern("file") if by == "json" else ""
+        )
     for subset in (*split.words.values(), *split.ids):
         if subset not in _SUBSETS:
             raise fields.fault("subsets", f"has {subset!r}, expected {' or '.join(_SUBSETS)}")

@@ -87,7 +87,7 @@ def _leave_out(contents, dataset):
     """Take what is of other channels or subsets out of the ignored files; notes on the former."""
     other = {path: dataset.groups(path) for path in contents.ignored}
     other = {path: groups[1] for path, groups in other.items() if groups}
-    channels = [path for path in other if _channel(other[path], dataset) != dataset.channel]
+    channels = {path for path in other if _channel(other[path], dataset) != dataset.channel}
     for reason, paths in dataset.left_out(path for path in other if path not in channels).items():
         count = f"{len(paths)} files of {reason} of {dataset.PAGE}, are left out"
         error = errors.DatasetError(f"{count}: {errors.listed(paths)}", code="subset")
@@ -96,7 +96,7 @@ def _leave_out(contents, dataset):
     contents.ignored[:] = [path for path in contents.ignored if path not in other]
     return [
         f"{len(paths)} files are left out, {reason}: {errors.listed(paths)}"
-        for reason, paths in dataset.left_out(channels).items()
+        for reason, paths in dataset.left_out(sorted(channels)).items()
     ]
 
 

@@ -4,7 +4,6 @@ import collections
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from utils import errors
 from utils.facts import described
@@ -68,14 +67,13 @@ def by_json(
     contents: archive.Contents, root_dir: files.PathLike, dataset: described.Described
 ) -> Subsets:
     """Take the lists of the archive's JSON files; DatasetError where there is none, or no lists."""
-    paths = contents.matching(dataset.split.file)
+    paths = archive.find_tables(root_dir, contents, dataset.split.file)
     if not paths:
-        reason = f"{root_dir}: no {dataset.split.file} below it, which has the subset of each"
-        raise errors.DatasetError(f"{reason} sample (split.file of {dataset.PAGE})", code="json")
+        reason = f"{root_dir}: no {dataset.split.file} below it or beside it, expected for the"
+        raise errors.DatasetError(f"{reason} subsets (split.file of {dataset.PAGE})", code="json")
     made, found = Subsets(), [*contents.files, *contents.doubles]
     find, subsets = dataset_json.finder(found), collections.defaultdict(set)
-    for json_path in paths:
-        path = Path(root_dir, json_path)
+    for path in paths:
         entries, n_odd, problem = dataset_json.read(path, dataset.split.words)
         if not (entries or problem):
             problem = f"names no files in {' or '.join(dataset.split.words)}"
@@ -84,7 +82,10 @@ def by_json(
             raise errors.DatasetError(text, file=path, code="json")
         if n_odd:
             error = errors.DatasetError(f"{path}: has {n_odd} entries that name no file", file=path)
-            made.failures.append((json_path, error))
+            made.failures.append((path.name, error))
+        # What lies beside the root counts as if it lay in it.
+        is_below = path.is_relative_to(root_dir)
+        json_path = path.relative_to(root_dir).as_posix() if is_below else path.name
         absent = []
         for subset, file_type, text in entries:
             if file := find(json_path, file_type, text):
@@ -131,6 +132,6 @@ def _sizes(n_patients, shares):
     least = 1 if n_patients > len(asked) else 0
     sizes = {side: max(math.floor(n_patients * shares[side] + 0.5), least) for side in asked}
     while sum(sizes.values()) > max(n_patients - 1, 0):
-        largest = max(sizes, key=lambda side: sizes[side])
+        largest = max(sizes, key=lambda side: (sizes[side], side == "val"))
         sizes[largest] -= 1
     return sizes
