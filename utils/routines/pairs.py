@@ -411,6 +411,8 @@ def _misfits(mask, volume, order, misfit):
         return
     yield from mask.complaints()
     affine = mask.affine
+    if order is None and np.array_equal(affine, volume.affine):
+        return
     sides = [geometry.axis_codes(header.affine) for header in (mask, volume)]
     if order is not None:
         affine, _ = geometry.reordered_grid(mask.affine, mask.shape, order)
