@@ -3,8 +3,9 @@
 Reads the archive manifest (routine 01, perhaps corrected by hand) and the archive's files; writes
 <id>_info.yaml, <id>_volume.nii.gz (float32) and <id>_mask.nii.gz (uint8, with the volume's
 geometry) into the folder of each sample, <subset>/<id> unless --dataset says otherwise, below
---output_dir. Finished samples are skipped; masks that were edited or denoised since stay as they
-are.
+--output_dir. Masks of single organs are joined into one; where two overlap the sample fails, unless
+--dataset says which wins. Finished samples are skipped; masks that were edited or denoised since
+stay as they are.
 
 \b
   python described/02_confirm_pairs.py --root_dir root_dir/archive --output_dir root_dir/grouped \\

@@ -1,5 +1,6 @@
 """Masks of single organs, joined: described/02 on an archive of one file per organ."""
 
+import collections
 import re
 
 import described_trees as data
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 import trees
 from described_trees import ORGANS, WITH, organ_data, organ_path
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from utils import errors
 from utils.storage import files, nifti, organ_masks
 
 PAIR, SEQ = data.PAIR, "s0003"
@@ -398,3 +402,73 @@ def test_the_mark_tells_labels_contents_and_order():
     ]
     assert len({*marks}) == len(marks) and all(re.fullmatch("[0-9a-f]{8}", one) for one in marks)
     assert crc((1, "aaaaaaaa"), overlap=(7,)) == marks[3]
+
+
+def joined_slowly(arrays, overlap):
+    """Voxel by voxel: the labels, and how many voxels two organs share that the order lacks.
+
+    Of more than two organs the first one is told with each of the others.
+    """
+    order = [*overlap, *sorted(arrays.keys() - {*overlap})]
+    shape = next(iter(arrays.values())).shape
+    made, shared = np.zeros(shape, np.uint8), collections.Counter()
+    for voxel in np.ndindex(shape):
+        there = [label for label in order if label in arrays and arrays[label][voxel]]
+        if there:
+            made[voxel] = there[0]
+            if there[0] not in overlap:
+                shared.update((there[0], other) for other in there[1:])
+    return made, shared
+
+
+@pytest.fixture(scope="module", name="folder")
+def folder_of_files(tmp_path_factory):
+    return tmp_path_factory.mktemp("organs")
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.integers(1, 255), min_size=1, max_size=4, unique=True),
+    st.lists(st.integers(1, 255), max_size=3, unique=True),
+    st.sampled_from([0.02, 0.2]),
+)
+def test_joining_is_what_slow_loops_make_of_it(folder, seed, labels, others, share):
+    """Chunks end anywhere, and files are stored along any axes."""
+    rng = np.random.default_rng(seed)
+    overlap = tuple(rng.permutation([*labels[: seed % 4], *others]).tolist())
+    overlap = tuple(dict.fromkeys(overlap))
+    arrays = {label: rng.random((4, 3, 5)) < share for label in sorted(labels)}
+    volume = data.put(folder / "v.nii.gz", np.zeros((4, 3, 5), np.int16))
+    found = []
+    for label, array in arrays.items():
+        image = nib.Nifti1Image(array.astype(np.uint8), data.AFFINE)
+        if rng.random() < 0.5:
+            image = nib.as_closest_canonical(image)
+        path = data.put(folder / f"{label}.nii.gz", np.asarray(image.dataobj), image.affine)
+        header = nifti.read_header(path)
+        order = header.axis_order(nifti.read_header(volume))
+        found.append(organ_masks.Organ(label, f"organ{label}", header, order))
+    organs = organ_masks.Organs(tuple(found), overlap)
+    expected, shared = joined_slowly(arrays, overlap)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(nifti, "CHUNK_VOXELS", 7)
+        if not shared:
+            with organ_masks.stage(folder / "m.nii.gz", organs, data.AFFINE) as pending:
+                pending.commit()
+            assert np.array_equal(trees.voxels(folder / "m.nii.gz"), expected)
+            return
+        with pytest.raises(errors.DatasetError) as caught:
+            organ_masks.stage(folder / "m.nii.gz", organs, data.AFFINE)
+    told = re.findall("organ([0-9]+) and organ([0-9]+) in ([0-9]+) voxels", caught.value.found)
+    assert {(int(a), int(b)): int(n) for a, b, n in told}.items() <= shared.items()
+    assert len(told) == min(len(shared), errors.LISTED) and not trees.leftovers(folder)
+
+
+def test_the_background_cannot_win(root):
+    data.edit_page(root, "modality", "overlap: [background]\nmodality")
+    result = run(root)
+    assert result.exit_code == 2 and result.stderr == (
+        f"Error: {data.page(root)}: overlap has 'background', expected names of labels but "
+        "background\n"
+    )

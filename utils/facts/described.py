@@ -404,10 +404,10 @@ def _labels(page):
 
 def _overlap(page, labels, has_organs):
     names = page.texts("overlap", ())
-    known = {label_map.file_form(name): name for name in labels.values()}
+    known = {label_map.file_form(name): name for label, name in labels.items() if label}
     for name in names:
         if label_map.file_form(name) not in known:
-            raise page.fault("overlap", f"has {name!r}, expected names of labels")
+            raise page.fault("overlap", f"has {name!r}, expected names of labels but background")
     if names and not has_organs:
         raise page.fault("overlap", "is of use only with {organ} in files.mask")
     return tuple(known[label_map.file_form(name)] for name in names)
