@@ -37,7 +37,7 @@ def main(dataset, root_dir, output_manifest_file, check_content, overwrite):
     describe, size = archive_manifest.describe, archive_manifest.size_bytes
     outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
     rows = archive_manifest.make_rows(outcome, contents, facts)
-    rows = [row | placed.metadata_of(row) for row in rows]
+    rows = placed.complete(rows, outcome)
     lines = archive_manifest.summary(contents, outcome.results, facts.SUBSETS)
     written = archive_manifest.write(target, facts.ARCHIVE_COLUMNS, rows)
     cli.finish(outcome, *lines, written)

@@ -296,7 +296,14 @@ class Described:
         return cases
 
     def check_manifest(self, rows: Sequence[Mapping[str, str]], where: object) -> None:
-        """Refuse an archive manifest that lacks something as a whole: nothing of the kind."""
+        """Refuse an archive manifest of another data set: none of its volumes fits a pattern."""
+        paths = [row["file_path"] for row in rows if forms.stripped(row["type"]) == VOLUME]
+        found = [self.classify(path.rstrip()) for path in paths]
+        if paths and not any(columns and columns["type"] == VOLUME for columns in found):
+            expected = f"expected such as {self.EXAMPLE_FILE}"
+            reason = f"none of its {len(paths)} volumes fits a pattern of {self.PAGE}, {expected}"
+            text = f"{where}: {reason}; is it the manifest of another data set?"
+            raise errors.DatasetError(text, code="manifest")
 
     def mask_faults(
         self, info: Mapping[str, str], present: Collection[int], where: object
@@ -397,10 +404,10 @@ def _labels(page):
 
 def _overlap(page, labels, has_organs):
     names = page.texts("overlap", ())
-    known = {label_map.file_form(name): name for name in labels.values()}
+    known = {label_map.file_form(name): name for label, name in labels.items() if label}
     for name in names:
         if label_map.file_form(name) not in known:
-            raise page.fault("overlap", f"has {name!r}, expected names of labels")
+            raise page.fault("overlap", f"has {name!r}, expected names of labels but background")
     if names and not has_organs:
         raise page.fault("overlap", "is of use only with {organ} in files.mask")
     return tuple(known[label_map.file_form(name)] for name in names)
@@ -432,7 +439,9 @@ def _table(fields):
             raise fields.fault("columns", f"has {ours!r}, {expected}")
     if fields.has("patient"):
         columns[_PATIENT] = fields.text("patient")
-    made = Table(fields.text("file"), fields.text("key"), columns, fields.separator("separator"))
+    made = Table(
+        fields.file_pattern("file"), fields.text("key"), columns, fields.separator("separator")
+    )
     fields.done()
     return made
 
@@ -451,7 +460,9 @@ def _split(fields, patterns, table):
         is_default = by == "column" and not fields.has("subsets")
         words = same if is_default else fields.mapping("subsets")
         column = fields.text("column") if by == "column" else ""
-        split = Split(by, words, column=column, file=fields.text("file") if by == "json" else "")
+        split = Split(
+            by, words, column=column, file=fields.file_pattern("file") if by == "json" else ""
+        )
     for subset in (*split.words.values(), *split.ids):
         if subset not in _SUBSETS:
             raise fields.fault("subsets", f"has {subset!r}, expected {' or '.join(_SUBSETS)}")

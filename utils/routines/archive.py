@@ -64,7 +64,8 @@ class Contents:
     files : list of ArchiveFile
         By sample, volume before mask; doubles are not among them.
     doubles : list of ArchiveFile
-        Files whose sample and type occur more than once.
+        Files whose sample and type (and organ, where it has a file of its own) occur more than
+        once.
     ignored, others : list of str
         Relative paths of the NIfTI files that do not belong to the data set, and of all other
         files but clutter.
@@ -74,6 +75,8 @@ class Contents:
         Files of the subsets that were not asked for; nothing else is said of them.
     n_zipped_too : int
         Files that lie in a zip file as well, with the same size; those there are not among `files`.
+    n_unplaced : int
+        Files that were taken out of `files` or `ignored`, since their place is not known.
     failures : list of (str, DatasetError)
         What could not be looked at or used, under the name to show.
     """
@@ -85,6 +88,7 @@ class Contents:
     n_clutter: int = 0
     left_out: list[ArchiveFile] = dataclasses.field(default_factory=list)
     n_zipped_too: int = 0
+    n_unplaced: int = 0
     failures: list[tuple[str, errors.DatasetError]] = dataclasses.field(default_factory=list)
 
     def matching(self, pattern: str) -> list[str]:
@@ -225,8 +229,8 @@ def _sort_out(contents, classified):
     """Take doubles and unusable names out of the data set's files, and report them."""
     groups = collections.defaultdict(list)
     for file in sorted(classified, key=_row_order):
-        groups[file.sample, file.type].append(file)
-    for (sample, file_type), group in groups.items():
+        groups[file.sample, file.type, file.columns.get("organ", "")].append(file)
+    for (sample, file_type, organ), group in groups.items():
         first = group[0]
         if _is_zipped_too(*group):
             contents.n_zipped_too += 1
@@ -234,7 +238,8 @@ def _sort_out(contents, classified):
         if len(group) > 1:
             contents.doubles.extend(group)
             found, expected = ", ".join(map(str, group)), "one file"
-            reason = f"{len(group)} {file_type} files, expected one; all left out: {found}"
+            kind = f"{file_type} files{f' of {organ}' * bool(organ)}"
+            reason = f"{len(group)} {kind}, expected one; all left out: {found}"
             sides = {"expected": expected, "found": found}
             error = errors.DatasetError(reason, file=first.path, code="double", **sides)
             contents.failures.append((sample, error))

@@ -149,7 +149,8 @@ def summary(contents: archive.Contents, described: Sequence, subsets: Iterable[s
         n_volumes, n_masks = (counts[subset, type_] for type_ in (archive.VOLUME, archive.MASK))
         lines.append(f"{subset}: {n_volumes} volumes, {n_masks} masks")
     n_unusable = sum(error.code == "name" for _, error in contents.failures)
-    n_left_out = len(contents.files) - len(described) + len(contents.doubles) + n_unusable
+    n_left_out = len(contents.files) - len(described) + len(contents.doubles)
+    n_left_out += contents.n_unplaced + n_unusable
     ignored = f"{len(contents.ignored)} other NIfTI files, {contents.n_clutter} files of clutter"
     lines.append(f"left out: {n_left_out} files; ignored: {ignored}")
     if contents.n_zipped_too:

@@ -171,10 +171,12 @@ def by_patient(facts: DataSet) -> Choice:
     """Choose the published subsets, without samples whose patient is in an earlier subset.
 
     A sample of val whose patient is in train is `EXCLUDED`, and one of test whose patient is in
-    train or val (see `patients.group`).
+    train or val (see `patients.group`). The choice warns where nothing tells the patients.
     """
 
     def choose(table):
+        if unnamed := patients.unnamed(facts):
+            errors.warn(f"{unnamed}; this split is the published one")
         subsets = published(table)
         found = leaks(subsets, patients.group(rows_of(table), facts))
         for (_, earlier), divided in found.items():

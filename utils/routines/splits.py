@@ -49,7 +49,12 @@ class Split:
         return f"{where}: {len(self.table)} samples ({split_choices.in_words(self.counts)})"
 
     def leaks(self, facts: DataSet) -> list[str]:
-        """Lines that name the samples whose patient is, or may be, in an earlier subset, too."""
+        """Lines that name the samples whose patient is, or may be, in an earlier subset, too.
+
+        Of a data set that names no patients the only line says so.
+        """
+        if unnamed := patients.unnamed(facts):
+            return [unnamed]
         rows = split_choices.rows_of(self.table)
         found = split_choices.leaks(self.subsets, patients.group(rows, facts))
         lines = [
@@ -57,8 +62,8 @@ class Split:
             f"{' or '.join(earlier)}: {', '.join(divided)}"
             for (subset, earlier), divided in found.items()
         ]
-        if lines:
-            lines.append(f"that these are the same patients is {patients.inferred(facts)}")
+        if lines and (inferred := patients.inferred(facts)):
+            lines.append(f"that these are the same patients is {inferred}")
         unknown, keys = patients.unknown(rows, facts), " or ".join(facts.PATIENT_KEYS)
         nameless = [key for key in unknown if self.subsets[key] != split_choices.UNLABELLED]
         if nameless:
@@ -115,7 +120,7 @@ def _patients(table, facts):
         key: row for key, row in rows.items() if row.get("subset") != split_choices.UNLABELLED
     }
     nameless = patients.unknown(labelled, facts)
-    if nameless:
+    if nameless and facts.PATIENT_KEYS:  # of a data set without it is no news
         keys = " or ".join(facts.PATIENT_KEYS)
         count = f"{len(nameless)} samples without {keys}, each taken for a patient of its own"
         errors.warn(f"{count}: {errors.listed(nameless)}")
