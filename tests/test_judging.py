@@ -241,7 +241,7 @@ def test_a_visit_is_known_where_patient_and_day_are():
         "amos_0006": {**born, "acquisition_date": "soon"},
         "amos_0007": {},
     }
-    one, other, *unknown = report.visits(rows).values()
+    one, other, *unknown = report.visits(rows, amos22).values()
     assert one == other != "" and unknown == ["", "", ""]
 
 
@@ -249,7 +249,7 @@ def test_a_visit_is_known_where_patient_and_day_are():
 def test_of_the_labelled_scans_just_those_that_are_known_are_flagged():
     cases = labelled_cases.read()
     rows = {name: row for name, (_, row) in cases.items()}
-    visits = report.visits(rows)
+    visits = report.visits(rows, amos22)
     found = {name: labelled_cases.finding(name, visit=visits[name]) for name in cases}
     kinds = collections.defaultdict(set)
     for name, flags in zip(found, judging.judge([*found.values()])):

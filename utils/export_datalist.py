@@ -1,4 +1,4 @@
-"""Write a split as a data list for MONAI (Decathlon form), after routine 06 or any other split.
+"""Write a split as a data list for MONAI (Decathlon form).
 
 Reads the worksheet of the split in --manifest_file; writes one JSON file with the lists training,
 validation and testing. No image is opened or copied: paths are relative to the JSON file's folder.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.exports import cases, datalist
-from utils.facts import amos22
+from utils.facts import described
 from utils.running import cli, shared_options
 from utils.storage import json_files
 
@@ -33,16 +33,18 @@ from utils.storage import json_files
     metavar="N",
     show_default=f"those of the split, else {datalist.N_FOLDS}",
 )
+@shared_options.any_dataset
 @shared_options.flag("--overwrite", "Replace a file that was changed by hand or is not ours.")
-def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
+def main(manifest_file, split_name, output_file, root_dir, folds, dataset, overwrite):
+    facts = described.chosen(dataset)
     selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
         cli.print_warning(split_name, cases.OUT_OF_DATE)
-    outcome = cases.check(selection, amos22)
+    outcome = cases.check(selection, facts)
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")
     usable = [case for case, is_usable in outcome.results if is_usable]
-    content = datalist.build(usable, selection.label_names, output_file, folds, amos22)
+    content = datalist.build(usable, selection.label_names, output_file, folds, facts)
     json_files.write(output_file, content, overwrite)
     counts = ", ".join(f"{name} {len(content[name])}" for name in datalist.LISTS.values())
     cli.finish(outcome, f"{output_file}: {counts}{selection.left_out}")
