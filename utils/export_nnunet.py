@@ -10,7 +10,8 @@ dataset.json and splits_final.json: the folds of the split, or train and val as 
   --mode copy       copies there, compared with their source
 
 --ignore_labels writes label files of its own, in which these labels are nnU-Net's ignore label
-and the others are numbered from 0 again. Ends with the commands of nnU-Net to type next.
+and the others are numbered from 0 again; so are labels whose numbers have gaps. Ends with the
+commands of nnU-Net to type next.
 
 \b
   python utils/export_nnunet.py \\
@@ -103,7 +104,7 @@ def main(
     new = nnunet_raw.describe(usable, settings, facts, folds)
     cli.hold(settings.directory)
     nnunet_raw.prepare(settings, new, overwrite)
-    memory = nnunet_raw.memory if ignore_labels else None
+    memory = nnunet_raw.memory if settings.is_renumbered else None
     outcome = cli.for_each_sample(nnunet_raw.write_case, usable, settings, overwrite, memory=memory)
     outcome.warnings[:0] = checked.warnings
     if outcome.failures:

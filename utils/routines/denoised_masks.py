@@ -14,6 +14,8 @@ from utils.routines import binary_masks
 from utils.running import calls
 from utils.storage import files, holding, marks, nifti, nifti_writing, samples
 
+_PARTS = "kernel, halfedge, area, and the axis of slices where it is not the third"
+
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
@@ -86,7 +88,7 @@ def _load(mask_path, sample):
 def _check_parameters(loaded, parameters):
     before, path = loaded.marks[marks.DENOISED], loaded.mask.header.path
     if before != str(parameters):
-        reason = f"denoised before with {before}, expected {parameters} (kernel, halfedge, area)"
+        reason = f"denoised before with {before}, expected {parameters} ({_PARTS})"
         advice = "a second time would not start from the original mask"
         raise errors.DatasetError(
             f"{path}: {reason}; {advice} (--overwrite does it all the same)",
