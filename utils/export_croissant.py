@@ -48,7 +48,7 @@ from utils.storage import json_files, workbook
     shared_options.TEXT,
     "Page of the data set.",
     metavar="URL",
-    show_default="its reference",
+    show_default="reference of --dataset",
 )
 @shared_options.any_dataset
 @shared_options.data_root

@@ -278,7 +278,7 @@ dataset_name = optional(
     TEXT,
     "Name of the data set in what is written.",
     metavar="NAME",
-    show_default="its own",
+    show_default="that of --dataset",
 )
 _TOLERANCE = "Affine, spacing and origin of a sample's files may differ by this"
 tolerance_mm = threshold("--tolerance_mm", 1e-3, _TOLERANCE, "mm")
