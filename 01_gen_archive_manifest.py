@@ -56,6 +56,8 @@ def main(root_dir, output_manifest_file, labeled_data_meta, unlabelled, check_co
         cli.print_note("known faults", note)
     describe, size = archive_manifest.describe, archive_manifest.size_bytes
     outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
+    for note in archive_manifest.identity_notes(outcome):
+        cli.print_note("geometry", note)
     rows = archive_manifest.make_rows(outcome, contents, amos22)
     dataset_json.check(outcome, root_dir, contents, amos22)
     lack = tables.lack((row["seq"] for row in rows), "--root_dir")

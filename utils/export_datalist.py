@@ -1,4 +1,4 @@
-"""Write a split as a data list for MONAI (Decathlon form), after routine 06 or any other split.
+"""Write a split as a data list for MONAI (Decathlon form).
 
 Reads the worksheet of the split in --manifest_file; writes one JSON file with the lists training,
 validation and testing; with --unlabelled the one list unlabelled, of the scans without labels, for
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.exports import cases, datalist
-from utils.facts import amos22
+from utils.facts import described
 from utils.running import cli, shared_options
 from utils.storage import json_files
 
@@ -36,8 +36,10 @@ from utils.storage import json_files
     show_default=f"those of the split, else {datalist.N_FOLDS}",
 )
 @shared_options.flag("--unlabelled", "List the unlabelled scans, and nothing else.")
+@shared_options.any_dataset
 @shared_options.flag("--overwrite", "Replace a file that was changed by hand or is not ours.")
-def main(manifest_file, split_name, output_file, root_dir, folds, unlabelled, overwrite):
+def main(manifest_file, split_name, output_file, root_dir, folds, unlabelled, dataset, overwrite):
+    facts = described.chosen(dataset)
     if unlabelled and folds is not None:
         reason = f"--folds {folds}: unlabelled scans have no folds; leave --folds out"
         raise errors.DatasetError(reason, code="folds", found=folds)
@@ -45,15 +47,15 @@ def main(manifest_file, split_name, output_file, root_dir, folds, unlabelled, ov
     if selection.is_out_of_date:
         cli.print_warning(split_name, cases.OUT_OF_DATE)
     chosen = selection.unlabelled if unlabelled else selection.used
-    outcome = cases.check(selection, amos22, chosen)
+    outcome = cases.check(selection, facts, chosen)
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")
     usable = [case for case, is_usable in outcome.results if is_usable]
     if unlabelled:
-        content = datalist.build_unlabelled(usable, output_file, amos22)
+        content = datalist.build_unlabelled(usable, output_file, facts)
         counts = f"unlabelled {len(usable)}"
     else:
-        content = datalist.build(usable, selection.label_names, output_file, folds, amos22)
+        content = datalist.build(usable, selection.label_names, output_file, folds, facts)
         counts = ", ".join(f"{name} {len(content[name])}" for name in datalist.LISTS.values())
         counts += selection.left_out
     json_files.write(output_file, content, overwrite)

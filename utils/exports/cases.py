@@ -110,7 +110,7 @@ def read(
     Parameters
     ----------
     manifest_path : path-like
-        Workbook of routine 05, or an index manifest of routine 07.
+        Workbook of all samples, or an index manifest cut from it.
     split_name : str, optional
         Worksheet of a split, or the split that an index manifest was cut from; without it the
         published subsets of the worksheet Manifest count, or those of the one worksheet of an
@@ -212,7 +212,7 @@ def _label_names(columns, where, is_labelled):
     if not found and is_labelled:
         example = "mask_00_background"
         reason = f"no columns of binary masks ({example} and so on), which name the labels"
-        advice = "run routines 04, 05 and 06"
+        advice = "extract the binary masks, and make the manifest and the split again"
         raise errors.DatasetError(f"{where}: {reason}; {advice}", code="columns", expected=example)
     return dict(sorted(found.items()))
 
@@ -310,8 +310,8 @@ def modality(cases: list[Case], facts: DataSet) -> str:
     found = {case.id: facts.modality(case.row) for case in cases}
     unknown = [case_id for case_id, name in found.items() if name is None]
     if unknown:
-        reason = f"neither CT nor MRI by their scanner: {errors.listed(unknown)}"
-        advice = "correct manufacturer_model_name and run routines 02, 05 and 06"
+        reason = f"neither CT nor MRI by their metadata: {errors.listed(unknown)}"
+        advice = "correct these in the archive manifest, and make tree, manifest and split again"
         all_names = ", ".join(unknown)
         raise errors.DatasetError(f"{reason}; {advice}", code="modality", found=all_names)
     return "_or_".join(sorted({name for name in found.values() if name}))

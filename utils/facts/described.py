@@ -11,7 +11,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import geometry
-from utils.facts import described_fields, file_patterns, known_faults
+from utils.facts import DataSet, amos22, described_fields, file_patterns, known_faults
 from utils.storage import files, forms, label_map
 
 VOLUME, MASK = "v3d", "m3d"
@@ -372,6 +372,11 @@ def read(path: files.PathLike) -> Described:
     _check_templates(page, made)
     page.done()
     return made
+
+
+def chosen(page: files.PathLike | None) -> DataSet:
+    """Return the data set that a page describes (see `read`); AMOS22 without a page."""
+    return amos22 if page is None else read(page)
 
 
 def _file_patterns(fields):

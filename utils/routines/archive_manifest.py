@@ -103,6 +103,14 @@ def _oddities(mask_file, mask, volume_file, volume):
         yield f"the mask lies in {mask_file.subset}, {place}"
 
 
+def identity_notes(outcome: calls.Outcome) -> list[str]:
+    """Return a line on the files among those `describe` read that have lost their geometry."""
+    found = [file for file, seen in outcome.results if geometry.is_identity(seen.header.affine)]
+    samples = sorted({file.sample for file in found})
+    lost = f"{geometry.IDENTITY}; {len(found)} file{'s' * (len(found) > 1)}"
+    return [f"{lost}, of {errors.listed(samples)}"] if found else []
+
+
 def known_fault_notes(contents: archive.Contents, facts: DataSet, is_mended: bool) -> list[str]:
     """Return a line for each kind of known fault that samples at hand have.
 

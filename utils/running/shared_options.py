@@ -268,6 +268,21 @@ label_explanation = required(
 dataset_page = required(
     "--dataset", FILE, "Page that describes the data set, dataset.yaml.", metavar="PAGE"
 )
+# Of what takes every data set alike.
+any_dataset = optional(
+    "--dataset",
+    FILE,
+    "Page that describes the data set, dataset.yaml.",
+    metavar="PAGE",
+    show_default="AMOS22",
+)
+dataset_name = optional(
+    "--dataset_name",
+    TEXT,
+    "Name of the data set in what is written.",
+    metavar="NAME",
+    show_default="that of --dataset",
+)
 _TOLERANCE = "Affine, spacing and origin of a sample's files may differ by this"
 tolerance_mm = threshold("--tolerance_mm", 1e-3, _TOLERANCE, "mm")
 
