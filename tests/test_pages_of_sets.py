@@ -406,6 +406,7 @@ def test_every_sample_lies_in_its_subset_with_its_own_voxels(finished):
 
 def test_the_manifests_have_the_affine_and_the_subset(finished):
     name, root, truth, _ = finished
+    facts, files = LAYOUTS[name].facts, _archive_rows(root)
     listed = {row["ID"]: row for row in rows(root / "grouped/dataset_manifest.xlsx")}
     assert {key: row["subset"] for key, row in listed.items()} == {
         key: scan.subset for key, scan in truth.items()
@@ -414,13 +415,13 @@ def test_the_manifests_have_the_affine_and_the_subset(finished):
     assert {row["ID"]: row["split01_standard"] for row in split} == {
         key: scan.subset for key, scan in truth.items()
     }
-    n_files = collections.Counter(row["type"] for row in _archive_rows(root))
+    n_files = collections.Counter(row["type"] for row in files)
     masks = [scan.mask for scan in truth.values() if scan.mask is not None]
-    per_mask = len(LAYOUTS[name].facts.LABELS) - 1 if LAYOUTS[name].facts.has_organs else 1
+    per_mask = len(facts.LABELS) - 1 if facts.has_organs else 1
     assert n_files == {"v3d": len(truth), "m3d": len(masks) * per_mask}
-    for row in _archive_rows(root):
+    for row in files:
         numbers = [float(text) for text in re.findall(r"-?[0-9.]+(?:e-?[0-9]+)?", row["transform"])]
-        expected = truth[LAYOUTS[name].facts.sample_name(row)].affine
+        expected = truth[facts.sample_name(row)].affine
         assert np.allclose(np.reshape(numbers, (4, 4)), expected)
 
 
@@ -600,13 +601,15 @@ def test_what_is_not_of_the_set_is_counted(name, ignored, clutter, tmp_path):
 
 
 def test_metadata_of_totalsegmentator_are_in_their_forms(tmp_path):
-    run_all("TotalSegmentator-v2", tmp_path)
-    listed = {row["ID"]: row for row in rows(tmp_path / "grouped/dataset_manifest.xlsx")}
-    keys = ("sex", "age", "institute", "study_type", "manufacturer_model_name")
-    assert {key: tuple(row[name] for name in keys) for key, row in listed.items()} == {
-        "s0000": ("M", "065Y", "H", "ct thorax", "Force"),
-        "s0011": ("F", "040Y", "A", "ct abdomen", "Force"),
-        "s1429": ("F", "UND", "B", "ct", "Force"),
+    described_archives.make("TotalSegmentator-v2", tmp_path)
+    (tmp_path / "descriptor").mkdir()
+    finish("01_gen_archive_manifest", tmp_path, LAYOUTS["TotalSegmentator-v2"].path)
+    keys = ("subset", "sex", "age", "institute", "study_type", "manufacturer_model_name")
+    found = {row["seq"]: tuple(row[key] for key in keys) for row in _archive_rows(tmp_path)}
+    assert found == {
+        "s0000": ("train", "M", "065Y", "H", "ct thorax", "Force"),
+        "s0011": ("val", "F", "040Y", "A", "ct abdomen", "Force"),
+        "s1429": ("test", "F", "UND", "B", "ct", "Force"),
     }
 
 
