@@ -87,8 +87,8 @@ def test_a_list_of_another_data_set_is_read_the_same(tmp_path):
         (f"{HEADER}a,organ,, \n", "has no what, evidence in line 2"),
         (
             f"{HEADER}a,Organ,x,y\n",
-            "has the kind 'Organ' in line 2, expected one of damaged, intensity, metadata, organ, "
-            "patient, scanner",
+            "has the kind 'Organ' in line 2, expected one of annotation, damaged, geometry, "
+            "intensity, metadata, organ, overlap, patient, scanner",
         ),
         (f"{HEADER}{ROW}{ROW}", "has the same in line 3 as in line 2, expected once"),
         (

@@ -26,6 +26,8 @@ DOCS = REPOSITORY / "docs"
 OPTIONS = DOCS / "options.md"
 # Both are run on the made-up archive of NME, by test_nme_readme.py.
 NME_PAGES = (REPOSITORY / "NME/README.md", DOCS / "nme.md")
+# On the made-up archive of CT-ORG, by test_pages_of_sets.py.
+DESCRIBED_PAGES = (DOCS / "ct_org.md", DOCS / "published_sets.md")
 LABEL_MAP = REPOSITORY / "descriptor_templates/label_map.yaml"
 MAX_README_LINES = 300
 MAX_IMAGE_BYTES = 300_000
@@ -65,13 +67,13 @@ def amos22_pages():
             page
             for page in linked(DOCS / "README.md")
             if page.parent == DOCS
-            if page not in NME_PAGES
+            if page not in (*NME_PAGES, *DESCRIBED_PAGES)
         ),
     ]
 
 
 def all_pages():
-    return [*amos22_pages(), *NME_PAGES]
+    return [*amos22_pages(), *NME_PAGES, *DESCRIBED_PAGES]
 
 
 @dataclasses.dataclass

@@ -7,7 +7,10 @@ from utils.storage import csv_tables, files
 
 NAME = "list of known faults"
 COLUMNS = ("id", "kind", "what", "evidence")
-KINDS = ("damaged", "intensity", "metadata", "organ", "patient", "scanner")
+KINDS = (
+    *("annotation", "damaged", "geometry", "intensity", "metadata"),
+    *("organ", "overlap", "patient", "scanner"),
+)
 # Says in ``what`` that somebody reported it and nobody has seen it since.
 NOT_CONFIRMED = "not confirmed"
 
