@@ -583,7 +583,7 @@ def test_a_number_that_the_page_does_not_have_fails_and_the_others_are_done(tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "ignored", "clutter"),
+    ("name", "unneeded", "clutter"),
     [
         ("CT-ORG", 0, 0),
         ("FLARE22", 0, 0),
@@ -592,12 +592,15 @@ def test_a_number_that_the_page_does_not_have_fails_and_the_others_are_done(tmp_
         ("MSD-Task03_Liver", 0, 8),  # AppleDouble files beside all files and the folder
     ],
 )
-def test_what_is_not_of_the_set_is_counted(name, ignored, clutter, tmp_path):
+def test_what_is_not_of_the_set_is_counted_and_no_reason_to_look(name, unneeded, clutter, tmp_path):
     described_archives.make(name, tmp_path)
     (tmp_path / "descriptor").mkdir()
     told = finish("01_gen_archive_manifest", tmp_path, LAYOUTS[name].path)
-    counts = f"ignored: {ignored} other NIfTI files, {clutter} files of clutter"
+    counts = f"ignored: 0 other NIfTI files, {clutter} files of clutter"
     assert f"left out: 0 files; {counts}" in told.stdout
+    note = f"{unneeded} files are left out, as files.ignored of the page says: "
+    assert (note in told.stderr) == (unneeded > 0)
+    assert "WARNING" not in told.stderr
 
 
 def test_metadata_of_totalsegmentator_are_in_their_forms(tmp_path):

@@ -26,6 +26,7 @@ _LONGEST_FOLDER = 100
 _GROUPS = {
     "volume": ("seq", "subset", "patient", "channel"),
     "mask": ("seq", "subset", "patient", "organ"),
+    "ignored": ("any",),
 }
 _PATIENT = "patient_id"
 _GEOMETRY_COLUMNS = (
@@ -109,7 +110,8 @@ class Described:
         What routine 01 tells of the set as a whole.
     OVERLAP : tuple of str
         Organs in the order in which they win where masks of single organs overlap.
-    volumes, masks : tuple of file_patterns.Pattern
+    volumes, masks, ignored : tuple of file_patterns.Pattern
+        ``ignored`` are files that a healthy archive has, and nobody needs.
     channel : str
         The channel that is the volume, where the patterns tell channels apart.
     has_organs : bool
@@ -134,6 +136,7 @@ class Described:
     LABELLED_SUBSETS: tuple[str, ...]
     volumes: tuple[file_patterns.Pattern, ...]
     masks: tuple[file_patterns.Pattern, ...]
+    ignored: tuple[file_patterns.Pattern, ...]
     channel: str
     id_template: file_patterns.Template
     folder: file_patterns.Template
@@ -339,7 +342,7 @@ def read(path: files.PathLike) -> Described:
         raise page.fault("name", f"is {name!r}, expected letters, digits, _ . + and -")
     if page.has("unsupported"):
         raise page.fault("", f"says that {name} cannot be used: {page.text('unsupported')}")
-    volumes, masks, channel = _file_patterns(page.table("files"))
+    volumes, masks, ignored, channel = _file_patterns(page.table("files"))
     table = _table(page.table("metadata")) if page.has("metadata") else None
     split = _split(page.table("split"), volumes + masks, table) if page.has("split") else Split()
     labels = _labels(page)
@@ -361,6 +364,7 @@ def read(path: files.PathLike) -> Described:
         LABELLED_SUBSETS=_labelled(page, split),
         volumes=volumes,
         masks=masks,
+        ignored=ignored,
         channel=channel,
         id_template=file_patterns.Template(page.text("id", "{seq}")),
         folder=file_patterns.Template(page.text("folder", "{subset}/{id}")),
@@ -382,10 +386,10 @@ def chosen(page: files.PathLike | None) -> DataSet:
 def _file_patterns(fields):
     found = {}
     for field, groups in _GROUPS.items():
-        texts = fields.texts(field, () if field == "mask" else None)
+        texts = fields.texts(field, None if field == "volume" else ())
         found[field] = tuple(map(file_patterns.Pattern, texts))
         for pattern in found[field]:
-            if fault := pattern.fault(groups):
+            if fault := pattern.fault(groups, "" if field == "ignored" else "seq"):
                 raise fields.fault(field, f"{pattern.text!r} {fault}")
     with_organ = ["organ" in pattern.groups for pattern in found["mask"]]
     if any(with_organ) and not all(with_organ):
@@ -397,7 +401,7 @@ def _file_patterns(fields):
     if channel and not has_channel:
         raise fields.fault("channel", f"is {channel!r}, but no pattern of volumes has {{channel}}")
     fields.done()
-    return found["volume"], found["mask"], channel
+    return *found.values(), channel
 
 
 def _labels(page):

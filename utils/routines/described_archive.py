@@ -84,7 +84,16 @@ def place(
 
 
 def _leave_out(contents, dataset):
-    """Take what is of other channels or subsets out of the ignored files; notes on the former."""
+    """Take what the page knows of out of the ignored files; notes on what is no fault.
+
+    That are files of other channels, and those that the page ignores, not those of other subsets.
+    """
+    unneeded = [
+        path
+        for path in contents.ignored
+        if any(pattern.match(path) is not None for pattern in dataset.ignored)
+    ]
+    contents.ignored[:] = [path for path in contents.ignored if path not in {*unneeded}]
     other = {path: dataset.groups(path) for path in contents.ignored}
     other = {path: groups[1] for path, groups in other.items() if groups}
     channels = {path for path in other if _channel(other[path], dataset) != dataset.channel}
@@ -94,9 +103,12 @@ def _leave_out(contents, dataset):
         contents.failures.append((dataset.NAME, error))
         contents.n_unplaced += len(paths)
     contents.ignored[:] = [path for path in contents.ignored if path not in other]
+    reasons = dataset.left_out(sorted(channels))
+    if unneeded:
+        reasons["as files.ignored of the page says"] = unneeded
     return [
         f"{len(paths)} files are left out, {reason}: {errors.listed(paths)}"
-        for reason, paths in dataset.left_out(sorted(channels)).items()
+        for reason, paths in reasons.items()
     ]
 
 
