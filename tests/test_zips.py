@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from zip_files import DEFLATED, STORED
 
 from utils import errors
-from utils.storage import files, nifti, zips
+from utils.storage import files, nifti, nifti_writing, zips
 
 codec = nifti_files.each_codec  # fixture
 NOISE = np.random.default_rng(0).bytes(200_000)
@@ -512,3 +512,19 @@ def test_a_suffix_that_does_not_fit(tmp_path, name, content, told):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(errors.DamagedFileError, match=re.escape(told)):
         nifti.read_header(tmp_path / name)
+
+
+@both_methods
+def test_the_same_is_written_whatever_an_image_lies_in(path, tmp_path, method):
+    raw = image()
+    (tmp_path / "x.nii").write_bytes(raw)
+    (tmp_path / "x.nii.gz").write_bytes(gzip.compress(raw))
+    zip_files.put(path, {"x.nii": raw, "x.nii.gz": gzip.compress(raw)}, method)
+    written = set()
+    for place in (tmp_path / "x.nii", tmp_path / "x.nii.gz", path / "x.nii", path / "x.nii.gz"):
+        source = nifti.read_header(place)
+        mark = f"src={source.source_crc}"
+        staged, _ = nifti_writing.stage_volume(tmp_path / "o", source, source.affine, mark)
+        with staged:
+            written.add(staged.temporary_path.read_bytes())
+    assert len(written) == 1
