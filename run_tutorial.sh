@@ -11,7 +11,7 @@ Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [ROOT]
   and prints each as it would be typed. The first time it makes .venv and installs
   requirements.txt there.
 
-  ROOT/archive holds the archive (of AMOS22 also the metadata table). Results go to
+  ROOT/archive holds the archive, unpacked or in zip files (of AMOS22 also the table). Results go to
   ROOT/descriptor and ROOT/grouped. Without ROOT a small made-up archive is written to sample_data
   (or sample_data_nme, sample_data_ct-org and so on) and taken.
 

@@ -36,8 +36,10 @@ def main(dataset, root_dir, output_manifest_file, check_content, overwrite):
         cli.print_note("known faults", note)
     describe, size = archive_manifest.describe, archive_manifest.size_bytes
     outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
+    for note in archive_manifest.identity_notes(outcome):
+        cli.print_note("geometry", note)
     rows = archive_manifest.make_rows(outcome, contents, facts)
-    rows = [row | placed.metadata_of(row) for row in rows]
+    rows = placed.complete(rows, outcome)
     lines = archive_manifest.summary(contents, outcome.results, facts.SUBSETS)
     written = archive_manifest.write(target, facts.ARCHIVE_COLUMNS, rows)
     cli.finish(outcome, *lines, written)

@@ -3,8 +3,9 @@
 Reads the archive manifest (routine 01, perhaps corrected by hand) and the archive's files; writes
 <id>_info.yaml, <id>_volume.nii.gz (float32) and <id>_mask.nii.gz (uint8, with the volume's
 geometry) into the folder of each sample, <subset>/<id> unless --dataset says otherwise, below
---output_dir. Finished samples are skipped; masks that were edited or denoised since stay as they
-are.
+--output_dir. Masks of single organs are joined into one; where two overlap the sample fails, unless
+--dataset says which wins. Finished samples are skipped; masks that were edited or denoised since
+stay as they are.
 
 \b
   python described/02_confirm_pairs.py --root_dir root_dir/archive --output_dir root_dir/grouped \\
@@ -17,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import described
-from utils.routines import pairs
+from utils.routines import described_archive, pairs
 from utils.running import cli, shared_options
 
 
@@ -27,10 +28,12 @@ from utils.running import cli, shared_options
 @shared_options.pairing
 def main(dataset, root_dir, output_dir, archive_manifest, misfit, overwrite):
     facts = described.read(dataset)
-    found = pairs.plan(root_dir, output_dir, archive_manifest, facts)
+    organs = described_archive.organs(facts)
+    found = pairs.plan(root_dir, output_dir, archive_manifest, facts, organs=organs)
     space = pairs.prepare(found, output_dir, (), overwrite)
+    needs = {"size": pairs.size_bytes, "memory": pairs.memory_bytes}
     outcome = cli.for_each_sample(
-        pairs.confirm, found, overwrite, cli.spare_core(), misfit, size=pairs.size_bytes
+        pairs.confirm, found, overwrite, cli.spare_core(), misfit, **needs
     )
     cli.finish(outcome, space, pairs.summary(outcome, facts.SUBSETS))
 

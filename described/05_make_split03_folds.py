@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.facts import described
+from utils.facts import described, patients
 from utils.routines import split_choices, splits
 from utils.running import cli, shared_options
 
@@ -42,6 +42,8 @@ def main(dataset, manifest_file, split_name, folds, random_seed, subsets):
     """Add the worksheet and print the size of each fold."""
     facts = described.read(dataset)
     choose = split_choices.folds(facts, folds, random_seed, subsets)
+    if unnamed := patients.unnamed(facts):
+        cli.print_note(split_name, unnamed)
     cli.tell(splits.make_sheet(manifest_file, split_name, choose, facts).summary)
 
 

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.facts import described
+from utils.facts import described, patients
 from utils.routines import split_lists, splits
 from utils.running import cli, shared_options
 
@@ -39,6 +39,8 @@ def main(dataset, manifest_file, split_name, ids):
     split = splits.make_sheet(manifest_file, split_name, listed, facts)
     for note in listed.notes:
         cli.print_note(split_name, note)
+    if unnamed := patients.unnamed(facts):
+        cli.print_note(split_name, unnamed)
     cli.tell(split.summary)
 
 

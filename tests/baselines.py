@@ -17,7 +17,7 @@ import oracles
 from scipy import ndimage as ndi
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils.storage import nifti, nifti_writing
+from utils.storage import deflate, nifti, nifti_writing
 
 N_LABELS = 17
 
@@ -154,13 +154,13 @@ class Clock:
 
 def decode(path):
     """All bytes of a gzip file."""
-    stream = nifti.codec.decompressobj(31)
+    stream = deflate.codec.decompressobj(31)
     return stream.decompress(path.read_bytes()) + stream.flush()
 
 
 def encode(content, path):
     """Write a gzip file in the pieces that ours are written in."""
-    stream = nifti.codec.compressobj(nifti_writing.LEVEL, nifti.codec.DEFLATED, 31)
+    stream = deflate.codec.compressobj(nifti_writing.LEVEL, deflate.codec.DEFLATED, 31)
     step = nifti.CHUNK_VOXELS * (4 if content[70] == 16 else 1)  # NIfTI's code for float32
     with open(path, "wb") as handle:
         handle.write(stream.compress(content[:352]))

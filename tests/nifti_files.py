@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from utils.storage import nifti
+from utils.storage import deflate, nifti
 
 SHAPE = (7, 8, 9)
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
@@ -22,9 +22,9 @@ def each_codec(request):
     """Everything holds for the fallback, too."""
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "zlib":
-            patched.setattr(nifti, "codec", zlib)
-            patched.setattr(nifti, "igzip", gzip)
-        elif nifti.codec is zlib:
+            patched.setattr(deflate, "codec", zlib)
+            patched.setattr(deflate, "igzip", gzip)
+        elif deflate.codec is zlib:
             pytest.skip("isal is not installed")
         yield request.param
 

@@ -11,16 +11,21 @@ TWENTY_SIX_CONNECTED = np.ones((3, 3, 3), dtype=int)
 
 
 def open_close_small_regions_literal(
-    mask, zooms, kernel_size=(5, 5), filter_halfedge=3, region_area_thresh=10.0, n_labels=17
+    mask, zooms, kernel_size=(5, 5), filter_halfedge=3, region_area_thresh=10.0, n_labels=17, axis=2
 ):
-    """Denoise every slice along the third axis; labels 0 .. n_labels - 1."""
+    """Denoise every slice along an axis; labels 0 .. n_labels - 1.
+
+    The two numbers of the kernel belong to the slice's axes in the order of the mask's.
+    """
     denoised = np.empty(mask.shape, dtype=np.uint8)
-    for z in range(mask.shape[2]):
+    in_plane = [zooms[other] for other in range(3) if other != axis]
+    for number in range(mask.shape[axis]):
+        here = tuple(number if other == axis else slice(None) for other in range(3))
         processed = [
-            optimize_literal(mask[:, :, z] == label, zooms, kernel_size, region_area_thresh)
+            optimize_literal(mask[here] == label, in_plane, kernel_size, region_area_thresh)
             for label in range(n_labels)
         ]
-        denoised[:, :, z] = merge_literal(np.array(processed), filter_halfedge)
+        denoised[here] = merge_literal(np.array(processed), filter_halfedge)
     return denoised
 
 

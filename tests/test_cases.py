@@ -147,7 +147,9 @@ def test_modality(scanners, expected):
 
 def test_unknown_modality():
     case = cases.Case("amos_0001", "train", {"manufacturer_model_name": "UND"}, None)
-    with pytest.raises(errors.DatasetError, match="neither CT nor MRI by their scanner: amos_0001"):
+    with pytest.raises(
+        errors.DatasetError, match="neither CT nor MRI by their metadata: amos_0001"
+    ):
         cases.modality([case], amos22)
 
 

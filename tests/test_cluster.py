@@ -16,6 +16,7 @@ import cluster_functions
 import phantoms
 import pytest
 import trees
+import zip_files
 
 from utils import errors
 from utils.running import calls, cluster, runner
@@ -408,6 +409,8 @@ def test_scripts_give_the_same_files_with_a_worker_killed_on_the_way(two_workers
         (root / "descriptor").mkdir(parents=True)
         shutil.copy(trees.LABEL_MAP, root / "descriptor")
         (root / "archive").symlink_to(made / "archive")
+        if kind == "there":  # and from zip files, which all workers read at once
+            zip_files.pack(made / "archive", made / "archive/amos22.zip")
         for script in (
             trees.SCAN,
             trees.PAIR_CT,

@@ -58,3 +58,30 @@ def test_what_is_no_table(tmp_path, content, reason):
 def test_a_folder_is_named(tmp_path):
     with pytest.raises(errors.DatasetError, match=str(tmp_path)):
         csv_tables.read(tmp_path, ["ID"], "list")
+
+
+def test_a_separator_may_be_given(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("ID;a,b\n1;2,3\n")
+    assert csv_tables.read(path, ["ID"], "list", ";") == {2: {"ID": "1"}}
+    assert csv_tables.read(path, ["ID", "a,b"], "list", ";") == {2: {"ID": "1", "a,b": "2,3"}}
+    with pytest.raises(errors.DatasetError, match=r"has the columns \['ID;a', 'b'\], expected"):
+        csv_tables.read(path, ["ID"], "list", ",")
+
+
+def test_what_asks_for_a_missing_column_is_named_with_it(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("ID;sex;sex\n1;2;3\n")
+    asked = {"ID": "key", "sex": "field sex", "age": "field age"}
+    with pytest.raises(errors.DatasetError) as caught:
+        csv_tables.read(path, asked, "list")
+    assert str(caught.value) == (
+        f"{path}: the list has the columns ['ID', 'sex', 'sex'], expected 'sex' (field sex), 'age' "
+        "(field age) once"
+    )
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_the_columns_are_told_apart_though_one_is_missing(tmp_path, separator):
+    with pytest.raises(errors.DatasetError, match=r"has the columns \['ID', 'set'\], expected"):
+        read(tmp_path, f"ID{separator}set\na{separator}b\n")

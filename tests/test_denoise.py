@@ -162,6 +162,46 @@ def test_random_masks_equal_the_literal_formula():
     assert np.count_nonzero(changed) > 700  # most cases ask something of the code
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("slab", [1, 2, 64])
+def test_random_masks_along_another_axis_equal_the_literal_formula(monkeypatch, axis, slab):
+    monkeypatch.setattr(denoise, "SLAB_SLICES", slab)
+    changed = 0
+    for _, mask, zooms, parameters, _ in random_cases(20 + axis, 250):
+        zooms = np.array([0.4, 0.78125, 3.3], np.float32)[np.argsort(zooms, kind="stable")]
+        turned = np.moveaxis(mask, 2, axis)  # few slices, large ones, along this axis
+        changed += assert_equals_literal(turned, zooms, axis=axis, **parameters) > 0
+    assert changed > 100
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_permuted_mask_along_the_matching_axis_gives_the_permuted_result(axis):
+    for _, mask, zooms, parameters, _ in random_cases(30, 100):
+        straight = denoise.open_close_small_regions(mask, zooms, **parameters)
+        turned_zooms = np.insert(zooms[:2], axis, zooms[2])
+        turned = np.moveaxis(mask, 2, axis)
+        found = denoise.open_close_small_regions(turned, turned_zooms, axis=axis, **parameters)
+        np.testing.assert_array_equal(found, np.moveaxis(straight, 2, axis))
+        indices, values = denoise.find_changes(turned, turned_zooms, axis=axis, **parameters)
+        assert (np.diff(indices) > 0).all()
+        np.testing.assert_array_equal(found.ravel(order="F")[indices], values)
+
+
+def test_kernel_of_another_axis_runs_along_the_first_axis_of_its_slices_first():
+    mask = np.moveaxis(draw("0000000", "0000000", "0011100", "0000000", "0000000"), 2, 0)
+    parameters = {"filter_halfedge": 1, "region_area_thresh": 10.0, "axis": 0}
+    assert (denoise.open_close_small_regions(mask, ONE_MM, (3, 1), **parameters) == 0).all()
+    assert (denoise.open_close_small_regions(mask, ONE_MM, (1, 3), **parameters) == mask).all()
+
+
+def test_areas_are_those_of_the_axes_of_a_slice():
+    mask = np.ones((7, 7, 7), np.uint8)
+    mask[3, 3, 3] = 0
+    zooms = np.array([9.0, 1.0, 1.0], np.float32)  # a pixel has 1 mm^2 along the first axis alone
+    changed = [denoise.find_changes(mask, zooms, (3, 3), 1, 2.0, axis)[0].size for axis in range(3)]
+    assert changed == [1, 0, 0]
+
+
 @pytest.mark.parametrize("limit", [0, 200])
 def test_random_masks_equal_the_literal_formula_with_support_by_sums(monkeypatch, limit):
     monkeypatch.setattr(denoise, "GATHER_LIMIT", limit)

@@ -7,6 +7,7 @@ import oracles
 import pytest
 
 from utils import errors
+from utils.facts import amos22
 from utils.routines import binary_masks, denoised_masks
 from utils.running import calls
 from utils.storage import files, marks, nifti, nifti_writing, samples
@@ -47,7 +48,8 @@ def noisy_sample(tmp_path):
 
 def write(sample, output="in", parameters=PARAMETERS, overwrite=False):
     root = sample.directory.parents[1]
-    return denoised_masks.write(sample, root, root.parent / output, parameters, overwrite)
+    places = root, root.parent / output
+    return denoised_masks.write(sample, *places, parameters, overwrite, amos22.slice_axis)
 
 
 def at(sample, output):
@@ -324,6 +326,8 @@ def test_area_is_measured_with_the_stored_spacing(tmp_path):
     data[2:26, 2, 1] = 1
     nifti_writing.write_mask(sample.mask_path, data, np.diag([0.4, 1.0, 1.0, 1.0]))
     parameters = denoised_masks.Parameters((3, 3), 1, 10.0)
-    assert denoised_masks.write(sample, tmp_path, tmp_path, parameters, False) == 24
+    assert (
+        denoised_masks.write(sample, tmp_path, tmp_path, parameters, False, amos22.slice_axis) == 24
+    )
     after = nifti.read_mask(sample.mask_path).data
     assert after[..., 0].sum() == 25 and after[..., 1].sum() == 0

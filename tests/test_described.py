@@ -300,6 +300,11 @@ def test_patients_are_told_by_the_table_or_the_name(read):
             ".nii.gz' has the group {organ}, expected one of seq, subset, patient, channel",
         ),
         (
+            '  channel: "0000"\n',
+            '  channel: "0000"\n  ignored: "{seq}.nii.gz"\n',
+            "files.ignored '{seq}.nii.gz' has the group {seq}, expected one of any",
+        ),
+        (
             "liver_{seq:0>3}",
             "liver_{patient}",
             "id has the column {patient}, expected one of seq, subset",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import described_trees
 import nme_trees
 import openpyxl
 import pytest
@@ -20,7 +21,7 @@ from utils.storage import workbook
 
 # Options that name what must exist.
 INPUTS = "--root_dir --manifest_file --archive_manifest --label_explanation".split()
-INPUTS += "--labeled_data_meta --before_dir --ids".split()
+INPUTS += "--labeled_data_meta --before_dir --ids --dataset".split()
 IMAGE_LIBRARIES = {"nibabel", "scipy", "cc3d", "tqdm", "matplotlib"}
 
 
@@ -34,18 +35,18 @@ class Routine(NamedTuple):
     table: str = ""  # workbook with rows of all samples that are sound
     all_or_nothing: str = ""  # file that one faulty sample keeps from being written
     renewed: tuple = ()  # beginnings of names that are written again, with the same bytes
-    data: object = trees  # or nme_trees
+    data: object = trees  # or nme_trees, described_trees
 
     @property
     def sample(self):
         """The sample that is damaged, as it is called in names of files."""
-        return re.search(r"amos_\d{4}|02A004", self.damaged)[0]
+        return re.search(r"amos_\d{4}|02A004|s0003", self.damaged)[0]
 
     def start(self, folder):
         """Put the data below a new folder."""
         root = self.data.copy(self.state, folder / "root dir ä")
         if self.has("ids"):
-            (root / SPLIT_LIST).write_text("ID,subset\namos_0004,train\namos_0008,test\n")
+            (root / SPLIT_LIST).write_text(self.data.SPLIT)
         return root
 
     def words(self, root, *more):
@@ -74,6 +75,11 @@ def nme(*words, **more):
     return Routine(*words, **more, data=nme_trees)
 
 
+def described(*words, **more):
+    """A row on a described data set, of one file per organ."""
+    return Routine(*words, **more, data=described_trees)
+
+
 SPLIT_LIST = "descriptor/split05_listed.csv"
 SCANNED, INDEXED = "descriptor/archive_manifest.xlsx", "grouped/dataset_manifest.xlsx"
 NNUNET_JSON = "nnUNet_raw/Dataset218_AMOS22/dataset.json"
@@ -86,6 +92,8 @@ KIDNEY = "grouped/**/amos_0004_mask_03_left_kidney.nii.gz"
 VOLUME = "grouped/**/amos_0004_volume.nii.gz"
 NME_IMAGE, NME_LABELS = (f"archive/**/{kind}Ts/NME-Seg_02A004.*" for kind in ("images", "labels"))
 NME_MASK = "grouped/**/02A004_*_mask.nii.gz"
+ORGAN = "archive/set/s0003/segmentations/spleen.nii.gz"
+ORGANS_MASK = "grouped/**/s0003_mask.nii.gz"
 PAGES = ("qc/index.html", "qc/plots/", "qc/samples/")
 TONGJI = "--split_name a --site Tongji --collection train-val"
 ROUTINES = [
@@ -123,9 +131,20 @@ ROUTINES = [
     nme(nme_trees.ACROSS, "indexed"),
     nme(nme_trees.CUT, "split"),
     nme(nme_trees.GENERATE, "empty"),
+    described(described_trees.SCAN, "built", ORGAN, table=SCANNED),
+    described(described_trees.PAIR, "scanned", ORGAN),
+    described(described_trees.EXTRACT, "paired", ORGANS_MASK),
+    described(described_trees.INDEX, "extracted", ORGANS_MASK, all_or_nothing=INDEXED),
+    described(described_trees.MAKE_SPLIT, "indexed"),
+    described(described_trees.BY_PATIENT, "indexed"),
+    described(described_trees.FOLDS, "indexed"),
+    described(described_trees.LEAVE_OUT, "indexed"),
+    described(described_trees.LISTED, "indexed"),
+    described(described_trees.CUT, "split"),
 ]
 
-NAMES = [(one, f"{'nme-' * (one.data is nme_trees)}{Path(one.script).stem}") for one in ROUTINES]
+PREFIXES = {trees: "", nme_trees: "nme-", described_trees: "described-"}
+NAMES = [(one, f"{PREFIXES[one.data]}{Path(one.script).stem}") for one in ROUTINES]
 
 
 def each(condition=None, slow=()):

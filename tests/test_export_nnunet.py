@@ -868,10 +868,12 @@ def test_root_dir_says_what_the_paths_are_relative_to(root, tmp_path):
     finished.call(finished.NNUNET, *words_, "--root_dir", root / "grouped")
 
 
-def test_gaps_between_labels_are_refused():
-    settings = nnunet_raw.Settings(None, "reference", {0: "background", 1: "a", 3: "b"})
-    with pytest.raises(errors.DatasetError, match="not consecutive"):
-        settings.new_labels()
+@pytest.mark.parametrize("values, is_renumbered", [((0, 1, 3), True), ((0, 1, 2), False)])
+def test_labels_with_gaps_are_numbered_again(values, is_renumbered):
+    settings = nnunet_raw.Settings(None, "reference", dict(zip(values, ("bg", "a", "b"))))
+    assert settings.new_labels() == {"background": 0, "a": 1, "b": 2}
+    assert settings.is_renumbered == is_renumbered
+    assert settings.lookup()[list(values)].tolist() == [0, 1, 2]
 
 
 def test_background_gets_the_name_that_nnunet_looks_for():

@@ -26,7 +26,7 @@ FUNCTIONS = dict(inspect.getmembers(DataSet, inspect.isfunction))
 FUNCTIONS = {name: made for name, made in FUNCTIONS.items() if not name.startswith("_")}
 USERS = [
     *(path for wing in ("routines", "exports", "qc") for path in UTILS.glob(f"{wing}/*.py")),
-    UTILS / "reader.py",
+    *(UTILS / "reader.py", UTILS / "reading/source.py", UTILS / "reading/finished.py"),
 ]
 
 

@@ -38,6 +38,7 @@ VOLUME = ("seq", "subset", "patient", "channel")
         ("Bäuche/{seq}.nii.gz", "Bäuche/3.nii", {"seq": "3"}),
         ("images/{seq:.+}.nii.gz", "images/a b_c.nii.gz", {"seq": "a b_c"}),
         ("images/{seq:.+}.nii.gz", "images/deep/3.nii.gz", None),
+        ("aggregated_seg.nii.gz", "case_1/aggregated_seg.nii", {}),
         ("{seq}.nii.gz", "line\nbreak/3.nii.gz", {"seq": "3"}),
     ],
 )
@@ -66,6 +67,10 @@ def test_a_pattern_fits_the_end_of_a_path_in_whole_parts(text, path, expected):
 )
 def test_a_pattern_says_what_is_wrong_with_it(text, fault):
     assert file_patterns.Pattern(text).fault(VOLUME) == fault
+
+
+def test_a_pattern_of_files_that_nobody_needs_tells_no_samples_apart():
+    assert file_patterns.Pattern("instances/{any:.+}.nii.gz").fault(("any",), needed="") == ""
 
 
 def test_a_regular_expression_that_is_none_is_a_fault():

@@ -18,6 +18,7 @@ import numpy as np
 import phantoms
 import pytest
 import trees
+import unlabelled_archive
 
 from utils.reader import AMOS22
 
@@ -304,6 +305,25 @@ def test_monai_loads_the_data_list(root):
                 assert np.array_equal(loaded["label"], dataset.mask(sample))
     properties = monai_data.load_decathlon_properties(path, ["modality", "labels", "numTraining"])
     assert properties["numTraining"] == len(dataset.split("train"))
+
+
+@needs("monai")
+def test_monai_loads_the_list_of_unlabelled_scans(tmp_path):
+    from monai import data as monai_data
+    from monai import transforms
+
+    root = unlabelled_archive.finish(tmp_path / "root dir")
+    path = root / "lists/unlabelled.json"
+    finished.call(finished.DATALIST, *finished.source(root), "--unlabelled", "--output_file", path)
+    items = monai_data.load_decathlon_datalist(path, data_list_key="unlabelled")
+    monai_data.check_missing_files(items, ["image"])
+    dataset = AMOS22(root / "grouped")
+    assert [item["metadata"]["ID"] for item in items] == list(dataset.split("unlabelled"))
+    load = transforms.LoadImaged(keys=["image"])
+    for item in items:
+        loaded, sample = load(item), item["metadata"]["ID"]
+        assert item["metadata"]["subset"] == "unlabelled"  # not made a path
+        assert np.array_equal(loaded["image"], dataset.image(sample))
 
 
 @needs("torchio")

@@ -1,13 +1,14 @@
 """Flags: each fault beside a group, thresholds on both sides, and groups too small to judge."""
 
 import collections
+import dataclasses
 
 import labelled_cases
 import numpy as np
 import pytest
 
 from utils.facts import amos22, known_faults
-from utils.qc import judging, report
+from utils.qc import confirming, judging, report
 
 _PLACES = {
     "liver": (60, 0, 50),
@@ -241,7 +242,7 @@ def test_a_visit_is_known_where_patient_and_day_are():
         "amos_0006": {**born, "acquisition_date": "soon"},
         "amos_0007": {},
     }
-    one, other, *unknown = report.visits(rows).values()
+    one, other, *unknown = report.visits(rows, amos22).values()
     assert one == other != "" and unknown == ["", "", ""]
 
 
@@ -249,7 +250,7 @@ def test_a_visit_is_known_where_patient_and_day_are():
 def test_of_the_labelled_scans_just_those_that_are_known_are_flagged():
     cases = labelled_cases.read()
     rows = {name: row for name, (_, row) in cases.items()}
-    visits = report.visits(rows)
+    visits = report.visits(rows, amos22)
     found = {name: labelled_cases.finding(name, visit=visits[name]) for name in cases}
     kinds = collections.defaultdict(set)
     for name, flags in zip(found, judging.judge([*found.values()])):
@@ -313,3 +314,100 @@ def test_odd_grids():
     assert _reasons(findings, 1) == [
         "Orientation Oblique(closest to ASL): only 1 of 40 CT samples have it."
     ]
+
+
+_OTHER_NAMES = {
+    "liver": "Liver",
+    "spleen": "Spleen",
+    "right_kidney": "kidney_right",
+    "left_kidney": "Left kidney",
+    "aorta": "AORTA",
+    "prostate": "Prostate",
+    "uterus": "Uterus",
+}
+
+
+def _renamed(one):
+    """The same sample, of a set that has other names for the organs, and other numbers."""
+    organs = {
+        _OTHER_NAMES[name]: {**organ, "value": 200 - organ["value"]}
+        for name, organ in one.organs.items()
+    }
+    names = [_OTHER_NAMES[name] for name in one.label_names]
+    return dataclasses.replace(one, organs=organs, label_names=names)
+
+
+def _spoiled():
+    """A group with a fault of each kind that needs to know which organ is which."""
+    findings = _group(8, label_names=[*_PLACES]) + _group(4, sex="F", label_names=[*_PLACES])
+    organs = [one.organs for one in findings]
+    organs[0]["right_kidney"], organs[0]["left_kidney"] = (
+        organs[0]["left_kidney"],
+        organs[0]["right_kidney"],
+    )
+    organs[1]["uterus"], organs[8]["prostate"] = (_organ(16, 30, (0, 0, -200)) for _ in "12")
+    organs[2]["liver"]["pieces"] = [{"share": 0.3, "gap_mm": 5}]
+    organs[3]["spleen"]["cuts"] = ["upper"]
+    organs[4]["aorta"]["pieces"] = [{"share": 0.3, "gap_mm": 40}]
+    organs[5]["liver"]["volume_ml"] = 300
+    organs[6]["aorta"]["centre"][2] += 60
+    del organs[7]["spleen"]
+    for one, spleen_ml in zip(findings[9:11], (150.1, 100)):
+        one.visit, one.organs["spleen"]["volume_ml"] = "a b", spleen_ml
+    return findings
+
+
+def test_other_names_and_numbers_of_the_organs_give_the_same_flags():
+    kinds = _kinds(_spoiled())
+    assert "left/right" in kinds[0]
+    assert kinds[1:6] == [["sex"], ["pieces"], ["cut off"], ["pieces"], ["volume"]]
+    assert kinds[6:9] == [["position"], ["organ missing"], ["sex"]]
+    assert "patient" in kinds[9] and "patient" in kinds[10]
+    assert _kinds([*map(_renamed, _spoiled())]) == kinds
+    assert "The kidney right lies" in _reasons([*map(_renamed, _spoiled())], 0)[0]
+
+
+@pytest.mark.parametrize("name", ["kidneys", "lungs", "bone", "tumour", "hepatic vessel", "cyst"])
+def test_what_is_no_single_organ_may_be_in_pieces_and_end_flat(name):
+    apart = [{"share": 0.45, "gap_mm": 80}, {"share": 0.2, "gap_mm": 31}]
+    findings = _group(10)
+    for seed, one in enumerate(findings):
+        volume_ml = 100.0 * 1.6 ** (seed % 4)
+        one.organs[name] = _organ(9, volume_ml, (0, 0, 0), pieces=apart, cuts=["upper"])
+    assert _kinds(findings) == [[]] * 10
+
+
+@pytest.mark.parametrize("name, kinds", [("tumour", []), ("stomach", ["organ missing"])])
+def test_healthy_people_lack_no_tumour(name, kinds):
+    findings = _group(10)
+    for one in findings[1:]:
+        one.organs[name] = _organ(9, 100, (0, 0, 0))
+    assert _kinds(findings)[0] == kinds
+
+
+def test_scans_that_need_not_show_an_abdomen_lack_no_organ_by_themselves():
+    one = _finding(label_names=[*_PLACES, "stomach"])
+    assert _kinds([one]) == [["organ missing"]]
+    one.label_names = [*one.label_names, "brain"]
+    assert _kinds([one]) == [[]]
+
+
+def test_an_identity_affine_is_a_flag():
+    one = _finding(has_identity=True, organs=None)
+    text = "Identity affine: spacing of 1 mm, orientation and position are not the scanner's."
+    assert judging.judge([one]) == [[judging.Flag("geometry", text)]]
+
+
+def test_a_group_whose_sex_is_not_known_is_called_by_its_modality():
+    findings = _group(10, sex="")
+    findings[3].organs["liver"]["volume_ml"] = 100
+    assert "(CT)" in _reasons(findings, 3)[0]
+
+
+def test_a_known_fault_of_an_organ_is_looked_for_under_the_names_of_the_set():
+    one = _renamed(_finding(label_names=[*_PLACES]))
+    fault = known_faults.Fault("s0", "organ", "no right kidney in the label", "seen")
+    found = confirming.against(fault, {}, {"s0": one})
+    assert found.startswith("its label has the right kidney (")
+    del one.organs["kidney_right"]
+    assert confirming.against(fault, {}, {"s0": one}) == ""

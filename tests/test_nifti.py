@@ -15,7 +15,7 @@ import pytest
 from nifti_files import AFFINE, FLOATS, INTEGERS, SHAPE, field, labels_of, put, raw_image, values_of
 
 from utils import errors
-from utils.storage import files, nifti, nifti_writing
+from utils.storage import deflate, files, nifti, nifti_writing
 
 codec, path = nifti_files.each_codec, nifti_files.target_path  # fixtures
 
@@ -148,7 +148,7 @@ def test_members_padding_and_odd_chunks(path, monkeypatch):
         members = [gzip.compress(raw[a:b], mtime=0) for a, b in zip(ends, ends[1:])]
         for padding, size in itertools.product((0, 1, 700), (30, 64, 1 << 18)):
             path.write_bytes(b"".join(members) + bytes(padding))
-            monkeypatch.setattr(nifti.igzip, "READ_BUFFER_SIZE", size, raising=False)
+            monkeypatch.setattr(deflate.igzip, "READ_BUFFER_SIZE", size, raising=False)
             header, stored = read_all(path)
             assert (stored == labels_of()).all()
             assert header.source_crc == f"{zlib.crc32(raw):08x}"
@@ -179,7 +179,7 @@ def test_member_with_a_file_name(path):
 
 @pytest.mark.parametrize("size", [1, 50, 1 << 18])
 def test_cut_at_every_byte(path, small, monkeypatch, size):
-    monkeypatch.setattr(nifti.igzip, "READ_BUFFER_SIZE", size, raising=False)
+    monkeypatch.setattr(deflate.igzip, "READ_BUFFER_SIZE", size, raising=False)
     for length in range(len(small)):
         path.write_bytes(small[:length])
         with pytest.raises(errors.DamagedFileError, match="damaged"):

@@ -406,6 +406,7 @@ def test_every_sample_lies_in_its_subset_with_its_own_voxels(finished):
 
 def test_the_manifests_have_the_affine_and_the_subset(finished):
     name, root, truth, _ = finished
+    facts, files = LAYOUTS[name].facts, _archive_rows(root)
     listed = {row["ID"]: row for row in rows(root / "grouped/dataset_manifest.xlsx")}
     assert {key: row["subset"] for key, row in listed.items()} == {
         key: scan.subset for key, scan in truth.items()
@@ -414,13 +415,13 @@ def test_the_manifests_have_the_affine_and_the_subset(finished):
     assert {row["ID"]: row["split01_standard"] for row in split} == {
         key: scan.subset for key, scan in truth.items()
     }
-    n_files = collections.Counter(row["type"] for row in _archive_rows(root))
+    n_files = collections.Counter(row["type"] for row in files)
     masks = [scan.mask for scan in truth.values() if scan.mask is not None]
-    per_mask = len(LAYOUTS[name].facts.LABELS) - 1 if LAYOUTS[name].facts.has_organs else 1
+    per_mask = len(facts.LABELS) - 1 if facts.has_organs else 1
     assert n_files == {"v3d": len(truth), "m3d": len(masks) * per_mask}
-    for row in _archive_rows(root):
+    for row in files:
         numbers = [float(text) for text in re.findall(r"-?[0-9.]+(?:e-?[0-9]+)?", row["transform"])]
-        expected = truth[LAYOUTS[name].facts.sample_name(row)].affine
+        expected = truth[facts.sample_name(row)].affine
         assert np.allclose(np.reshape(numbers, (4, 4)), expected)
 
 
@@ -577,12 +578,12 @@ def test_a_number_that_the_page_does_not_have_fails_and_the_others_are_done(tmp_
     result = start("01_gen_archive_manifest", tmp_path, LAYOUTS["BTCV"].path)
     assert result.exit_code == 1
     (line,) = trees.complaints(result)
-    assert line.startswith("FAILED btcv_0011: ") and "img0011.nii.gz" in line
+    assert line.startswith("FAILED btcv_0011: '0011' is in none of split.subsets of ")
     assert {row["seq"] for row in _archive_rows(tmp_path)} == {"0010", "0040", "0061"}
 
 
 @pytest.mark.parametrize(
-    ("name", "ignored", "clutter"),
+    ("name", "unneeded", "clutter"),
     [
         ("CT-ORG", 0, 0),
         ("FLARE22", 0, 0),
@@ -591,22 +592,27 @@ def test_a_number_that_the_page_does_not_have_fails_and_the_others_are_done(tmp_
         ("MSD-Task03_Liver", 0, 8),  # AppleDouble files beside all files and the folder
     ],
 )
-def test_what_is_not_of_the_set_is_counted(name, ignored, clutter, tmp_path):
+def test_what_is_not_of_the_set_is_counted_and_no_reason_to_look(name, unneeded, clutter, tmp_path):
     described_archives.make(name, tmp_path)
     (tmp_path / "descriptor").mkdir()
     told = finish("01_gen_archive_manifest", tmp_path, LAYOUTS[name].path)
-    counts = f"ignored: {ignored} other NIfTI files, {clutter} files of clutter"
+    counts = f"ignored: 0 other NIfTI files, {clutter} files of clutter"
     assert f"left out: 0 files; {counts}" in told.stdout
+    note = f"{unneeded} files are left out, as files.ignored of the page says: "
+    assert (note in told.stderr) == (unneeded > 0)
+    assert "WARNING" not in told.stderr
 
 
 def test_metadata_of_totalsegmentator_are_in_their_forms(tmp_path):
-    run_all("TotalSegmentator-v2", tmp_path)
-    listed = {row["ID"]: row for row in rows(tmp_path / "grouped/dataset_manifest.xlsx")}
-    keys = ("sex", "age", "institute", "study_type", "manufacturer_model_name")
-    assert {key: tuple(row[name] for name in keys) for key, row in listed.items()} == {
-        "s0000": ("M", "065Y", "H", "ct thorax", "Force"),
-        "s0011": ("F", "040Y", "A", "ct abdomen", "Force"),
-        "s1429": ("F", "UND", "B", "ct", "Force"),
+    described_archives.make("TotalSegmentator-v2", tmp_path)
+    (tmp_path / "descriptor").mkdir()
+    finish("01_gen_archive_manifest", tmp_path, LAYOUTS["TotalSegmentator-v2"].path)
+    keys = ("subset", "sex", "age", "institute", "study_type", "manufacturer_model_name")
+    found = {row["seq"]: tuple(row[key] for key in keys) for row in _archive_rows(tmp_path)}
+    assert found == {
+        "s0000": ("train", "M", "065Y", "H", "ct thorax", "Force"),
+        "s0011": ("val", "F", "040Y", "A", "ct abdomen", "Force"),
+        "s1429": ("test", "F", "UND", "B", "ct", "Force"),
     }
 
 

@@ -41,3 +41,21 @@ def test_other_facts_have_other_keys():
 def test_families_are_sorted():
     of = {"d": "a", "c": "b", "b": "b", "a": "a"}
     assert list(patients.families(of, "dcb").items()) == [("a", ["d"]), ("b", ["b", "c"])]
+
+
+class NoPatients:
+    NAME, PATIENT_KEYS = "Set", ()
+
+
+def test_without_keys_each_sample_is_a_patient_of_its_own_and_that_is_said():
+    rows = {"a": BORN, "b": BORN}
+    assert patients.group(rows, NoPatients) == {"a": "a", "b": "b"}
+    assert patients.unnamed(NoPatients) == (
+        "the page of Set names no patients: each sample counts as a patient of its own"
+    )
+    assert patients.unnamed(amos22) == patients.unnamed(nme) == ""
+
+
+def test_patients_that_a_key_names_are_not_inferred():
+    assert patients.inferred(amos22) == "inferred from birth_date and sex (docs/patients.md)"
+    assert patients.inferred(nme) == ""

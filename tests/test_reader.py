@@ -1,5 +1,6 @@
 """The data set read back in Python."""
 
+import datetime
 import pickle
 import shutil
 
@@ -112,6 +113,34 @@ def test_metadata(data):
     assert data.sex("amos_0001") == "F"
     assert 0 < data.age("amos_0001") < 120
     assert data.label_names[0] == "background" and data.label_names[2] == "right_kidney"
+
+
+def test_dates_and_texts(data, root, tmp_path):
+    for name in IDS:
+        cells = data.metadata(name)
+        for day, column in (
+            (data.birth_date(name), "birth_date"),
+            (data.acquisition_date(name), "acquisition_date"),
+        ):
+            assert isinstance(day, datetime.date) and f"{day:%Y%m%d}" == cells[column]
+        for text, column in (
+            (data.manufacturer(name), "manufacturer"),
+            (data.manufacturer_model_name(name), "manufacturer_model_name"),
+            (data.site(name), "site"),
+        ):
+            assert text == cells[column] != ""
+    unknown = {("birth_date", "amos_0001"): "UND", ("site", "amos_0001"): None}
+    odd = {("birth_date", "amos_0004"): "1/2/62", ("birth_date", "amos_0008"): "1962-02-01"}
+    changed = edited(root, tmp_path, unknown | odd)
+    assert changed.birth_date("amos_0001") is None and changed.site("amos_0001") is None
+    assert changed.birth_date("amos_0008") == datetime.date(1962, 2, 1)
+    with pytest.raises(errors.DatasetError, match="birth_date is '1/2/62' of amos_0004.*a day"):
+        changed.birth_date("amos_0004")
+
+
+def test_a_manifest_knows_its_path_and_no_notes(data, root):
+    assert data.path == data.manifest_path == root / "grouped/dataset_manifest.xlsx"
+    assert data.notes == []
 
 
 def edited(root, tmp_path, changes):

@@ -10,12 +10,14 @@ import pytest
 import trees
 
 from utils import errors
+from utils.facts import amos22
 from utils.qc import plotting, report, sample_report
 from utils.running import runner
 from utils.storage import json_files, nifti, samples
 
 pytestmark = pytest.mark.slow("draws pictures")
 _SHAPE = (12, 10, 8)
+LOOKS = amos22.modality, amos22.slice_axis
 _RANDOM = np.random.default_rng(0)
 _VALUES = _RANDOM.normal(0, 200, _SHAPE).astype(np.float32)
 _NAMES = ("amos_0001.png", "amos_0001_small.png")
@@ -45,7 +47,9 @@ def _put(folder, volume, mask, scanner="Aquilion ONE", affine=None, **mask_field
 def settings_of_a_report(tmp_path):
     report.make_folders(tmp_path / "qc")
     before = tmp_path / "before" if (tmp_path / "before").exists() else None
-    return sample_report.ReportSettings(tmp_path / "data", tmp_path / "qc", before, 100.0, False)
+    return sample_report.ReportSettings(
+        tmp_path / "data", tmp_path / "qc", before, 100.0, False, *LOOKS
+    )
 
 
 @pytest.fixture(name="sample")
@@ -104,7 +108,7 @@ def test_odd_scans_are_measured_and_drawn(tmp_path, settings, kind):
     assert (outcome.failures, outcome.done) == ([], 1)
     for name in _NAMES:
         PIL.Image.open(io.BytesIO((settings.output_dir / "pictures" / name).read_bytes())).verify()
-    report.write(settings.output_dir, [sample], outcome, None, [])
+    report.write(settings.output_dir, [sample], outcome, None, amos22)
     assert "amos_0001" in (settings.output_dir / "index.html").read_text(encoding="utf-8")
 
 
@@ -195,7 +199,7 @@ def test_a_mask_that_changes_meanwhile_fails_its_sample(tmp_path, sample, monkey
     before = _put(tmp_path / "before/amos_0001_M", _VALUES, _block())
     report.make_folders(tmp_path / "qc")
     places = tmp_path / "data", tmp_path / "qc", tmp_path / "before"
-    settings = sample_report.ReportSettings(*places, 100.0, False)
+    settings = sample_report.ReportSettings(*places, 100.0, False, *LOOKS)
     path = {"mask": sample, "before": before}[which].mask_path
     plain = nifti.read_mask
 

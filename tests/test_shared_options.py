@@ -5,6 +5,7 @@ import os
 import click
 import click.testing
 import pytest
+import zip_files
 
 from utils.running import shared_options
 from utils.storage import files
@@ -35,6 +36,7 @@ def small_tree(tmp_path):
     (tmp_path / "grouped").mkdir()
     (tmp_path / "grouped/label_map.yaml").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe")
+    zip_files.put(tmp_path / "a.zip", {"m.xlsx": b"", "map.yaml": b""})
     (tmp_path / "dangling").symlink_to("no")
     return tmp_path
 
@@ -42,6 +44,7 @@ def small_tree(tmp_path):
 def test_existing_paths_are_given_as_paths(tree):
     for kind, path in (
         (shared_options.FILE, tree / "grouped/label_map.yaml"),
+        (shared_options.FILE, tree / "a.zip/map.yaml"),
         (shared_options.DIRECTORY, tree),
         (shared_options.OUTPUT_FILE, tree / "new/x"),
         (shared_options.OUTPUT_DIR, tree / "new"),
@@ -54,7 +57,10 @@ def test_existing_paths_are_given_as_paths(tree):
     ("kind", "wrong", "words"),
     [
         (shared_options.FILE, "pipe", "{}/pipe is not a file"),
-        (shared_options.DIRECTORY, "pipe", "{}/pipe is not a directory"),
+        (shared_options.DIRECTORY, "pipe", "{}/pipe is not a directory."),
+        (shared_options.DIRECTORY, "a.zip", "not a directory but a zip file; give the one that it"),
+        (shared_options.WORKBOOK, "a.zip/m.xlsx", "no such file: {}/a.zip/m.xlsx (nearest that"),
+        (shared_options.FILE, "a.zip/m.csv", "no such file: {}/a.zip/m.csv (nearest that exists: "),
         (shared_options.WORKBOOK, "dangling", "{}/dangling is a link to a file that is not there"),
         (shared_options.DIRECTORY, "dangling", "is a link to a directory that is not there: {}/no"),
         (shared_options.OUTPUT_FILE, "pipe", "{}/pipe is no file"),

@@ -102,9 +102,9 @@ def build(root):
     """Write the archive with its list and table below a folder."""
     for key, scan in scans().items():
         ending, number = FOLDERS[scan["subset"]], int(key[-4:])
-        _put(root / f"archive/amos22/images{ending}/{key}.nii.gz", _volume(number, scan))
+        put(root / f"archive/amos22/images{ending}/{key}.nii.gz", _volume(number, scan))
         if scan["subset"] != "test":
-            _put(root / f"archive/amos22/labels{ending}/{key}.nii.gz", _labels(number, scan))
+            put(root / f"archive/amos22/labels{ending}/{key}.nii.gz", _labels(number, scan))
     shutil.copy(DATASET_JSON, root / "archive/amos22")
     shutil.copy(TABLE, root / "archive")
     (root / "descriptor").mkdir()
@@ -128,7 +128,8 @@ def _labels(number, scan):
     return np.resize(present, SHAPE)
 
 
-def _put(path, data):
+def put(path, data):
+    """Write an image of `SHAPE`, quickly."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = _header(data.dtype) + data.tobytes(order="F")
     path.write_bytes(gzip.compress(content, 1, mtime=0))

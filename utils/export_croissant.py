@@ -1,4 +1,4 @@
-"""Describe the finished data set in Croissant (MLCommons) by one JSON-LD file, after routine 05.
+"""Describe the finished data set in Croissant (MLCommons) by one JSON-LD file.
 
 Reads --manifest_file, takes the SHA-256 of every volume and multi-label mask in it, and describes
 the files (binary masks as a set of files), the labels, and each sample by a record with metadata,
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.exports import cases, croissant
-from utils.facts import amos22
+from utils.facts import described
 from utils.running import cli, shared_options
 from utils.storage import json_files, workbook
 
@@ -35,9 +35,7 @@ from utils.storage import json_files, workbook
 @shared_options.required(
     "--output_file", shared_options.OUTPUT_JSON, "File to write, in the folder to publish."
 )
-@shared_options.with_default(
-    "--dataset_name", shared_options.TEXT, amos22.NAME, "Name of the data set.", metavar="NAME"
-)
+@shared_options.dataset_name
 @shared_options.with_default(
     "--dataset_version",
     shared_options.TEXT,
@@ -45,34 +43,48 @@ from utils.storage import json_files, workbook
     "Version of the data set, MAJOR.MINOR.PATCH.",
     metavar="VERSION",
 )
-@shared_options.with_default(
-    "--url", shared_options.TEXT, amos22.REFERENCE, "Page of the data set.", metavar="URL"
+@shared_options.optional(
+    "--url",
+    shared_options.TEXT,
+    "Page of the data set.",
+    metavar="URL",
+    show_default="reference of --dataset",
 )
+@shared_options.any_dataset
 @shared_options.data_root
 def main(
-    manifest_file, split_name, output_file, dataset_name, dataset_version, url, root_dir, overwrite
+    manifest_file,
+    split_name,
+    output_file,
+    dataset_name,
+    dataset_version,
+    url,
+    dataset,
+    root_dir,
+    overwrite,
 ):
-    about = croissant.About(dataset_name, dataset_version, url)
+    facts = described.chosen(dataset)
+    about = croissant.about(facts, dataset, dataset_name, dataset_version, url)
     book, folder = workbook.Workbook(manifest_file), output_file.absolute().parent
     selection = cases.select(book, split_name, root_dir)
     found, outdated = croissant.read_splits(book, selection)
     for name in outdated:
         cli.print_warning(name, cases.OUT_OF_DATE)
     book_object = croissant.manifest_object(book, folder)
-    checked = cases.check(selection, amos22)
+    checked = cases.check(selection, facts)
     if checked.failures:
         cli.finish(checked, f"Nothing written; {output_file} is as it was")
     usable = [case for case, is_usable in checked.results if is_usable]
-    record_sets = croissant.records(usable, selection, found, amos22)
+    record_sets = croissant.records(usable, selection, found, facts)
     json_files.refuse_if_changed(output_file, overwrite)
     outcome = cli.for_each_sample(croissant.describe_files, usable, folder, selection.label_names)
     outcome.warnings[:0] = checked.warnings
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")
-    described = [files for _, files in outcome.results]
-    content = croissant.build(about, described, book_object, record_sets, amos22)
+    contents = [files for _, files in outcome.results]
+    content = croissant.build(about, contents, book_object, record_sets, facts)
     json_files.write(output_file, content, overwrite)
-    n_files = sum(len(one.objects) for one in described) + 1
+    n_files = sum(len(one.objects) for one in contents) + 1
     listed = ", ".join(found) or "none"
     counts = f"{len(usable)} samples, {n_files} files with checksums; splits: {listed}"
     cli.finish(outcome, f"{output_file}: {counts}{selection.left_out}")

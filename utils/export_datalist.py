@@ -1,8 +1,9 @@
-"""Write a split as a data list for MONAI (Decathlon form), after routine 06 or any other split.
+"""Write a split as a data list for MONAI (Decathlon form).
 
 Reads the worksheet of the split in --manifest_file; writes one JSON file with the lists training,
-validation and testing. No image is opened or copied: paths are relative to the JSON file's folder.
-A sample's metadata stand in an object of their own.
+validation and testing; with --unlabelled the one list unlabelled, of the scans without labels, for
+self-supervised training. No image is opened or copied: paths are relative to the JSON file's
+folder. A sample's metadata stand in an object of their own.
 
 \b
   python utils/export_datalist.py \\
@@ -14,8 +15,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import errors
 from utils.exports import cases, datalist
-from utils.facts import amos22
+from utils.facts import described
 from utils.running import cli, shared_options
 from utils.storage import json_files
 
@@ -33,19 +35,31 @@ from utils.storage import json_files
     metavar="N",
     show_default=f"those of the split, else {datalist.N_FOLDS}",
 )
+@shared_options.flag("--unlabelled", "List the unlabelled scans, and nothing else.")
+@shared_options.any_dataset
 @shared_options.flag("--overwrite", "Replace a file that was changed by hand or is not ours.")
-def main(manifest_file, split_name, output_file, root_dir, folds, overwrite):
+def main(manifest_file, split_name, output_file, root_dir, folds, unlabelled, dataset, overwrite):
+    facts = described.chosen(dataset)
+    if unlabelled and folds is not None:
+        reason = f"--folds {folds}: unlabelled scans have no folds; leave --folds out"
+        raise errors.DatasetError(reason, code="folds", found=folds)
     selection = cases.read(manifest_file, split_name, root_dir)
     if selection.is_out_of_date:
         cli.print_warning(split_name, cases.OUT_OF_DATE)
-    outcome = cases.check(selection, amos22)
+    chosen = selection.unlabelled if unlabelled else selection.used
+    outcome = cases.check(selection, facts, chosen)
     if outcome.failures:
         cli.finish(outcome, f"Nothing written; {output_file} is as it was")
     usable = [case for case, is_usable in outcome.results if is_usable]
-    content = datalist.build(usable, selection.label_names, output_file, folds, amos22)
+    if unlabelled:
+        content = datalist.build_unlabelled(usable, output_file, facts)
+        counts = f"unlabelled {len(usable)}"
+    else:
+        content = datalist.build(usable, selection.label_names, output_file, folds, facts)
+        counts = ", ".join(f"{name} {len(content[name])}" for name in datalist.LISTS.values())
+        counts += selection.left_out
     json_files.write(output_file, content, overwrite)
-    counts = ", ".join(f"{name} {len(content[name])}" for name in datalist.LISTS.values())
-    cli.finish(outcome, f"{output_file}: {counts}{selection.left_out}")
+    cli.finish(outcome, f"{output_file}: {counts}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a split as a raw data set of nnU-Net v2, after routine 06 or any other split.
+"""Write a split as a raw data set of nnU-Net v2.
 
 Reads the worksheet of the split in --manifest_file; writes DatasetXXX_NAME below --output_dir, with
 dataset.json and splits_final.json: the folds of the split, or train and val as fold 0 and, with
@@ -10,7 +10,8 @@ dataset.json and splits_final.json: the folds of the split, or train and val as 
   --mode copy       copies there, compared with their source
 
 --ignore_labels writes label files of its own, in which these labels are nnU-Net's ignore label
-and the others are numbered from 0 again. Ends with the commands of nnU-Net to type next.
+and the others are numbered from 0 again; so are labels whose numbers have gaps. Ends with the
+commands of nnU-Net to type next.
 
 \b
   python utils/export_nnunet.py \\
@@ -25,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.exports import cases, nnunet_raw, nnunet_summary
-from utils.facts import amos22
+from utils.facts import described
 from utils.running import cli, shared_options
 
 NO_FOLDS = (
@@ -53,9 +54,7 @@ def several(context, option, number):
 @shared_options.required(
     "--dataset_id", shared_options.whole(1, 999), "Number of the data set, 1 to 999.", metavar="XXX"
 )
-@shared_options.with_default(
-    "--dataset_name", shared_options.TEXT, amos22.NAME, "Name of the data set.", metavar="NAME"
-)
+@shared_options.dataset_name
 @shared_options.choice("--mode", nnunet_raw.MODES, "reference", "How images and labels get there.")
 @shared_options.with_default(
     "--folds",
@@ -74,6 +73,7 @@ def several(context, option, number):
     show_default="none",
     callback=whole_numbers,
 )
+@shared_options.any_dataset
 def main(
     manifest_file,
     split_name,
@@ -83,25 +83,28 @@ def main(
     mode,
     folds,
     ignore_labels,
+    dataset,
     root_dir,
     overwrite,
 ):
+    facts = described.chosen(dataset)
     selection = cases.read(manifest_file, split_name, root_dir)
     if folds and cases.has_folds(selection.cases):
         reason = f"--folds {folds}: the split {split_name} has folds of its own; leave --folds out"
         raise errors.DatasetError(reason, code="folds", found=folds)
     if selection.is_out_of_date:
         cli.print_warning(split_name, cases.OUT_OF_DATE)
-    folder = nnunet_raw.folder(output_dir, dataset_id, dataset_name)
+    name = facts.NAME if dataset_name is None else dataset_name
+    folder = nnunet_raw.folder(output_dir, dataset_id, name)
     settings = nnunet_raw.Settings(folder, mode, selection.label_names, ignore_labels)
-    checked = cases.check(selection, amos22)
+    checked = cases.check(selection, facts)
     if checked.failures:
         cli.finish(checked, f"Nothing written; {settings.directory} is as it was")
     usable = [case for case, is_usable in checked.results if is_usable]
-    new = nnunet_raw.describe(usable, settings, amos22, folds)
+    new = nnunet_raw.describe(usable, settings, facts, folds)
     cli.hold(settings.directory)
     nnunet_raw.prepare(settings, new, overwrite)
-    memory = nnunet_raw.memory if ignore_labels else None
+    memory = nnunet_raw.memory if settings.is_renumbered else None
     outcome = cli.for_each_sample(nnunet_raw.write_case, usable, settings, overwrite, memory=memory)
     outcome.warnings[:0] = checked.warnings
     if outcome.failures:

@@ -1,11 +1,12 @@
 """Remove small islands and fill small holes of the masks, slice by slice.
 
-In every slice along the third array axis and for every label, foreground regions smaller than the
-threshold take what an opening leaves of them, background regions smaller than the threshold what a
-closing makes of them; voxels that no label or several labels claim then go to the label with most
-voxels in a square window. Multi-label mask and binary masks are rewritten together. A denoised mask
-carries a mark and is skipped by the next run; one that was edited since counts as not denoised.
-Existing binary masks must be those of the mask: otherwise run routine 04 first.
+In every slice and for every label, foreground regions smaller than the threshold take what an
+opening leaves of them, background regions smaller than the threshold what a closing makes of them;
+voxels that no label or several labels claim then go to the label with most voxels in a square
+window. Slices lie along the third array axis; those of --dataset along the axis that its page
+names, else the one nearest to head-foot. Multi-label mask and binary masks are rewritten together.
+A denoised mask carries a mark and is skipped by the next run; one that was edited since counts as
+not denoised. Existing binary masks must be those of the mask: otherwise extract them again first.
 
 \b
   python utils/morphological_open_close_on_slice_small_region.py \\
@@ -18,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
+from utils.facts import described
 from utils.routines import denoised_masks
 from utils.running import cli, shared_options
 from utils.storage import files, samples
@@ -48,7 +50,7 @@ def check_apart(root_dir, output_dir):
     "--kernel_size",
     shared_options.whole(1),
     (5, 5),
-    "Size of the all-ones kernel, pixels; odd numbers.",
+    "Size of the all-ones kernel along both axes of a slice, pixels; odd numbers.",
     nargs=2,
     callback=odd,
     metavar="KX KY",
@@ -61,15 +63,18 @@ def check_apart(root_dir, output_dir):
     metavar="F",
 )
 @shared_options.threshold("--region_area_thresh", 10.0, "Regions below this area are small", "mm^2")
-def main(root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, overwrite):
+@shared_options.any_dataset
+def main(
+    root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, dataset, overwrite
+):
     check_apart(root_dir, output_dir)
+    slice_axis = described.chosen(dataset).slice_axis
     parameters = denoised_masks.Parameters(kernel_size, filter_halfedge, region_area_thresh)
     for folder in {root_dir, output_dir}:
         files.sweep(folder)
     annotated = samples.find_annotated(root_dir)
-    outcome = cli.for_each_mask(
-        denoised_masks.write, annotated, root_dir, output_dir, parameters, overwrite
-    )
+    given = root_dir, output_dir, parameters, overwrite, slice_axis
+    outcome = cli.for_each_mask(denoised_masks.write, annotated, *given)
     n_voxels = sum(n for _, n in outcome.results)
     cli.finish(outcome, f"{n_voxels:,} voxels got another label")
 

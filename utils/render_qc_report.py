@@ -1,6 +1,6 @@
 """Render a report to look at: one picture per sample, what looks wrong, plots of the set.
 
-Reads volumes, masks and info files below --root_dir, after routine 05. Writes index.html, which any
+Reads volumes, masks and info files below --root_dir. Writes index.html, which any
 browser opens from disk, without network, and beside it samples/, pictures/, plots/ and measures/.
 Pictures show axial, coronal and sagittal slices upright, the patient's left on the right, with the
 contours of all labels. Flags name what looks wrong and why, and faults that are known of single
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
-from utils.facts import amos22, known_faults
+from utils.facts import described
 from utils.qc import report, sample_report
 from utils.running import cli, shared_options
 from utils.storage import samples
@@ -52,22 +52,29 @@ def check_apart(output_dir, *data_dirs):
 @shared_options.threshold(
     "--region_volume_thresh", 100.0, "Regions below this volume count as small", "mm^3"
 )
-def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, overwrite):
+@shared_options.any_dataset
+def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, dataset, overwrite):
     check_apart(output_dir, root_dir, before_dir)
     if sys.prefix != sys.base_prefix:
         # matplotlib keeps its list of fonts there then, and not in the home folder.
         os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
-    known = known_faults.of(amos22)
-    listed = None if manifest_file is None else report.read_manifest(manifest_file)
+    facts = described.chosen(dataset)
+    listed = None if manifest_file is None else report.read_manifest(manifest_file, facts)
     found = report.find_samples(root_dir, listed)
     cli.hold(output_dir)
     report.make_folders(output_dir)
     settings = sample_report.ReportSettings(
-        root_dir, output_dir, before_dir, region_volume_thresh, overwrite
+        root_dir,
+        output_dir,
+        before_dir,
+        region_volume_thresh,
+        overwrite,
+        facts.modality,
+        facts.slice_axis,
     )
     estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
     outcome = cli.for_each_sample(sample_report.render, found, settings, **estimates)
-    entries = report.write(output_dir, found, outcome, listed, known)
+    entries = report.write(output_dir, found, outcome, listed, facts)
     flags = [
         f"{entry.name}: {flag.kind}: {flag.reason}"
         for entry in entries

@@ -4,7 +4,7 @@ Takes the voxels of each binary mask (background included) of every sample below
 its 26-connected regions and writes those with a volume below the threshold into a workbook: one row
 per region in the worksheet Manifest (what is more than Excel's 1,048,576 rows goes on in Manifest
 2, Manifest 3 and so on), counts per label in the worksheet Summary. Nothing else is changed. Binary
-masks must be those of their multi-label mask: otherwise run routine 04 first.
+masks must be those of their multi-label mask: otherwise extract them again first.
 
 \b
   python utils/small_connected_region_detect.py --root_dir root_dir/grouped \\

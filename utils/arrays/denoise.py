@@ -13,6 +13,9 @@ import numpy as np
 from utils import errors
 from utils.arrays import regions
 
+# Slices along another axis than the third are put side by side in slabs of so many: as many voxels
+# as a line of the processor's cache holds lie next to each other in a file.
+SLAB_SLICES = 64
 # Up to so many window pixels in a slice are looked at one by one (some 10 ms); beyond, running
 # sums over the slice for each of its labels are cheaper.
 GATHER_LIMIT = 1 << 18
@@ -44,12 +47,14 @@ def open_close_small_regions(
     kernel_size: Sequence[float] = (5, 5),
     filter_halfedge: float = 3,
     region_area_thresh: float = 10.0,
+    axis: int = 2,
 ) -> np.ndarray:
-    """Denoise a mask slice by slice along its third axis, as `find_changes` says.
+    """Denoise a mask slice by slice along one of its axes, as `find_changes` says.
 
     Returns a new mask in Fortran order.
     """
-    indices, values = find_changes(mask, zooms, kernel_size, filter_halfedge, region_area_thresh)
+    parameters = kernel_size, filter_halfedge, region_area_thresh, axis
+    indices, values = find_changes(mask, zooms, *parameters)
     denoised = mask.copy(order="F")
     denoised.reshape(-1, order="F")[indices] = values  # of a Fortran array this is a view
     return denoised
@@ -61,20 +66,23 @@ def find_changes(
     kernel_size: Sequence[float] = (5, 5),
     filter_halfedge: float = 3,
     region_area_thresh: float = 10.0,
+    axis: int = 2,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the voxels whose label changes when small regions are opened and closed.
 
     Parameters
     ----------
     mask : (X, Y, Z) uint8
-        Slices lie along the third axis. Any memory order; Fortran order is the fast one.
+        Any memory order; Fortran order is the fast one.
     zooms : (3,) float32, mm
         Spacing as stored in the header.
     kernel_size : (2,) int, pixels
-        Odd edges of the all-ones kernel along the first and the second axis.
+        Odd edges of the all-ones kernel along the first and the second of the two axes of a slice.
     filter_halfedge : int, pixels
         f; support is counted in a window of 2 f + 1 pixels squared.
     region_area_thresh : float, mm^2
+    axis : int, 0 to 2
+        Slices lie along it: one has the other two axes, in their order.
 
     Returns
     -------
@@ -107,26 +115,47 @@ def find_changes(
     closing need no more of the slice than F and B themselves, and the place of its border.
     """
     _check_parameters(kernel_size, filter_halfedge)
-    regions.check_sizes(zooms[:2], region_area_thresh)
+    in_plane = np.delete(zooms, axis)
+    regions.check_sizes(in_plane, region_area_thresh)
     kernel = tuple(int(edge) for edge in kernel_size)
-    frame = regions.trim(mask, zooms[:2], region_area_thresh)
+    # From a voxel to its neighbour along each axis, in Fortran order.
+    steps = np.cumprod((1, *mask.shape[:2]))
+    (x_step, y_step), z_step = np.delete(steps, axis), steps[axis]
     indices, values = [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
 
     def is_small(n_pixels):
-        return regions.measure(n_pixels, zooms[:2]) < region_area_thresh
+        return regions.measure(n_pixels, in_plane) < region_area_thresh
 
-    for z in range(mask.shape[2] if mask.size else 0):
-        small = _find_small(frame, z, is_small)
-        if small is None:
-            continue
-        plane = mask[:, :, z]
-        claims = _find_claims(plane, small, kernel, is_small)
-        merged = _merge(plane, small, claims, int(filter_halfedge))
-        changed = merged != plane[small.x, small.y]
-        inside = small.x[changed] + mask.shape[0] * small.y[changed]
-        indices.append(inside + z * plane.size)
-        values.append(merged[changed].astype(np.uint8))
-    return np.concatenate(indices), np.concatenate(values)
+    for start, slab in _slabs(mask, axis):
+        frame = regions.trim(slab, in_plane, region_area_thresh)
+        for z in range(slab.shape[2]):
+            small = _find_small(frame, z, is_small)
+            if small is None:
+                continue
+            claims = _find_claims(slab[:, :, z], small, kernel, is_small)
+            merged = _merge(slab[:, :, z], small, claims, int(filter_halfedge))
+            changed = merged != slab[small.x, small.y, z]
+            inside = x_step * small.x[changed] + y_step * small.y[changed]
+            indices.append(inside + (start + z) * z_step)
+            values.append(merged[changed].astype(np.uint8))
+    found, labels = np.concatenate(indices), np.concatenate(values)
+    order = np.argsort(found) if axis < 2 else slice(None)
+    return found[order], labels[order]
+
+
+def _slabs(mask, axis):
+    """Yield slices along an axis, which is the last one then, and the number of the first one.
+
+    Those along the third axis lie as one in the mask; of others so many are copied at a time that
+    the mask is not there twice.
+    """
+    if not mask.size:
+        return
+    turned = np.moveaxis(mask, axis, 2)
+    thick = turned.shape[2] if axis == 2 else SLAB_SLICES
+    for start in range(0, turned.shape[2], thick):
+        slab = turned[:, :, start : start + thick]
+        yield start, slab if axis == 2 else np.asfortranarray(slab)
 
 
 def _check_parameters(kernel_size, filter_halfedge):

@@ -20,6 +20,8 @@ REPAIR_LIMIT_MM = 0.1
 SAME_GRID_VOX = 0.01
 # A voxel that lies further off than this, in voxels, lies in its neighbour.
 MISFIT_VOX = 0.5
+# What `is_identity` means, for people.
+IDENTITY = "identity affine: spacing of 1 mm, orientation and position are not the scanner's"
 _OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
@@ -40,6 +42,11 @@ def is_grid(affine: np.ndarray) -> bool:
             and (norms > 0).all()
             and abs(np.linalg.det(affine[:3, :3] / norms)) > 1e-3
         )
+
+
+def is_identity(affine: np.ndarray) -> bool:
+    """Whether an affine is exactly the identity, as in a file that has lost its geometry."""
+    return np.array_equal(affine, np.eye(4))
 
 
 def short_text(affine: np.ndarray) -> str:
@@ -154,6 +161,8 @@ def axis_order(
     An orientation array of nibabel's, (3, 2), for `reordered`; None where the axes run alike, or
     the two are not the same voxels within `SAME_GRID_VOX`.
     """
+    if np.array_equal(affine, onto):  # as good as always, and nibabel takes its time
+        return None
     order = _order(affine, onto)
     if not is_turned(affine, onto) or not np.isfinite(order).all():
         return None

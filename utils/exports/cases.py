@@ -83,6 +83,16 @@ class Selection:
         return [case for case in self.cases if case.subset not in split_choices.LEFT_OUT]
 
     @property
+    def unlabelled(self) -> list[Case]:
+        """The samples of the subset unlabelled; a DatasetError where there are none."""
+        found = of_subset(self.cases, split_choices.UNLABELLED)
+        if not found:
+            reason = f"no sample is {split_choices.UNLABELLED} by the column {self.column}"
+            advice = f"routine 01 lists them with --{split_choices.UNLABELLED}"
+            raise errors.DatasetError(f"{reason}; {advice}", code="empty")
+        return found
+
+    @property
     def left_out(self) -> str:
         """How many samples exports leave out, for a summary: ``; left out: 29 excluded``, or ""."""
         counts = split_choices.count(case.subset for case in self.cases)
@@ -100,7 +110,7 @@ def read(
     Parameters
     ----------
     manifest_path : path-like
-        Workbook of routine 05, or an index manifest of routine 07.
+        Workbook of all samples, or an index manifest cut from it.
     split_name : str, optional
         Worksheet of a split, or the split that an index manifest was cut from; without it the
         published subsets of the worksheet Manifest count, or those of the one worksheet of an
@@ -113,7 +123,7 @@ def read(
     DatasetError
         No such file, sheet or column; an ID that is empty, doubled or cannot be a file's name; a
         subset other than train, val, test, folds, excluded and unlabelled, or train and val beside
-        folds; no column of a binary mask.
+        folds; no column of a binary mask, unless all samples are unlabelled.
     """
     return select(workbook.Workbook(manifest_path), split_name, root_dir)
 
@@ -129,7 +139,8 @@ def select(
     is_old = False
     if split_name and manifest.MAIN_SHEET in book.names:
         is_old = split_name in splits.out_of_date(book, book.table(manifest.MAIN_SHEET))
-    label_names = _label_names(table.columns, f"{book.path}, worksheet {sheet}")
+    is_labelled = any(case.subset != split_choices.UNLABELLED for case in found) or not found
+    label_names = _label_names(table.columns, f"{book.path}, worksheet {sheet}", is_labelled)
     return Selection(found, label_names, tuple(table.columns), column, is_old)
 
 
@@ -187,7 +198,7 @@ def _check_rows(table, column, where):
             raise errors.DatasetError(f"{where}: {fault}: {errors.listed(found)}", code="manifest")
 
 
-def _label_names(columns, where):
+def _label_names(columns, where, is_labelled):
     pairs = [
         (int(match[1]), match[2])
         for match in map(_BINARY_MASK_COLUMN.fullmatch, columns)
@@ -198,22 +209,23 @@ def _label_names(columns, where):
         named = errors.listed(f"{value} {name}" for value, name in pairs)
         fault = "columns of binary masks with a label or a name twice, or a label above 255"
         raise errors.DatasetError(f"{where}: {fault}: {named}", code="columns", found=named)
-    if not found:
+    if not found and is_labelled:
         example = "mask_00_background"
         reason = f"no columns of binary masks ({example} and so on), which name the labels"
-        advice = "run routines 04, 05 and 06"
+        advice = "extract the binary masks, and make the manifest and the split again"
         raise errors.DatasetError(f"{where}: {reason}; {advice}", code="columns", expected=example)
     return dict(sorted(found.items()))
 
 
-def check(selection: Selection, facts: DataSet) -> calls.Outcome:
+def check(selection: Selection, facts: DataSet, chosen: list[Case] | None = None) -> calls.Outcome:
     """Look whether the files of all samples are there, and whether the labels fit the person.
 
+    Of those that exports take, if no others are `chosen`.
     A result is whether the sample can be used: one of train or val without a mask cannot, and is
     warned about. A missing file is a failure, and so is what `facts.mask_faults` finds.
     """
     is_usable = functools.partial(_is_usable, selection.label_names, facts.mask_faults)
-    return runner.run(is_usable, selection.used)
+    return runner.run(is_usable, selection.used if chosen is None else chosen)
 
 
 def _is_usable(label_names, mask_faults, case):
@@ -298,8 +310,8 @@ def modality(cases: list[Case], facts: DataSet) -> str:
     found = {case.id: facts.modality(case.row) for case in cases}
     unknown = [case_id for case_id, name in found.items() if name is None]
     if unknown:
-        reason = f"neither CT nor MRI by their scanner: {errors.listed(unknown)}"
-        advice = "correct manufacturer_model_name and run routines 02, 05 and 06"
+        reason = f"neither CT nor MRI by their metadata: {errors.listed(unknown)}"
+        advice = "correct these in the archive manifest, and make tree, manifest and split again"
         all_names = ", ".join(unknown)
         raise errors.DatasetError(f"{reason}; {advice}", code="modality", found=all_names)
     return "_or_".join(sorted({name for name in found.values() if name}))

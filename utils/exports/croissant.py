@@ -125,6 +125,7 @@ _COLUMNS = {
 }
 # Paths in the manifest; those of volume and mask become references to their files.
 _PATHS = ("info", "volume", "mask")
+_MODALITY = "modality"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +150,29 @@ class About:
         if not re.fullmatch(r"https?://\S+", self.url):
             reason = f"--url {self.url!r}: expected an address that begins with https://"
             raise errors.DatasetError(reason, code="url", found=self.url)
+
+
+def about(
+    facts: DataSet, page: Path | None, name: str | None, version: str, url: str | None
+) -> About:
+    """Make `About` of options, where they were given, and of the data set.
+
+    DatasetError that names the fields of its page that Croissant cannot do without.
+    """
+    needed = {
+        "description": facts.DESCRIPTION,
+        "reference": url or facts.REFERENCE,
+        "licence_url": facts.LICENCE_URL or facts.LICENCE,
+        "creators": facts.CREATORS,
+        "published": facts.PUBLISHED,
+    }
+    missing = ", ".join(field for field, content in needed.items() if not content)
+    if missing:
+        reason = f"{page}: Croissant needs what is missing here: {missing}; fill it in"
+        raise errors.DatasetError(reason, file=page, code="page", found=missing)
+    return About(
+        facts.NAME if name is None else name, version, facts.REFERENCE if url is None else url
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,10 +307,13 @@ def records(
 
 
 def _metadata(selection):
-    """The columns that go over as they are: all but ID, paths, existence of labels, and split."""
+    """The columns that go over as they are: all but ID, paths, existence of labels, and split.
+
+    A column that tells the modality under this name is not there twice.
+    """
     masks = [dataset.mask_column(*key) for key in selection.label_names.items()]
     own = () if selection.column == "subset" else (selection.column,)
-    others = {"ID", *_PATHS, *masks, *own, patients.COLUMN}
+    others = {"ID", *_PATHS, *masks, *own, patients.COLUMN, _MODALITY}
     others.update(name + dataset.EXISTENCE for name in masks)
     return [name for name in selection.columns if name not in others]
 
@@ -297,7 +324,7 @@ def _fields(taken, found):
     fields = [
         _field(SAMPLES, "ID"),
         _field(SAMPLES, patients.COLUMN, description="lowest ID of all scans of the patient"),
-        _field(SAMPLES, "modality", description="CT or MRI, by the scanner"),
+        _field(SAMPLES, _MODALITY, description="CT or MRI"),
         _field(SAMPLES, "volume", description=reference),
         _field(SAMPLES, "mask", description=reference),
     ]
@@ -389,12 +416,12 @@ def build(
         "name": about.name,
         "description": facts.DESCRIPTION,
         "conformsTo": CONFORMS_TO,
-        "license": facts.LICENCE_URL,
+        "license": facts.LICENCE_URL or facts.LICENCE,
         "url": about.url,
-        "isBasedOn": facts.REFERENCE,
+        **({"isBasedOn": facts.REFERENCE} if facts.REFERENCE else {}),
         "creator": [{"@type": "sc:Person", "name": name} for name in facts.CREATORS],
         "datePublished": facts.PUBLISHED,
-        "citeAs": facts.CITATION,
+        **({"citeAs": facts.CITATION} if facts.CITATION else {}),
         "version": about.version,
         "distribution": [
             book_object,

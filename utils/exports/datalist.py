@@ -5,6 +5,7 @@ from pathlib import Path
 from utils import errors
 from utils.exports import cases
 from utils.facts import DataSet, patients
+from utils.routines import split_choices
 from utils.storage import files
 
 # Subset -> name of its list.
@@ -70,6 +71,22 @@ def build(
     }
 
 
+def build_unlabelled(chosen: list[cases.Case], output_path: files.PathLike, facts: DataSet) -> dict:
+    """Make the content of a list of scans without labels, for self-supervised training.
+
+    Its one list is called ``unlabelled``. Paths and metadata are as `build` has them; a mask that
+    such a scan may have by now is no part of it. DatasetError where a modality is unknown.
+    """
+    folder = Path(output_path).parent
+    items = [_item(case, folder, None, facts, with_label=False) for case in chosen]
+    return {
+        **cases.heading(facts),
+        "tensorImageSize": "3D",
+        "modality": {"0": cases.modality(chosen, facts)},
+        split_choices.UNLABELLED: items,
+    }
+
+
 def _folds(dealt, n_folds, facts):
     """{ID: fold}; empty without folds."""
     if cases.has_folds(dealt):
@@ -82,9 +99,9 @@ def _folds(dealt, n_folds, facts):
     return cases.cross_validation(dealt, n_folds, facts) if n_folds > 1 else {}
 
 
-def _item(case, folder, fold, facts):
+def _item(case, folder, fold, facts, with_label=True):
     item = {"image": cases.relative(case.volume_path, folder)}
-    if case.mask_path is not None:
+    if with_label and case.mask_path is not None:
         item["label"] = cases.relative(case.mask_path, folder)
     if fold is not None:
         item["fold"] = fold

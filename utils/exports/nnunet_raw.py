@@ -57,17 +57,17 @@ class Settings:
         """Labels that are not ignored; the new number of each is its place in this list."""
         return [value for value in self.label_names if value not in self.ignored]
 
+    @property
+    def is_renumbered(self) -> bool:
+        """Whether labels get label files of their own: nnU-Net wants numbers without gaps."""
+        return bool(self.ignored) or self.kept != list(range(len(self.kept)))
+
     def new_labels(self) -> dict[str, int]:
         """Names and numbers of the labels as nnU-Net gets them, ``ignore`` last.
 
-        DatasetError where the numbers would not be consecutive from 0, or where what is to be
-        ignored is no organ's label or all of them.
+        DatasetError where what is to be ignored is no organ's label or all of them.
         """
         self._check_ignored()
-        if not self.ignored and self.kept != list(range(len(self.kept))):
-            found = ", ".join(map(str, self.kept))
-            reason = f"the labels {found} are not consecutive from 0, as nnU-Net wants them"
-            raise errors.DatasetError(reason, code="labels", found=self.kept)
         # nnU-Net finds the background by its name.
         names = ["background", *(self.label_names[value] for value in self.kept[1:])]
         names += ["ignore"] if self.ignored else []
@@ -125,7 +125,7 @@ def _wanted(case, settings):
     found = {}
     if not is_named_only:
         found[f"{images}/{case.id}_0000{FILE_ENDING}"] = write, case.volume_path
-    if case.mask_path and settings.ignored:
+    if case.mask_path and settings.is_renumbered:
         found[_label_file(case)] = _write_remapped, case.mask_path
     elif case.mask_path and not is_named_only:
         found[_label_file(case)] = write, case.mask_path
@@ -253,7 +253,7 @@ def _folds(chosen, n_folds, facts):
 def _references(case, settings):
     image = cases.relative(case.volume_path, settings.directory)
     label = _label_file(case)
-    if not settings.ignored:
+    if not settings.is_renumbered:
         label = cases.relative(case.mask_path, settings.directory)
     if "$" in image + label:
         fault = f"{case.volume_path}: nnU-Net would take the $ in it for a variable"

@@ -30,6 +30,9 @@ def contents(
     yield f"{settings.directory}: {counts}{selection.left_out}; mode {settings.mode}"
     if new.n_folds:
         yield f"{nnunet_raw.SPLITS_JSON}: {'; '.join(_folds(new))}"
+    moved = [f"{old} is {new}" for new, old in enumerate(settings.kept) if new != old]
+    if moved and not settings.ignored:
+        yield f"Label files with numbers without gaps, as nnU-Net wants them: {', '.join(moved)}"
     if removed:
         yield f"Removed, of an earlier export: {errors.listed(removed)}"
 

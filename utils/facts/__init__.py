@@ -32,7 +32,8 @@ class DataSet(Protocol):
     CITATION: str
     # Path of a file in the archive, for messages.
     EXAMPLE_FILE: str
-    # Subsets in the order of reports, and those of them that were published with masks.
+    # Subsets in the order of reports, ``unlabelled`` among them where there may be such scans, and
+    # those that were published with masks.
     SUBSETS: tuple[str, ...]
     LABELLED_SUBSETS: tuple[str, ...]
     # Lists of the archive's dataset.json -> subset; empty for an archive without this file.

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,7 +35,8 @@ CT_SCANNERS = frozenset(
 MRI_SCANNERS = frozenset({"Ingenia", "Prisma", "SIGNA HDe", "Achieva"})
 CT_DIR, MRI_DIR = "AMOS-CT", "AMOS-MRI"
 
-SUBSETS: tuple[str, ...] = ("train", "val", "test")
+UNLABELLED = "unlabelled"
+SUBSETS: tuple[str, ...] = ("train", "val", "test", UNLABELLED)
 LABELLED_SUBSETS: tuple[str, ...] = ("train", "val")
 # labelsTs was never published.
 FOLDERS: Mapping[str, tuple[str, str]] = {
@@ -48,6 +50,27 @@ FOLDERS: Mapping[str, tuple[str, str]] = {
 FILE_NAME = re.compile(r"amos_([0-9]{4})\.nii\.gz")
 EXAMPLE_FILE = "imagesTr/amos_0004.nii.gz"
 DATASET_JSON_SUBSETS: Mapping[str, str] = {"training": "train", "validation": "val", "test": "test"}
+
+
+class Part(NamedTuple):
+    """One of the zips with scans that nobody has labelled: its ids, modality, metadata table.
+
+    The table is empty where none was published.
+    """
+
+    ids: range
+    modality: str
+    table: str
+
+
+# Their inner folders have irregular names: the id decides.
+UNLABELLED_PARTS: tuple[Part, ...] = (
+    Part(range(5000, 5400), "CT", "unlabeled_data_meta_5000_5399.csv"),
+    Part(range(5400, 5900), "CT", "unlabeled_data_meta_5400_5899.csv"),
+    Part(range(5900, 6200), "CT", "unlabeled_data_meta_5900_6199.csv"),
+    Part(range(6200, 6900), "CT", ""),
+    Part(range(7000, 8200), "MRI", ""),
+)
 
 METADATA_TABLE = "labeled_data_meta_0000_0599.csv"
 METADATA_SOURCE = f"{METADATA_TABLE} (zenodo record {ZENODO_RECORD})"
@@ -76,7 +99,9 @@ DATASET_KEYS: tuple[str, ...] = (
 # also day and scanner; two pairs share a birth date and not the sex, which is chance.
 PATIENT_KEYS: tuple[str, ...] = ("birth_date", "sex")
 
-KNOWN_FAULTS = str(Path(__file__).resolve().parents[2] / "descriptor_templates/known_faults.csv")
+_TEMPLATES = Path(__file__).resolve().parents[2] / "descriptor_templates"
+LABEL_MAP = str(_TEMPLATES / "label_map.yaml")
+KNOWN_FAULTS = str(_TEMPLATES / "known_faults.csv")
 # See `amos22_table.Metadata`.
 MENDED_FAULTS: tuple[str, ...] = ("id in the metadata table one too low",)
 
@@ -87,6 +112,13 @@ _SIGNA_HDE, _SIGNA_HDE_GRID_MM, _GRID_TOLERANCE_MM = "SIGNA HDe", (0.8203, 0.820
 # the highest of 0517 and 0518, Prisma by the table, are above 170,000, of all others below 3,100.
 _UNSCALED_SCANNERS, _HIGHEST_UNSCALED = frozenset({"Prisma", _SIGNA_HDE}), 32767.0
 
+# What no folder can be called on every system, or what would lead elsewhere; dots hide one.
+_NO_FOLDER = re.compile(
+    r"""[\x00-\x1f\x7f<>:"/\\|?*]|^\.|[.\s]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)""",
+    re.IGNORECASE,
+)
+_LONGEST_FOLDER_NAME = 255  # bytes, of nearly all file systems
+
 # What other cells of the archive manifest must be.
 _EXPECTED = {"seq": "[0-9]{1,4}", "subset": "|".join(SUBSETS), "type": "v3d|m3d"}
 
@@ -96,15 +128,30 @@ def classify(relative_path: str) -> dict[str, str] | None:
 
     >>> classify("amos22/labelsVa/amos_0008.nii.gz")
     {'subset': 'val', 'seq': '0008', 'type': 'm3d'}
+    >>> classify("amos22_unlabeled_6200_6899/amos_6200.nii.gz")
+    {'subset': 'unlabelled', 'seq': '6200', 'type': 'v3d'}
     >>> classify("amos22/labelsVa/amos_08.nii.gz") is None
     True
     """
     path = PurePosixPath(relative_path)
     name = FILE_NAME.fullmatch(path.name)
-    if name is None or path.parent.name not in FOLDERS:
+    if name is None:
         return None
-    file_type, folder_subset = FOLDERS[path.parent.name]
-    return {"subset": folder_subset, "seq": name[1], "type": file_type}
+    known = ("v3d", UNLABELLED) if unlabelled_part(name[1]) else None
+    known = FOLDERS.get(path.parent.name, known)
+    return {"subset": known[1], "seq": name[1], "type": known[0]} if known else None
+
+
+def unlabelled_part(seq: str) -> Part | None:
+    """Return the zip that scans of this id were published in; None for labelled and other ids.
+
+    >>> unlabelled_part("7000").modality, unlabelled_part("0600"), unlabelled_part("6950")
+    ('MRI', None, None)
+    """
+    number = forms.whole_number_text(forms.stripped(seq))
+    if not re.fullmatch("[0-9]{4}", number):
+        return None
+    return next((part for part in UNLABELLED_PARTS if int(number) in part.ids), None)
 
 
 def sample_name(columns: Mapping[str, str]) -> str:
@@ -113,12 +160,18 @@ def sample_name(columns: Mapping[str, str]) -> str:
 
 
 def subset(columns: Mapping[str, str]) -> str:
-    """Return train, val or test of a file or row."""
+    """Return train, val, test or unlabelled of a file or row."""
     return columns["subset"]
 
 
 def modality(row: Mapping[str, str]) -> str | None:
-    """Return CT or MRI, as the scanner of a row tells; None for a scanner of neither set."""
+    """Return CT or MRI of a row: by the id of an unlabelled scan, else by the scanner.
+
+    None for a labelled scan of a scanner in neither set.
+    """
+    part = unlabelled_part(row.get("seq", ""))
+    if part:
+        return part.modality
     scanner = forms.stripped(row.get("manufacturer_model_name", ""))
     sets = {"CT": CT_SCANNERS, "MRI": MRI_SCANNERS}
     return next((name for name, scanners in sets.items() if scanner in scanners), None)
@@ -172,8 +225,12 @@ def plain_row(row: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_manifest(rows: Sequence[Mapping[str, str]], where: object) -> None:
-    """Refuse an archive manifest, `where`, that knows no scanner: none tells CT from MRI."""
-    scanners = {forms.stripped(row["manufacturer_model_name"]) for row in rows}
+    """Refuse an archive manifest, `where`, that knows no scanner: none tells CT from MRI.
+
+    Of unlabelled scans the id tells it.
+    """
+    labelled = (row for row in rows if not unlabelled_part(row["seq"]))
+    scanners = {forms.stripped(row["manufacturer_model_name"]) for row in labelled}
     if scanners and scanners <= {"", UNDEFINED}:
         reason = (
             f"{where}: it knows no scanner at all, the metadata table was missing in routine 01; "
@@ -207,7 +264,7 @@ def mask_faults(
 
 
 def sample_dir(info: Mapping[str, str]) -> PurePosixPath:
-    """Return where a sample of a known scanner lies: ``train/Aquilion ONE/amos_0004_F``."""
+    """Return where a sample without `row_faults` lies: ``train/Aquilion ONE/amos_0004_F``."""
     name = f"{sample_name(info)}_{info['sex']}"
     return PurePosixPath(info["subset"], info["manufacturer_model_name"], name)
 
@@ -215,21 +272,25 @@ def sample_dir(info: Mapping[str, str]) -> PurePosixPath:
 def of_scanners(scanners: frozenset[str]) -> Callable[[Mapping[str, str]], bool]:
     """Return the choice of rows for `CT_SCANNERS` or `MRI_SCANNERS`, see `pairs.plan`.
 
-    A row of a scanner in neither set is in both choices, so that nobody overlooks it.
+    A row that is neither CT nor MRI (see `modality`) is in both, so that nobody overlooks it.
     """
-    others = (CT_SCANNERS | MRI_SCANNERS) - scanners
-    return lambda row: forms.stripped(row["manufacturer_model_name"]) not in others
+    own = "CT" if scanners == CT_SCANNERS else "MRI"
+    return lambda row: modality(row) in (own, None)
 
 
 def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:
-    """Find what is wrong with a sample beyond the form of its row: a scanner that is not known."""
-    if modality(row):
+    """Find what is wrong with a sample beyond the form of its row: its scanner.
+
+    That of an unlabelled scan may be any that can be the name of a folder.
+    """
+    scanner, fault = row["manufacturer_model_name"], ""
+    if modality(row) is None:
+        fault = "is none of those known"
+    elif _NO_FOLDER.search(scanner) or len(scanner.encode()) > _LONGEST_FOLDER_NAME:
+        fault = "cannot be the name of a folder"
+    if not fault:
         return []
-    scanner = row["manufacturer_model_name"]
-    reason = (
-        f"scanner {scanner!r} is none of those known; correct manufacturer_model_name in the "
-        "manifest"
-    )
+    reason = f"scanner {scanner!r} {fault}; correct manufacturer_model_name in the manifest"
     return [errors.DatasetError(reason, code="scanner", found=scanner)]
 
 

@@ -1,4 +1,4 @@
-"""The official metadata table of AMOS22: reading it, and mending the ids of its MRI rows."""
+"""The official metadata tables of AMOS22: reading them, and mending the ids of MRI rows."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from utils.storage import csv_tables, files, forms
 if TYPE_CHECKING:
     import pandas as pd
 
-PATTERN = "labeled_data_meta_*.csv"
+PATTERN, UNLABELLED_PATTERN = "labeled_data_meta_*.csv", "unlabeled_data_meta_*.csv"
 
 _NAME = "metadata table"
 _ID = "amos_id"
@@ -105,7 +105,8 @@ class Metadata:
     id has a CT and an MRI row, if an MRI row has id 500, or if the only Achieva row is 539; for
     mended if an MRI row has id 600 or the only Achieva row is 540. A table that is both tells
     nothing about its MRI rows: ``UND`` for every file that one of them could mean, under its id or
-    the next, except where exactly one CT row has that id.
+    the next, except where exactly one CT row has that id. Rows of unlabelled scans have no part
+    in this: their ids stay as they are.
     """
 
     def __init__(self, tables: Iterable["pd.DataFrame"]):
@@ -117,6 +118,8 @@ class Metadata:
         columns = [*_COLUMNS.values()]
         none = pd.DataFrame(columns=[*columns, _ODD], dtype=str)
         rows = pd.concat([none, *tables], ignore_index=True).fillna("").drop_duplicates(columns)
+        is_labelled = rows["seq"].map(amos22.unlabelled_part).isna()
+        unlabelled, rows = rows[~is_labelled], rows[is_labelled]
         is_mri = rows[_SCANNER].isin(amos22.MRI_SCANNERS)
         mri_rows, other_rows = rows[is_mri], rows[~is_mri]
         shifted, mended = _signs_of_shift(mri_rows, other_rows), _signs_of_mending(mri_rows)
@@ -136,6 +139,7 @@ class Metadata:
                 "nothing in it tells whether its MRI ids are one too low, as in the "
                 f"official table; {len(mri_rows)} MRI rows were joined as they are"
             )
+        rows = pd.concat([rows, unlabelled])
         for seq, candidates in rows[rows.duplicated("seq", keep=False)].groupby("seq"):
             self.faults.append((amos22.sample_name({"seq": seq}), _contradiction(candidates)))
         self._known = {*rows["seq"], *unclear}

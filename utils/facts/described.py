@@ -11,7 +11,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import geometry
-from utils.facts import described_fields, file_patterns, known_faults
+from utils.facts import DataSet, amos22, described_fields, file_patterns, known_faults
 from utils.storage import files, forms, label_map
 
 VOLUME, MASK = "v3d", "m3d"
@@ -26,6 +26,7 @@ _LONGEST_FOLDER = 100
 _GROUPS = {
     "volume": ("seq", "subset", "patient", "channel"),
     "mask": ("seq", "subset", "patient", "organ"),
+    "ignored": ("any",),
 }
 _PATIENT = "patient_id"
 _GEOMETRY_COLUMNS = (
@@ -109,7 +110,8 @@ class Described:
         What routine 01 tells of the set as a whole.
     OVERLAP : tuple of str
         Organs in the order in which they win where masks of single organs overlap.
-    volumes, masks : tuple of file_patterns.Pattern
+    volumes, masks, ignored : tuple of file_patterns.Pattern
+        ``ignored`` are files that a healthy archive has, and nobody needs.
     channel : str
         The channel that is the volume, where the patterns tell channels apart.
     has_organs : bool
@@ -134,6 +136,7 @@ class Described:
     LABELLED_SUBSETS: tuple[str, ...]
     volumes: tuple[file_patterns.Pattern, ...]
     masks: tuple[file_patterns.Pattern, ...]
+    ignored: tuple[file_patterns.Pattern, ...]
     channel: str
     id_template: file_patterns.Template
     folder: file_patterns.Template
@@ -296,7 +299,14 @@ class Described:
         return cases
 
     def check_manifest(self, rows: Sequence[Mapping[str, str]], where: object) -> None:
-        """Refuse an archive manifest that lacks something as a whole: nothing of the kind."""
+        """Refuse an archive manifest of another data set: none of its volumes fits a pattern."""
+        paths = [row["file_path"] for row in rows if forms.stripped(row["type"]) == VOLUME]
+        found = [self.classify(path.rstrip()) for path in paths]
+        if paths and not any(columns and columns["type"] == VOLUME for columns in found):
+            expected = f"expected such as {self.EXAMPLE_FILE}"
+            reason = f"none of its {len(paths)} volumes fits a pattern of {self.PAGE}, {expected}"
+            text = f"{where}: {reason}; is it the manifest of another data set?"
+            raise errors.DatasetError(text, code="manifest")
 
     def mask_faults(
         self, info: Mapping[str, str], present: Collection[int], where: object
@@ -332,7 +342,7 @@ def read(path: files.PathLike) -> Described:
         raise page.fault("name", f"is {name!r}, expected letters, digits, _ . + and -")
     if page.has("unsupported"):
         raise page.fault("", f"says that {name} cannot be used: {page.text('unsupported')}")
-    volumes, masks, channel = _file_patterns(page.table("files"))
+    volumes, masks, ignored, channel = _file_patterns(page.table("files"))
     table = _table(page.table("metadata")) if page.has("metadata") else None
     split = _split(page.table("split"), volumes + masks, table) if page.has("split") else Split()
     labels = _labels(page)
@@ -354,6 +364,7 @@ def read(path: files.PathLike) -> Described:
         LABELLED_SUBSETS=_labelled(page, split),
         volumes=volumes,
         masks=masks,
+        ignored=ignored,
         channel=channel,
         id_template=file_patterns.Template(page.text("id", "{seq}")),
         folder=file_patterns.Template(page.text("folder", "{subset}/{id}")),
@@ -367,13 +378,18 @@ def read(path: files.PathLike) -> Described:
     return made
 
 
+def chosen(page: files.PathLike | None) -> DataSet:
+    """Return the data set that a page describes (see `read`); AMOS22 without a page."""
+    return amos22 if page is None else read(page)
+
+
 def _file_patterns(fields):
     found = {}
     for field, groups in _GROUPS.items():
-        texts = fields.texts(field, () if field == "mask" else None)
+        texts = fields.texts(field, None if field == "volume" else ())
         found[field] = tuple(map(file_patterns.Pattern, texts))
         for pattern in found[field]:
-            if fault := pattern.fault(groups):
+            if fault := pattern.fault(groups, "" if field == "ignored" else "seq"):
                 raise fields.fault(field, f"{pattern.text!r} {fault}")
     with_organ = ["organ" in pattern.groups for pattern in found["mask"]]
     if any(with_organ) and not all(with_organ):
@@ -385,7 +401,7 @@ def _file_patterns(fields):
     if channel and not has_channel:
         raise fields.fault("channel", f"is {channel!r}, but no pattern of volumes has {{channel}}")
     fields.done()
-    return found["volume"], found["mask"], channel
+    return *found.values(), channel
 
 
 def _labels(page):
@@ -397,10 +413,10 @@ def _labels(page):
 
 def _overlap(page, labels, has_organs):
     names = page.texts("overlap", ())
-    known = {label_map.file_form(name): name for name in labels.values()}
+    known = {label_map.file_form(name): name for label, name in labels.items() if label}
     for name in names:
         if label_map.file_form(name) not in known:
-            raise page.fault("overlap", f"has {name!r}, expected names of labels")
+            raise page.fault("overlap", f"has {name!r}, expected names of labels but background")
     if names and not has_organs:
         raise page.fault("overlap", "is of use only with {organ} in files.mask")
     return tuple(known[label_map.file_form(name)] for name in names)
@@ -432,7 +448,9 @@ def _table(fields):
             raise fields.fault("columns", f"has {ours!r}, {expected}")
     if fields.has("patient"):
         columns[_PATIENT] = fields.text("patient")
-    made = Table(fields.text("file"), fields.text("key"), columns, fields.separator("separator"))
+    made = Table(
+        fields.file_pattern("file"), fields.text("key"), columns, fields.separator("separator")
+    )
     fields.done()
     return made
 
@@ -451,7 +469,9 @@ def _split(fields, patterns, table):
         is_default = by == "column" and not fields.has("subsets")
         words = same if is_default else fields.mapping("subsets")
         column = fields.text("column") if by == "column" else ""
-        split = Split(by, words, column=column, file=fields.text("file") if by == "json" else "")
+        split = Split(
+            by, words, column=column, file=fields.file_pattern("file") if by == "json" else ""
+        )
     for subset in (*split.words.values(), *split.ids):
         if subset not in _SUBSETS:
             raise fields.fault("subsets", f"has {subset!r}, expected {' or '.join(_SUBSETS)}")

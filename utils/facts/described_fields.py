@@ -68,6 +68,14 @@ class Fields:
             raise self.fault(field, f"is {_shown(found)}, expected a text")
         return errors.one_line(found)
 
+    def file_pattern(self, field: str) -> str:
+        """Take a file name, or glob pattern of one, for files below a folder or in it."""
+        found = self.text(field)
+        parts = found.split("/")
+        if {"", ".", ".."} & {*parts} or any("**" in part for part in parts):
+            raise self.fault(field, f"is {found!r}, expected a file name, or a pattern: meta*.csv")
+        return found
+
     def word(self, field: str, words: Sequence[str], default: str | None = None) -> str:
         """Take one of these words."""
         found = self.text(field, default)

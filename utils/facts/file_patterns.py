@@ -51,19 +51,22 @@ class Pattern:
     def match(self, relative_path: str) -> dict[str, str] | None:
         """Return what a path has for each group; None where it does not fit."""
         found = self._expression.fullmatch(relative_path)
-        groups = found.groupdict() if found else {}
+        groups = found.groupdict() if found else {"": "/"}
         # An expression such as .+ would take folders, too.
-        return groups if groups and "/" not in "".join(groups.values()) else None
+        return None if "/" in "".join(groups.values()) else groups
 
-    def fault(self, known: Collection[str]) -> str:
-        """Say what is wrong with it, of the groups that are known; '' where it is usable."""
+    def fault(self, known: Collection[str], needed: str = "seq") -> str:
+        """Say what is wrong with it, of the groups that are known; '' where it is usable.
+
+        It must have the group that is `needed`, where that is not ''.
+        """
         rest = _GROUP.sub("", self.text)
         if "{" in rest or "}" in rest:
             return "has { or } outside of a group such as {seq} or {seq:[0-9]+}"
         unknown = [name for name in self.groups if name not in known]
         if unknown:
             return f"has the group {{{unknown[0]}}}, expected one of {', '.join(known)}"
-        if "seq" not in self.groups:
+        if needed and needed not in self.groups:
             return "has no group {seq}, which tells the samples apart"
         if not self.text.endswith(SUFFIX):
             return f"does not end in {SUFFIX} (which stands for .nii, too)"

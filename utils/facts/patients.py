@@ -1,4 +1,4 @@
-"""Which samples are of one patient, where nothing but their metadata tells it."""
+"""Which samples are of one patient, by what their metadata tell."""
 
 import collections
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,8 @@ from utils.facts import DataSet
 from utils.storage import forms
 
 COLUMN = "patient"
+# Keys that name a patient; from all others it is inferred who he is.
+_NAMING = {"pid", "patient_id"}
 
 
 def group(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> dict[str, str]:
@@ -33,8 +35,20 @@ def unknown(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> list[str]:
     return [key for key, row in rows.items() if _identity(row, facts) is None]
 
 
+def unnamed(facts: DataSet) -> str:
+    """Say that nothing tells the patients of a data set; empty where something does."""
+    if facts.PATIENT_KEYS:
+        return ""
+    return f"the page of {facts.NAME} names no patients: each sample counts as a patient of its own"
+
+
 def inferred(facts: DataSet) -> str:
-    """Say how far patients are known, wherever they are told: ``inferred from ...``."""
+    """Say how far patients are known, wherever they are told: ``inferred from ...``.
+
+    Empty where a key names them.
+    """
+    if _NAMING.intersection(facts.PATIENT_KEYS):
+        return ""
     return f"inferred from {' and '.join(facts.PATIENT_KEYS)} (docs/patients.md)"
 
 

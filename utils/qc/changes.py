@@ -16,8 +16,8 @@ class Changes:
 
     Attributes
     ----------
-    per_slice : (Z,) int64
-        Their number in each slice along the third axis.
+    per_slice : (n,) int64
+        Their number in each slice.
     per_label : dict of int to dict
         Label to ``lost`` and ``gained`` (voxels), ``islands_removed`` and ``holes_filled`` (regions
         in a slice), ``small_before`` and ``small_after`` (regions in space below the threshold).
@@ -33,9 +33,13 @@ class Changes:
 
 
 def find(
-    before: np.ndarray, after: np.ndarray, zooms: np.ndarray, region_volume_thresh: float
+    before: np.ndarray,
+    after: np.ndarray,
+    zooms: np.ndarray,
+    region_volume_thresh: float,
+    axis: int = 2,
 ) -> Changes:
-    """Compare a mask before and after denoising, (X, Y, Z) uint8.
+    """Compare a mask before and after denoising along an axis, (X, Y, Z) uint8.
 
     DatasetError where the shapes differ. `zooms` is the stored spacing (mm); regions strictly
     below the threshold (mm^3) are small.
@@ -50,8 +54,11 @@ def find(
         reason = f"shapes {before.shape} before and {after.shape} after denoising differ"
         sides = {"expected": after.shape, "found": before.shape}
         raise errors.DatasetError(reason, code="shape", **sides)
-    per_slice, counts = np.zeros(after.shape[2], np.int64), np.zeros((len(_COUNTS), 256), np.int64)
-    for z, (old, new) in enumerate(zip(np.moveaxis(before, 2, 0), np.moveaxis(after, 2, 0))):
+    per_slice, counts = (
+        np.zeros(after.shape[axis], np.int64),
+        np.zeros((len(_COUNTS), 256), np.int64),
+    )
+    for z, (old, new) in enumerate(zip(np.moveaxis(before, axis, 0), np.moveaxis(after, axis, 0))):
         changed = old != new
         per_slice[z] = np.count_nonzero(changed)
         if per_slice[z]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from utils.facts import known_faults
-from utils.qc import judging
+from utils.qc import anatomy, judging
 from utils.storage import forms, label_map
 
 KIND = "known fault"
@@ -51,8 +51,9 @@ def against(
 
 
 def _organ(parts, fault, row, findings):
-    one, name = findings[fault.id], label_map.file_form(parts[0])
-    if one.organs is None or name not in one.label_names:
+    one, wanted = findings[fault.id], anatomy.organ(parts[0]) or label_map.file_form(parts[0])
+    name = next((name for name in one.label_names if wanted in (name, anatomy.organ(name))), None)
+    if one.organs is None or name is None:
         return None
     if name in one.organs:
         return f"its label has the {parts[0]} ({one.organs[name]['volume_ml']:.4g} ml)"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils import errors
+from utils.arrays import geometry
 from utils.qc import alignment, anatomy, measures
 from utils.storage import label_map
 
@@ -70,6 +71,8 @@ class Findings:
         See `facts.DataSet.scanner_faults`.
     visit : str
         The same for scans of one patient on one day; empty where that is not known.
+    has_identity : bool
+        See `geometry.is_identity`.
     """
 
     name: str
@@ -87,11 +90,17 @@ class Findings:
     values: tuple[float, float] = (0.0, 0.0)
     scanner_faults: Sequence[str] = ()
     visit: str = ""
+    has_identity: bool = False
+
+    def named(self, organ: str) -> str:
+        """The name that this sample has for an organ of `anatomy`; '' where it shows none."""
+        names = (name for name in self.organs or () if anatomy.organ(name) == organ)
+        return next(names, "")
 
     @property
     def spleen_ml(self) -> float | None:
         """Volume of the spleen; None where there is none, or the image cuts it off."""
-        spleen = (self.organs or {}).get("spleen")
+        spleen = (self.organs or {}).get(self.named("spleen"))
         return spleen["volume_ml"] if spleen and not spleen["at_edge"] else None
 
 
@@ -145,26 +154,29 @@ def _judge_scan(one):
         yield Flag("intensity", f"{found}, expected Hounsfield units ({low:g} to {high:g}).")
     for reason in one.scanner_faults:
         yield Flag("scanner", reason)
+    if one.has_identity:
+        yield Flag("geometry", f"{geometry.IDENTITY[:1].upper()}{geometry.IDENTITY[1:]}.")
 
 
 def _judge_mask(one):
     organs = one.organs
     if not organs:
         yield Flag("organ missing", "The mask is empty.")
-    foreign = anatomy.FOREIGN_ORGAN.get(one.sex)
-    if foreign in organs:
+    foreign = one.named(anatomy.FOREIGN_ORGAN.get(one.sex, "unknown"))
+    if foreign:
         person = {"M": "man", "F": "woman"}[one.sex]
         volume_ml = organs[foreign]["volume_ml"]
         yield Flag("sex", f"{foreign.capitalize()} ({volume_ml:.3g} ml) in a {person}.")
-    yield from _judge_sides(organs)
+    yield from _judge_sides(one)
     for name, organ in organs.items():
         yield from _judge_shape(name, organ)
     yield from _judge_alignment(one)
 
 
-def _judge_sides(organs):
-    for names in anatomy.SIDES:
-        centres = [organs.get(name, {}).get("centre") for name in names]
+def _judge_sides(one):
+    for twins in anatomy.SIDES:
+        names = [*map(one.named, twins)]
+        centres = [one.organs.get(name, {}).get("centre") for name in names]
         if None not in centres and centres[0][0] <= centres[1][0]:
             right, left = map(label_map.shown, names)
             off = f"{centres[1][0] - centres[0][0]:.0f} mm to the left of the {left}"
@@ -172,14 +184,14 @@ def _judge_sides(organs):
 
 
 def _judge_shape(name, organ):
-    shown = label_map.shown(name)
-    least_gap_mm = 0.0 if name in anatomy.COMPACT else measures.THIN_GAP_MM
+    shown, known = label_map.shown(name), anatomy.organ(name)
+    least_gap_mm = 0.0 if known in anatomy.COMPACT else measures.THIN_GAP_MM
     pieces = [piece for piece in organ.get("pieces", ()) if piece["gap_mm"] >= least_gap_mm]
-    if pieces and not organ["at_edge"]:
+    if pieces and not organ["at_edge"] and known in anatomy.ONE_PIECE:
         apart = (f"{piece['share']:.0%} of it {piece['gap_mm']:.0f} mm apart" for piece in pieces)
         number = len(pieces) + 1
         yield Flag("pieces", f"The {shown} is in {number} large pieces: {' and '.join(apart)}.")
-    if name in anatomy.TAPERED and organ.get("cuts"):
+    if known in anatomy.TAPERED and organ.get("cuts"):
         face = f"a flat face on its {' and '.join(organ['cuts'])} side"
         organ_text = f"The {shown} ({organ['volume_ml']:.4g} ml)"
         yield Flag("cut off", f"{organ_text} ends in {face}: a part of it is missing.")
@@ -208,12 +220,12 @@ def _judge_alignment(one):
 
 def _judge_organs(group):
     """Yield (sample, flag) for the annotated samples of one modality."""
-    names = {name for one in group for name in one.organs}
-    for name in sorted(names | anatomy.EVERYBODYS):
+    names = {name for one in group for name in (*one.organs, *one.label_names)}
+    for name in sorted(names):
         yield from _judge_presence(group, name)
         whole = [one for one in group if _is_whole(one, name)]
         for members, judged, label in _comparisons(whole):
-            if members is judged or name not in anatomy.SEX_ORGANS:
+            if members is judged or anatomy.organ(name) not in anatomy.SEX_ORGANS:
                 yield from _judge_volumes(members, judged, label, name)
     for members, judged, label in _comparisons(group):
         yield from _judge_places(members, judged, label)
@@ -223,7 +235,7 @@ def _comparisons(group):
     """Yield (samples to compare with, those of them to judge, what the former are)."""
     for sex, members in _grouped(group, "sex").items():
         if len(members) >= LEAST_GROUP:
-            yield members, members, f"{members[0].modality}, {sex}"
+            yield members, members, ", ".join(filter(None, (members[0].modality, sex)))
         elif len(group) >= LEAST_GROUP:
             yield group, members, members[0].modality
 
@@ -233,24 +245,30 @@ def _is_whole(one, name):
 
 
 def _judge_presence(group, name):
-    groups = [group]
-    if name in anatomy.SEX_ORGANS:
+    groups, known_organ = [group], anatomy.organ(name)
+    if anatomy.is_disease(name):
+        return
+    if known_organ in anatomy.SEX_ORGANS:
         by_sex = _grouped(group, "sex").items()
-        groups = [found for sex, found in by_sex if anatomy.FOREIGN_ORGAN.get(sex) != name]
+        groups = [found for sex, found in by_sex if anatomy.FOREIGN_ORGAN.get(sex) != known_organ]
     for members in groups:
         having, n_others = sum(name in one.organs for one in members), len(members) - 1
         is_usual = n_others >= LEAST_OTHERS and having >= USUAL_SHARE * n_others
         others = f"{having} of the {n_others} other {group[0].modality} samples have one"
         known = "practically everybody has one in an abdominal scan"
         for one in members:
-            is_expected = is_usual or name in anatomy.EVERYBODYS and name in one.label_names
+            is_expected = is_usual or known_organ in anatomy.EVERYBODYS and _may_show(one, name)
             if name not in one.organs and one.organs and is_expected:
                 reason = f"There is no {label_map.shown(name)}; {others if is_usual else known}."
                 yield one, Flag("organ missing", reason)
 
 
+def _may_show(one, name):
+    return name in one.label_names and anatomy.are_abdominal(one.label_names)
+
+
 def _judge_volumes(members, judged, label, name):
-    floor = _LOG_VARIABLE_SD if name in anatomy.VARIABLE else _LOG_VOLUME_SD
+    floor = _LOG_VARIABLE_SD if anatomy.is_variable(name) else _LOG_VOLUME_SD
     volumes_ml = np.array([one.organs[name]["volume_ml"] for one in members])
     low, median, high = _log_limits(volumes_ml, floor)
     for one, volume_ml in zip(members, volumes_ml):
@@ -302,7 +320,7 @@ def _judge_places(members, judged, label):
 
 
 def _judge_offsets(rated, off_mm, label, name):
-    floor = _VARIABLE_PLACE_SD_MM if name in anatomy.VARIABLE else _PLACE_SD_MM
+    floor = _VARIABLE_PLACE_SD_MM if anatomy.is_variable(name) else _PLACE_SD_MM
     for axis, directions in enumerate(_DIRECTIONS):
         middle, limit = _robust(off_mm[:, axis], floor)
         for one, off in zip(rated, off_mm[:, axis] - middle):

@@ -112,6 +112,6 @@ def fat_share(volume: np.ndarray, mask: np.ndarray, label_names: dict[int, str])
 
     The volume is in Hounsfield units. None where the mask holds no solid organ.
     """
-    solid = [value for value, name in label_names.items() if name in anatomy.SOLID]
+    solid = [value for value, name in label_names.items() if anatomy.organ(name) in anatomy.SOLID]
     inside = volume[np.isin(mask, solid)]
     return float((inside < anatomy.FAT_BELOW).mean()) if inside.size else None

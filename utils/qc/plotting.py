@@ -60,7 +60,9 @@ def draw(rows: list[Row]) -> dict[str, bytes]:
     if not rows:
         return {}
     table = pd.DataFrame(rows, columns=list(Row.__annotations__))
-    table["person"] = table.modality + " " + table.sex
+    table["person"] = (table.modality + " " + table.sex).str.strip()
+    # Not all data sets tell the scanner.
+    machine = "scanner" if table.scanner.any() else "modality"
     volumes_ml = pd.DataFrame(list(table.volumes_ml)).dropna(how="all")
     known = table.dropna(subset="age_years")
     small = [(name, *counts) for row in rows for name, counts in row.small_regions.items()]
@@ -69,9 +71,9 @@ def draw(rows: list[Row]) -> dict[str, bytes]:
         if len(volumes_ml):
             by_person = volumes_ml.groupby(table.person)
             plots["organ_volumes_by_sex.svg"] = _volumes(by_person, "modality and sex")
-            by_scanner = volumes_ml.groupby(table.scanner)
-            plots["organ_volumes_by_scanner.svg"] = _volumes(by_scanner, "scanner")
-        plots["sizes_and_spacings.svg"] = _grids(table.groupby("scanner"))
+            by_machine = volumes_ml.groupby(table[machine])
+            plots[f"organ_volumes_by_{machine}.svg"] = _volumes(by_machine, machine)
+        plots["sizes_and_spacings.svg"] = _grids(table.groupby(machine))
         if len(known):
             plots["ages.svg"] = _ages(known.groupby("person").age_years)
         if small:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils import errors
-from utils.facts import amos22, known_faults, patients
+from utils.facts import DataSet, known_faults, patients
 from utils.qc import (
     alignment,
     anatomy,
@@ -52,11 +52,12 @@ def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples
     return [found[name] for name in sorted(listed)]
 
 
-def read_manifest(path: Path) -> dict[str, dict]:
+def read_manifest(path: Path, facts: DataSet) -> dict[str, dict]:
     """Read a dataset manifest or an index manifest: ID to row, all values text."""
+    columns = [column for column in _METADATA.values() if column in facts.DATASET_KEYS]
     book = workbook.Workbook(path)
     sheet = manifest.MAIN_SHEET if manifest.MAIN_SHEET in book.names else book.names[0]
-    table = book.table(sheet, required=("ID", *_METADATA.values()))
+    table = book.table(sheet, required=("ID", *columns))
     return {row["ID"]: row for row in table.to_dict("records")}
 
 
@@ -80,7 +81,7 @@ def write(
     found: list[samples.Sample],
     outcome: calls.Outcome,
     listed: dict[str, dict] | None,
-    known: list[known_faults.Fault],
+    facts: DataSet,
 ) -> list[pages.Entry]:
     """Judge all samples and write plots and pages, the index last.
 
@@ -92,15 +93,14 @@ def write(
         Of `sample_report.render`.
     listed : dict or None
         See `read_manifest`; without it the metadata are those of the info files.
-    known : list of known_faults.Fault
-        Of the data set; those of other samples are left out.
+    facts : facts.DataSet
 
     Returns
     -------
     list of pages.Entry
         In the order of the index.
     """
-    entries = _entries(found, outcome, listed or {}, known)
+    entries = _entries(found, outcome, listed or {}, facts)
     plots = plotting.draw([_plotted(entry) for entry in entries if entry.record])
     neighbours = [
         (before, entry, after)
@@ -110,19 +110,19 @@ def write(
     contents = {
         **{f"{_PLOTS}/{name}": content for name, content in plots.items()},
         **{entry.page: pages.sample(entry, before, after) for before, entry, after in neighbours},
-        INDEX: pages.index(entries, list(plots), _notes()),
+        INDEX: pages.index(entries, list(plots), _notes(facts)),
     }
     for name, content in contents.items():
         files.put(output_dir / name, content)
     return entries
 
 
-def _entries(found, outcome, listed, known):
+def _entries(found, outcome, listed, facts):
     results = {sample.stem: result for sample, result in outcome.results}
     infos = {name: result.info for name, result in results.items()}
     rows = {sample.stem: listed.get(sample.stem, infos.get(sample.stem, {})) for sample in found}
     metadata = {name: _metadata(row, results.get(name)) for name, row in rows.items()}
-    flags = _flags(results, rows, metadata, outcome.failures, known)
+    flags = _flags(results, rows, metadata, outcome.failures, facts)
     return [
         pages.Entry(
             sample.stem,
@@ -141,27 +141,27 @@ def _metadata(row, result):
     return plain if result is None else plain | {"modality": result.record["volume"]["modality"]}
 
 
-def _flags(results, rows, metadata, failures, known):
+def _flags(results, rows, metadata, failures, facts):
     """{name: flags} of the samples that were measured, those that failed, and what is known."""
     flags = {name: [] for name in rows}
     for name, error in failures:
         flags.setdefault(name, []).append(judging.Flag("failed", str(error)))
-    by_name = visits(rows)
+    by_name = visits(rows, facts)
     findings = {
-        name: _findings(name, result, rows[name], metadata[name]["sex"], by_name[name])
+        name: _findings(name, result, metadata[name]["sex"], by_name[name], rows[name], facts)
         for name, result in results.items()
     }
     for name, judged in zip(findings, judging.judge([*findings.values()])):
         flags[name] += judged
-    for fault in known:
-        if fault.id in rows and known_faults.is_open(fault, amos22):
+    for fault in known_faults.of(facts):
+        if fault.id in rows and known_faults.is_open(fault, facts):
             flags[fault.id].append(confirming.flag(fault, rows[fault.id], findings))
     return flags
 
 
-def visits(rows: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def visits(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> dict[str, str]:
     """Return patient and day of each sample, by name; empty where one of them is not known."""
-    patient_of, unknown = patients.group(rows, amos22), {*patients.unknown(rows, amos22)}
+    patient_of, unknown = patients.group(rows, facts), {*patients.unknown(rows, facts)}
     days = {name: forms.known(_DAY, row.get(_DAY, "")) for name, row in rows.items()}
     return {
         name: f"{patient_of[name]} {day}" if day and name not in unknown else ""
@@ -169,7 +169,7 @@ def visits(rows: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     }
 
 
-def _findings(name, result, row, sex, visit):
+def _findings(name, result, sex, visit, row, facts):
     record, volume = result.record, result.record["volume"]
     spacing = tuple(volume["spacing"])
     return judging.Findings(
@@ -183,8 +183,9 @@ def _findings(name, result, row, sex, visit):
         organs=record["organs"],
         label_names=result.label_names.values(),
         values=tuple(volume["values"]),
-        scanner_faults=amos22.scanner_faults(row, spacing, volume["values"][1]),
+        scanner_faults=facts.scanner_faults(row, spacing, volume["values"][1]),
         visit=visit,
+        has_identity=result.has_identity,
         **(record["alignment"] or {}),
     )
 
@@ -209,7 +210,7 @@ def _plotted(entry):
     )
 
 
-def _notes():
+def _notes(facts):
     return [
         "A flag means: have a look. Nothing is changed or left out because of it.",
         f"Groups: samples of one modality and sex; with fewer than {judging.LEAST_GROUP} of one "
@@ -238,14 +239,20 @@ def _notes():
         f"Geometry: spacing by the same rule as volume (factor {judging.spacing_factor():.2g}); "
         f"an orientation that fewer than {judging.ODD_SHARE:.0%} of at least "
         f"{judging.ODD_LEAST_GROUP} samples have; a tilt above {judging.OBLIQUE_DEGREES:g} "
-        "degrees.",
+        "degrees; an affine that is exactly the identity.",
         "Intensity: CT values below "
         f"{anatomy.CT_RANGE[0]:g} or above {anatomy.CT_RANGE[1]:g}, which are no Hounsfield units.",
         "Scanner: a grid or a scaling that only another scanner has than the metadata name.",
-        "Patient: the spleens of two scans of one patient (inferred from "
-        f"{' and '.join(amos22.PATIENT_KEYS).replace('_', ' ')}) on one day, one of them more than "
-        f"{judging.SPLEENS_APART:g} times as large as the other; not where the image cuts it off.",
+        f"Patient: the spleens of two scans of one patient{_identity(facts)} on one day, one of "
+        f"them more than {judging.SPLEENS_APART:g} times as large as the other; not where the "
+        "image cuts it off.",
         "Known fault: what is publicly known about the scan, with the evidence. Where the files "
         "at hand tell otherwise, or nothing of it, the flag says so; the other flags do not depend "
         "on it.",
     ]
+
+
+def _identity(facts):
+    """By what scans are told to be of one patient: one key names people, several may coincide."""
+    keys = " and ".join(facts.PATIENT_KEYS).replace("_", " ")
+    return f" ({'inferred from' if len(facts.PATIENT_KEYS) > 1 else 'by'} {keys})" if keys else ""

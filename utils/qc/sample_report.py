@@ -5,13 +5,13 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from utils import errors
 from utils.arrays import geometry, regions
-from utils.facts import amos22
 from utils.qc import alignment, anatomy, changes, drawing, measures, slices
 from utils.running import calls
 from utils.storage import files, json_files, nifti, samples
@@ -43,6 +43,8 @@ class ReportSettings:
         that `root_dir` lacks.
     region_volume_thresh : float, mm^3
     overwrite : bool
+    modality, slice_axis : callable
+        See `facts.DataSet`; of workers, to which a module cannot be sent.
     """
 
     root_dir: Path
@@ -50,6 +52,8 @@ class ReportSettings:
     before_dir: Path | None
     region_volume_thresh: float
     overwrite: bool
+    modality: Callable[[Mapping[str, str]], str | None]
+    slice_axis: Callable[[np.ndarray], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,23 +71,28 @@ class Result:
         From the names of the binary masks.
     axis_codes : str
         Of the volume, see `geometry.axis_codes`.
+    has_identity : bool
+        Of the volume, see `geometry.is_identity`.
     """
 
     record: dict
     info: dict[str, str]
     label_names: dict[int, str]
     axis_codes: str
+    has_identity: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class _Inputs:
-    """Files of one sample, by their headers; None where there is none."""
+    """Files of one sample, by their headers; None where there is none. How they are looked at."""
 
     volume: nifti.Header
     mask: nifti.Header | None
     before: nifti.Header | None
     info: dict
     label_names: dict
+    modality: str | None
+    slice_axis: int
 
 
 def memory(sample: samples.Sample) -> int:
@@ -101,7 +110,9 @@ def render(sample: samples.Sample, settings: ReportSettings) -> Result | calls.F
     """
     record_path, pictures = _places(sample.stem, settings.output_dir)
     inputs = _inputs(sample, settings)
-    result = Result({}, inputs.info, inputs.label_names, geometry.axis_codes(inputs.volume.affine))
+    affine = inputs.volume.affine
+    seen = geometry.axis_codes(affine), geometry.is_identity(affine)
+    result = Result({}, inputs.info, inputs.label_names, *seen)
     digest = _digest(inputs, settings)
     finished = None if settings.overwrite else _finished(record_path, digest, pictures)
     if finished:
@@ -161,7 +172,9 @@ def _inputs(sample, settings):
         named = errors.listed(f"{value} {name}" for value, name in names.items())
         reason = f"{sample.directory}: binary masks of one name for two labels: {named}"
         raise errors.DatasetError(reason, file=sample.directory, code="labels", found=named)
-    return _Inputs(volume, mask, mask_before, samples.read_info(source.info_path), names)
+    info = samples.read_info(source.info_path)
+    how = settings.modality(info), settings.slice_axis(volume.affine)
+    return _Inputs(volume, mask, mask_before, info, names, *how)
 
 
 def _mask_before(path):
@@ -180,9 +193,10 @@ def _digest(inputs, settings):
         FORMAT,
         mpl.__version__,
         settings.region_volume_thresh,
-        amos22.modality(inputs.info),
+        inputs.modality,
         sorted(inputs.label_names.items()),
         *(header and (header.source_crc, header.n_bytes) for header in headers),
+        *((inputs.slice_axis,) if inputs.slice_axis != 2 else ()),
     ]
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
@@ -197,9 +211,10 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
         views = {plane: _cropped(view, header, mask) for plane, view in views.items()}
     chosen = {plane: _choose(view, header, mask, steps) for plane, view in views.items()}
     wanted = {view.axis: chosen[plane] for plane, view in views.items()}
-    wanted[2] = sorted({*wanted[2], *before_slices})
+    axis = inputs.slice_axis
+    wanted[axis] = sorted({*wanted[axis], *before_slices})
     reading = slices.read(header, wanted, steps)
-    modality, window = _window(amos22.modality(inputs.info), reading.coarse)
+    modality, window = _window(inputs.modality, reading.coarse)
     fit = _measure_alignment(mask, reading.coarse, inputs, modality, window)
     record.update(alignment=fit, volume=_describe(header, modality, reading))
     panels = {plane: _panels(view, header, mask, reading) for plane, view in views.items()}
@@ -210,7 +225,7 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
         "_small.png": drawing.thumbnail(panels["axial"][chosen["axial"][0]], window),
     }
     if before_slices:
-        after = next(panels[plane] for plane, view in views.items() if view.axis == 2)
+        after = next(panels[plane] for plane, view in views.items() if view.axis == axis)
         upright = [(after[z], after[z].view.upright(old)) for z, old in before_slices.items()]
         title = _changes_title(stem, record["changes"], len(upright))
         pictures["_changes.png"] = drawing.changes(title, upright, window)
@@ -233,14 +248,16 @@ def _measure_mask(mask, inputs, region_volume_thresh):
         n_small = len(regions.find_small_regions(mask, zooms, region_volume_thresh))
         return {"organs": organs, "changes": None, "small_regions": n_small}, {}
     before = _read_mask(inputs.before)
-    found = changes.find(before, mask, zooms, region_volume_thresh)
+    axis = inputs.slice_axis
+    found = changes.find(before, mask, zooms, region_volume_thresh, axis)
     n_small = sum(counts["small_after"] for counts in found.per_label.values())
     changed = {
         "n_voxels": int(found.per_slice.sum()),
         "n_slices": int(np.count_nonzero(found.per_slice)),
         "per_label": {str(value): counts for value, counts in found.per_label.items()},
     }
-    before_slices = {z: before[:, :, z].copy() for z in found.slices(_N_CHANGED_SLICES)}
+    numbers = found.slices(_N_CHANGED_SLICES)
+    before_slices = {z: slices.one_slice(before, axis, z).copy() for z in numbers}
     return {"organs": organs, "small_regions": n_small, "changes": changed}, before_slices
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet, known_faults
-from utils.routines import archive
+from utils.routines import archive, split_choices
 from utils.running import calls
-from utils.storage import file_kinds, manifest, nifti, workbook
+from utils.storage import file_kinds, files, manifest, nifti, workbook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Description:
 
 
 def size_bytes(file: archive.ArchiveFile) -> int:
-    """Return the size on disk, 0 for a broken link."""
-    return os.path.getsize(file.path) if os.path.exists(file.path) else 0
+    """Return the size on disk or, of a zip's member, unpacked; 0 for a broken link."""
+    return files.size_bytes(file.path)
 
 
 def describe(file: archive.ArchiveFile, check_content: bool = False) -> Description:
@@ -34,14 +34,9 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
     DatasetError where it is damaged or cannot be read; a warning where the stored pixdim is not
     the affine's spacing, or no orientation is stored.
     """
-    if not os.path.isfile(file.path):
-        reason = "no regular file, a link to nothing, or in a folder that may not be entered"
-        if os.path.islink(file.path) and file_kinds.ANNEX in os.readlink(file.path):
-            reason = (
-                "a link of git-annex to data that are not here; fetch them with 'git annex get'"
-            )
-        raise errors.DamagedFileError(f"{file}: {reason}", file=file.path)
-    header = nifti.read_header(file.path)
+    if not (file.is_zipped or os.path.isfile(file.path)):
+        raise errors.DamagedFileError(f"{file}: {file_kinds.absent(file.path)}", file=file.path)
+    header = nifti.read_header(file.path, glance=True)
     if check_content:
         nifti.check(header)
     for complaint in header.complaints():
@@ -108,6 +103,14 @@ def _oddities(mask_file, mask, volume_file, volume):
         yield f"the mask lies in {mask_file.subset}, {place}"
 
 
+def identity_notes(outcome: calls.Outcome) -> list[str]:
+    """Return a line on the files among those `describe` read that have lost their geometry."""
+    found = [file for file, seen in outcome.results if geometry.is_identity(seen.header.affine)]
+    samples = sorted({file.sample for file in found})
+    lost = f"{geometry.IDENTITY}; {len(found)} file{'s' * (len(found) > 1)}"
+    return [f"{lost}, of {errors.listed(samples)}"] if found else []
+
+
 def known_fault_notes(contents: archive.Contents, facts: DataSet, is_mended: bool) -> list[str]:
     """Return a line for each kind of known fault that samples at hand have.
 
@@ -150,10 +153,17 @@ def summary(contents: archive.Contents, described: Sequence, subsets: Iterable[s
     """
     counts = collections.Counter((file.subset, file.type) for file, _ in described)
     lines = []
-    for subset in subsets:
+    for subset in split_choices.at_hand(subsets, (file.subset for file, _ in described)):
         n_volumes, n_masks = (counts[subset, type_] for type_ in (archive.VOLUME, archive.MASK))
         lines.append(f"{subset}: {n_volumes} volumes, {n_masks} masks")
     n_unusable = sum(error.code == "name" for _, error in contents.failures)
-    n_left_out = len(contents.files) - len(described) + len(contents.doubles) + n_unusable
+    n_left_out = len(contents.files) - len(described) + len(contents.doubles)
+    n_left_out += contents.n_unplaced + n_unusable
     ignored = f"{len(contents.ignored)} other NIfTI files, {contents.n_clutter} files of clutter"
-    return [*lines, f"left out: {n_left_out} files; ignored: {ignored}"]
+    lines.append(f"left out: {n_left_out} files; ignored: {ignored}")
+    if contents.n_zipped_too:
+        lines.append(
+            f"{contents.n_zipped_too} files lie unpacked and, of the same size, in a zip file; "
+            "the unpacked ones count"
+        )
+    return lines

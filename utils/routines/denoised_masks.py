@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,25 @@ from utils.routines import binary_masks
 from utils.running import calls
 from utils.storage import files, holding, marks, nifti, nifti_writing, samples
 
+_PARTS = "kernel, halfedge, area, and the axis of slices where it is not the third"
+
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """Parameters of `denoise.find_changes`; their text is the mark in a mask's header."""
+    """Parameters of `denoise.find_changes`; their text is the mark in a mask's header.
+
+    It names the axis of the slices only where that is not the third one.
+    """
 
     kernel_size: tuple[int, int]
     filter_halfedge: int
     region_area_thresh: float
+    axis: int = 2
 
     def __str__(self):
         kx, ky = self.kernel_size
-        return f"{kx}x{ky},{self.filter_halfedge},{self.region_area_thresh!r}"
+        axis = "" if self.axis == 2 else f",axis{self.axis}"
+        return f"{kx}x{ky},{self.filter_halfedge},{self.region_area_thresh!r}{axis}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +52,21 @@ def write(
     output_dir: Path,
     parameters: Parameters,
     overwrite: bool,
+    slice_axis: Callable[[np.ndarray], int],
 ) -> int | calls.Finished:
     """Denoise the masks of one sample and return the number of voxels whose label changed.
 
-    In place where `root_dir` and `output_dir` are the same folder, else into the same relative
-    path of the latter. `overwrite` does it whatever lies there, also to a denoised mask. Else
-    DatasetError where the binary masks disagree with the multi-label mask, the mask was denoised
-    with other parameters, or a file of the output was edited.
+    Slices lie along the axis that the data set's `slice_axis` (`facts.DataSet`) tells. In place
+    where `root_dir` and `output_dir` are the same folder, else into the same relative path of the
+    latter. `overwrite` does it whatever lies there, also to a denoised mask. Else DatasetError
+    where the binary masks disagree with the multi-label mask, the mask was denoised with other
+    parameters, or a file of the output was edited.
     """
     target = samples.Sample(sample.stem, output_dir / sample.directory.relative_to(root_dir))
     with files.directory(target.directory), holding.folder(target.directory):
         loaded = _load(sample.mask_path, sample)
+        axis = slice_axis(loaded.mask.header.affine)
+        parameters = dataclasses.replace(parameters, axis=axis)
         if loaded.is_denoised and not overwrite:
             _check_parameters(loaded, parameters)
         if output_dir.resolve() == root_dir.resolve():
@@ -76,7 +88,7 @@ def _load(mask_path, sample):
 def _check_parameters(loaded, parameters):
     before, path = loaded.marks[marks.DENOISED], loaded.mask.header.path
     if before != str(parameters):
-        reason = f"denoised before with {before}, expected {parameters} (kernel, halfedge, area)"
+        reason = f"denoised before with {before}, expected {parameters} ({_PARTS})"
         advice = "a second time would not start from the original mask"
         raise errors.DatasetError(
             f"{path}: {reason}; {advice} (--overwrite does it all the same)",

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,9 +15,21 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet
-from utils.routines import archive
+from utils.routines import archive, split_choices
 from utils.running import calls
-from utils.storage import files, holding, manifest, marks, nifti, nifti_writing, samples, workbook
+from utils.storage import (
+    files,
+    holding,
+    label_map,
+    manifest,
+    marks,
+    nifti,
+    nifti_writing,
+    organ_masks,
+    samples,
+    workbook,
+    zips,
+)
 
 # An int16 CT grows by about a fifth as float32 (same codec); this leaves a little for the rest.
 GROWTH = 1.3
@@ -30,12 +42,17 @@ _FILE_KINDS = {"v3d": "volume", "m3d": "mask"}
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A volume of the archive, its mask if it has one, and where they go."""
+    """A volume of the archive, its mask if it has one, and where they go.
+
+    The mask may lie in one file per organ, {name of the organ: path}.
+    """
 
     sample: samples.Sample
     info: dict[str, str]  # what goes into the info file
     volume: Path | None = None
     mask: Path | None = None
+    organs: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    names: organ_masks.Names = organ_masks.Names({})  # of the organs
     note: str = ""  # what the user should know about it, though it is no fault
     error: errors.DatasetError | None = None  # why nothing can be done for it
 
@@ -49,6 +66,7 @@ def plan(
     archive_manifest: files.PathLike,
     facts: DataSet,
     belongs: Callable[[dict], bool] | None = None,
+    organs: organ_masks.Names | None = None,
 ) -> list[Pair]:
     """Make out from the archive manifest which samples there are and what is wrong with them.
 
@@ -64,17 +82,18 @@ def plan(
     belongs : callable, optional
         Whether a row is to be looked at here: one of this sub-data set, or one that belongs
         nowhere and so is a fault. Default: every row.
+    organs : organ_masks.Names, optional
+        The organs of a data set whose masks lie in one file per organ, told by the column organ.
 
     Returns
     -------
     list of Pair
         By sample name; the faulty ones too.
     """
-    rows = workbook.Workbook(archive_manifest).table(
-        manifest.MAIN_SHEET, required=("file_path", "type", *facts.INFO_KEYS)
-    )
+    columns = ("file_path", "type", *facts.INFO_KEYS, *(("organ",) if organs else ()))
+    rows = workbook.Workbook(archive_manifest).table(manifest.MAIN_SHEET, required=columns)
     paths = [path for path in rows["file_path"] if path]
-    if paths and not any(os.path.lexists(Path(root_dir, path)) for path in paths):
+    if paths and not any(_is_there(Path(root_dir, path)) for path in paths):
         reason = f"{root_dir}: has none of the {len(paths)} files that {archive_manifest} lists"
         raise errors.DatasetError(reason + archive.meant(root_dir, facts), file=root_dir)
     records = rows.to_dict("records")
@@ -90,18 +109,19 @@ def plan(
                 told.add(_name_by_path(row, facts))
             continue
         by_sample[facts.sample_name(plain)].append(plain)
-    disk = _look(root_dir, output_dir, facts)
+    disk = _look(root_dir, output_dir, facts, organs)
     _warn_of_unlisted(disk, {*by_sample, *told})
-    # Below a folder that cannot be listed, label files may lie unseen.
-    faulty += [(name, error) for name, error in disk.failures if error.code == "read"]
-    return [
-        *(Pair(samples.Sample(name, disk.output_dir), {}, error=error) for name, error in faulty),
-        *(
-            _pair(stem, of_sample, disk, facts)
-            for stem, of_sample in sorted(by_sample.items())
-            if stem not in told and (belongs is None or any(map(belongs, of_sample)))
-        ),
-    ]
+    # In a folder or zip that cannot be listed, label files may lie unseen.
+    faulty += [(name, error) for name, error in disk.failures if error.code in ("read", "zip")]
+    found = [Pair(samples.Sample(name, disk.output_dir), {}, error=error) for name, error in faulty]
+    for stem, of_sample in sorted(by_sample.items()):
+        if stem not in told and (belongs is None or any(map(belongs, of_sample))):
+            found.append(_pair(stem, of_sample, disk, facts))
+    return found
+
+
+def _is_there(path):
+    return os.path.lexists(path) or zips.split(path) is not None
 
 
 def _name_by_path(row, facts):
@@ -117,20 +137,32 @@ class _Disk:
     root_dir: Path
     output_dir: Path
     directories: dict
-    labelled: set
+    labelled: dict  # sample -> names of its organs' files, '' for a file of all labels
     failures: list
+    organs: organ_masks.Names | None
 
 
-def _look(root_dir, output_dir, facts):
+def _look(root_dir, output_dir, facts, organs):
     directories = collections.defaultdict(list)
     # Made absolute: "." has no name and no parent that would lead to the sibling.
     for tree in facts.trees(Path(os.path.abspath(output_dir))):
         for sample in samples.scan(tree):
             directories[sample.stem].append(sample.directory)
     contents = archive.find(root_dir, facts)
-    labelled = {file.sample for file in contents.files if file.type == "m3d"}
-    labelled.update(name for name, _ in contents.failures)
-    return _Disk(Path(root_dir), Path(output_dir), directories, labelled, contents.failures)
+    labelled = collections.defaultdict(set)
+    for file in (*contents.files, *contents.doubles):
+        organ = _organ(file.columns, organs)
+        if file.type == "m3d" and (not organs or organ in organs.labels):
+            labelled[file.sample].add(organ)
+    for name, _ in () if organs else contents.failures:
+        labelled[name].add("")
+    places = Path(root_dir), Path(output_dir)
+    return _Disk(*places, directories, labelled, contents.failures, organs)
+
+
+def _organ(columns, organs):
+    """The organ that a file or row is of; '' where masks do not lie in one file per organ."""
+    return label_map.file_form(columns["organ"]) if organs else ""
 
 
 def _warn_of_unlisted(disk, listed):
@@ -147,12 +179,12 @@ def _warn_of_unlisted(disk, listed):
 
 def _pair(stem, rows, disk, facts):
     info = {key: rows[0][key] for key in facts.INFO_KEYS}
-    cases = _row_cases(rows, facts)
+    cases = _row_cases(rows, facts, disk.organs)
     if cases:
         sample = samples.Sample(stem, disk.output_dir)
         return Pair(sample, info, error=errors.CasesError(cases))
     sample = samples.Sample(stem, disk.output_dir / facts.sample_dir(info))
-    found, cases = _find_files(rows, disk.root_dir)
+    found, cases = _find_files(rows, disk)
     own = Path(os.path.abspath(sample.directory))
     elsewhere = [directory for directory in disk.directories[stem] if directory != own]
     if elsewhere:
@@ -162,31 +194,47 @@ def _pair(stem, rows, disk, facts):
         )
         sides = {"file": elsewhere[0], "expected": sample.directory, "found": elsewhere[0]}
         cases.append(errors.DatasetError(reason, code="elsewhere", **sides))
+    volume = found.pop(("v3d", ""), None)
+    masks = {organ: path for (_, organ), path in found.items()}
     note = ""
-    if "m3d" not in found and not cases and info["subset"] in facts.LABELLED_SUBSETS:
-        if stem in disk.labelled:
-            reason = (
-                f"a label file of this {info['subset']} volume lies in the archive, but the "
-                "manifest has no mask row for it (damaged, or removed by hand?)"
-            )
-            cases.append(errors.DatasetError(reason, code="no_row"))
-        note = f"no mask in the archive, though it is a {info['subset']} sample; volume only"
+    if not cases and (masks or info["subset"] in facts.LABELLED_SUBSETS):
+        cases += _unlisted_labels(disk.labelled[stem] - {*masks}, info["subset"])
+        if not masks:
+            note = f"no mask in the archive, though it is a {info['subset']} sample; volume only"
     if cases:
         return Pair(sample, info, error=errors.CasesError(cases))
-    return Pair(sample, info, found["v3d"], found.get("m3d"), note)
+    if disk.organs:
+        return Pair(sample, info, volume, None, masks, disk.organs, note)
+    return Pair(sample, info, volume, masks.get(""), note=note)
 
 
-def _row_cases(rows, facts):
+def _unlisted_labels(organs, subset):
+    """What is wrong where label files, of these organs, lie there that the manifest lacks."""
+    if organs:
+        named = f" ({errors.listed(sorted(organs))})" if any(organs) else ""
+        reason = (
+            f"a label file{named} of this {subset} volume lies in the archive, but the manifest "
+            "has no mask row for it (damaged, or removed by hand?)"
+        )
+        yield errors.DatasetError(reason, code="no_row")
+
+
+def _row_cases(rows, facts, organs):
     """What is wrong with a sample's rows by themselves."""
     paths = collections.defaultdict(list)
     for row in rows:
-        paths[row["type"]].append(row["file_path"])
+        paths[_kind(row, organs)].append(row["file_path"])
     cases = []
-    for kind, of_kind in paths.items():
+    for (kind, organ), of_kind in paths.items():
         if len(of_kind) > 1:
-            reason = f"{len(of_kind)} rows of type {kind} ({', '.join(of_kind)}), expected one"
+            what = f"type {kind}{f' and organ {organ}' * bool(organ)}"
+            reason = f"{len(of_kind)} rows of {what} ({', '.join(of_kind)}), expected one"
             cases.append(errors.DatasetError(reason, code="double"))
-    if "v3d" not in paths:
+        if kind == "m3d" and organs and organ not in organs.labels:
+            known = errors.listed(organs.labels)
+            reason = f"mask {of_kind[0]} is of {organ!r}, expected one of {known}"
+            cases.append(errors.DatasetError(reason, code="organ", found=organ))
+    if ("v3d", "") not in paths:
         reason = f"mask {rows[0]['file_path']} has no volume in the manifest"
         cases.append(errors.DatasetError(reason, code="no_volume"))
     for key in facts.INFO_KEYS:
@@ -198,20 +246,25 @@ def _row_cases(rows, facts):
     return cases or facts.row_faults(rows[0])
 
 
-def _find_files(rows, root_dir):
+def _kind(row, organs):
+    """Type and organ of a row: a sample has one file of each."""
+    return row["type"], _organ(row, organs) if row["type"] == "m3d" else ""
+
+
+def _find_files(rows, disk):
     found, cases = {}, []
     for row in rows:
         relative_path = PurePosixPath(row["file_path"])
-        path = root_dir / relative_path
+        path = disk.root_dir / relative_path
         if relative_path.is_absolute() or ".." in relative_path.parts:
             reason = f"{row['file_path']!r} leaves the archive"
+        elif files.is_file(path):
+            found[_kind(row, disk.organs)] = path
+            continue
         elif not os.path.exists(path):
             reason = f"{path} does not exist"
-        elif not os.path.isfile(path):  # opening a named pipe would wait for ever
+        else:  # opening a named pipe would wait for ever
             reason = f"{path} is no regular file (a folder, pipe or device)"
-        else:
-            found[row["type"]] = path
-            continue
         message = f"the {_FILE_KINDS[row['type']]} of the manifest is not there: {reason}"
         cases.append(errors.DatasetError(message, file=path, code="missing"))
     return found, cases
@@ -222,8 +275,9 @@ def prepare(
 ) -> str:
     """Estimate the disk space that is still needed, and make the tree's folders.
 
-    The folders are there even without samples; `overwrite` does finished samples again. Returns a
-    line for the user; with too little space a DatasetError, and nothing is made.
+    The folders are there even without samples, but for that of unlabelled ones; `overwrite` does
+    finished samples again. Returns a line for the user; with too little space a DatasetError, and
+    nothing is made.
     """
     todo = [
         pair
@@ -237,7 +291,8 @@ def prepare(
     space = f"about {_readable_size(needed)} needed, {_readable_size(free)} free"
     if needed > free:
         raise errors.DatasetError(f"{disk}: not enough disk space: {space}", code="space")
-    for folder in folders:
+    subsets = {pair.info.get("subset", "") for pair in pairs}
+    for folder in split_choices.at_hand(folders, subsets):
         files.make_dir(output_dir / folder)
     files.sweep(output_dir)
     return f"Disk space: {space}"
@@ -249,10 +304,12 @@ def _readable_size(n_bytes):
 
 def size_bytes(pair: Pair) -> int:
     """Bytes of a pair's volume in the archive, to start with the largest."""
-    if pair.volume is not None:
-        with contextlib.suppress(OSError):
-            return os.path.getsize(pair.volume)
-    return 0
+    return files.size_bytes(pair.volume) if pair.volume is not None else 0
+
+
+def memory_bytes(pair: Pair) -> int:
+    """Estimate the memory of a pair whose organs are joined; others take little, which reads 0."""
+    return nifti.mask_memory(pair.volume) if pair.volume and pair.organs else 0
 
 
 def confirm(
@@ -286,7 +343,7 @@ def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
     affine, messages = _affine_to_write(volume)
     for message in messages if todo else ():
         errors.warn(message)
-    for message in _mask_oddities(mask, volume, order, misfit) if todo and mask else ():
+    for message in _oddities(mask, volume, order, misfit) if todo and mask else ():
         errors.warn(message)
     with contextlib.ExitStack() as stack:
         staged: list[files.Pending] = []
@@ -306,27 +363,68 @@ def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
 def _read_headers(pair):
     """Headers of volume and mask, and how the mask's axes must run; DatasetError for no pair."""
     volume = nifti.read_header(pair.volume)
+    if pair.organs:
+        return volume, _read_organs(pair, volume), None
     if pair.mask is None:
         return volume, None, None
     mask = nifti.read_header(pair.mask)
+    return volume, mask, mask_order(mask, volume)
+
+
+def _read_organs(pair, volume):
+    found = []
+    for name in sorted(pair.organs, key=lambda name: pair.names.labels[name]):
+        mask = nifti.read_header(pair.organs[name])
+        order = mask_order(mask, volume)
+        found.append(organ_masks.Organ(pair.names.labels[name], name, mask, order))
+    return organ_masks.Organs(tuple(found), pair.names.overlap)
+
+
+def mask_order(mask: nifti.Header, volume: nifti.Header) -> np.ndarray | None:
+    """Return how a mask's axes must run, see `Header.axis_order`; DatasetError for no pair."""
     order = mask.axis_order(volume)
     if order is None and mask.shape != volume.shape:
         message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
         sides = {"expected": volume.shape, "found": mask.shape}
         raise errors.DatasetError(message, file=mask.path, code="shape", **sides)
-    return volume, mask, order
+    return order
 
 
-def _mask_oddities(mask, volume, order, misfit):
+def _oddities(mask, volume, order, misfit):
+    """What is odd about how a mask, or those of organs, lie to their volume."""
+    if not isinstance(mask, organ_masks.Organs):
+        return mask_oddities(mask, volume, order, misfit)
+    may_be_copy = organ_masks.is_binary(volume)
+    for organ in mask.found if may_be_copy else ():
+        _check_no_copy(volume, organ.header, organ.order)
+    return organ_masks.told(
+        mask.found, lambda organ: _misfits(organ.header, volume, organ.order, misfit)
+    )
+
+
+def mask_oddities(
+    mask: nifti.Header, volume: nifti.Header, order: np.ndarray | None, misfit: str
+) -> Iterator[str]:
     """Yield what is odd about how a mask lies to its volume; DatasetError for no pair."""
+    _check_no_copy(volume, mask, order)
+    yield from _misfits(mask, volume, order, misfit)
+
+
+def _check_no_copy(volume, mask, order):
     if nifti_writing.is_copy(volume, mask, order):
         message = f"{volume.path}: holds the same voxels as its mask {mask.path}, expected a scan"
         raise errors.DatasetError(message, file=volume.path, code="copy")
+
+
+def _misfits(mask, volume, order, misfit):
+    """Yield what is odd about the geometry of a mask; DatasetError where it lies elsewhere."""
     if not mask.has_orientation:
         yield f"{mask.path}: neither sform nor qform is set; its volume's geometry is taken"
         return
     yield from mask.complaints()
     affine = mask.affine
+    if order is None and np.array_equal(affine, volume.affine):
+        return
     sides = [geometry.axis_codes(header.affine) for header in (mask, volume)]
     if order is not None:
         affine, _ = geometry.reordered_grid(mask.affine, mask.shape, order)
@@ -408,6 +506,8 @@ def _affine_to_write(volume):
 
 def _stage(target, source, affine, is_mask, order, read_ahead):
     descrip = marks.text({marks.SOURCE: source.source_crc})
+    if isinstance(source, organ_masks.Organs):
+        return organ_masks.stage(target, source, affine, descrip)
     if is_mask:
         return nifti_writing.stage_mask(target, source, affine, descrip, order)
     pending, conversion = nifti_writing.stage_volume(target, source, affine, descrip, read_ahead)
@@ -434,4 +534,5 @@ def _moved_mask(path, volume, affine):
 def summary(outcome: calls.Outcome, subsets: Sequence[str]) -> str:
     """Count the samples that are whole now, per subset in this order; an outcome of `confirm`."""
     n_samples = collections.Counter(subset for _, subset in outcome.results)
-    return "Samples: " + ", ".join(f"{subset} {n_samples[subset]}" for subset in subsets)
+    shown = split_choices.at_hand(subsets, n_samples)
+    return "Samples: " + ", ".join(f"{subset} {n_samples[subset]}" for subset in shown)

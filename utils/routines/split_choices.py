@@ -60,6 +60,16 @@ def faults(subsets: Sequence[tuple[str, str]], what: str = "subset") -> dict[str
     }
 
 
+def at_hand(subsets: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
+    """Return the subsets to make and to count: all, `UNLABELLED` where it is among those present.
+
+    >>> at_hand(("train", "unlabelled"), ["train"]), at_hand(("val", "unlabelled"), ["unlabelled"])
+    (('train',), ('val', 'unlabelled'))
+    """
+    found = {*present}
+    return tuple(name for name in subsets if name != UNLABELLED or name in found)
+
+
 def count(subsets: Iterable[str]) -> dict[str, int]:
     """Count the samples of each subset: train, val, test, folds, others, `LEFT_OUT`.
 
@@ -135,15 +145,14 @@ def leaks(
     -------
     dict
         (subset, earlier ones) -> {ID: lowest ID of the patient there}, where there are any: of val
-        those whose patient is in train, of test those in train or val; apart from these, of both
-        those in unlabelled.
+        those whose patient is in train, of test those in train or val; apart from these, of all
+        three those in unlabelled.
     """
     found: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
     for subset, earlier in (
         ("val", ("train",)),
         ("test", ("train", "val")),
-        ("val", (UNLABELLED,)),
-        ("test", (UNLABELLED,)),
+        *((subset, (UNLABELLED,)) for subset in SUBSETS),
     ):
         first: dict[str, str] = {}
         for key in sorted(key for key in subsets if subsets[key] in earlier):
@@ -162,10 +171,12 @@ def by_patient(facts: DataSet) -> Choice:
     """Choose the published subsets, without samples whose patient is in an earlier subset.
 
     A sample of val whose patient is in train is `EXCLUDED`, and one of test whose patient is in
-    train or val (see `patients.group`).
+    train or val (see `patients.group`). The choice warns where nothing tells the patients.
     """
 
     def choose(table):
+        if unnamed := patients.unnamed(facts):
+            errors.warn(f"{unnamed}; this split is the published one")
         subsets = published(table)
         found = leaks(subsets, patients.group(rows_of(table), facts))
         for (_, earlier), divided in found.items():

@@ -49,7 +49,12 @@ class Split:
         return f"{where}: {len(self.table)} samples ({split_choices.in_words(self.counts)})"
 
     def leaks(self, facts: DataSet) -> list[str]:
-        """Lines that name the samples whose patient is, or may be, in an earlier subset, too."""
+        """Lines that name the samples whose patient is, or may be, in an earlier subset, too.
+
+        Of a data set that names no patients the only line says so.
+        """
+        if unnamed := patients.unnamed(facts):
+            return [unnamed]
         rows = split_choices.rows_of(self.table)
         found = split_choices.leaks(self.subsets, patients.group(rows, facts))
         lines = [
@@ -57,14 +62,19 @@ class Split:
             f"{' or '.join(earlier)}: {', '.join(divided)}"
             for (subset, earlier), divided in found.items()
         ]
-        if lines:
-            lines.append(f"that these are the same patients is {patients.inferred(facts)}")
-        nameless = patients.unknown(rows, facts)
+        if lines and (inferred := patients.inferred(facts)):
+            lines.append(f"that these are the same patients is {inferred}")
+        unknown, keys = patients.unknown(rows, facts), " or ".join(facts.PATIENT_KEYS)
+        nameless = [key for key in unknown if self.subsets[key] != split_choices.UNLABELLED]
         if nameless:
             lines.append(
-                f"{len(nameless)} samples without {' or '.join(facts.PATIENT_KEYS)}, of which it "
-                "is not known whether they show a patient of an earlier subset: "
-                f"{errors.listed(nameless)}"
+                f"{len(nameless)} samples without {keys}, of which it is not known whether they "
+                f"show a patient of an earlier subset: {errors.listed(nameless)}"
+            )
+        if len(unknown) > len(nameless):
+            lines.append(
+                f"{len(unknown) - len(nameless)} unlabelled scans without {keys}, of which it is "
+                f"not known whether they show a patient of {', '.join(split_choices.SUBSETS)}"
             )
         return lines
 
@@ -105,8 +115,12 @@ def _patients(table, facts):
         where = f"the worksheet {manifest.MAIN_SHEET} has a column {patients.COLUMN!r} already"
         raise errors.DatasetError(f"{where}; rename it", code="columns", found=patients.COLUMN)
     rows = split_choices.rows_of(table)
-    nameless = patients.unknown(rows, facts)
-    if nameless:
+    # Of many unlabelled scans nothing was ever published, and no choice rests on their patient.
+    labelled = {
+        key: row for key, row in rows.items() if row.get("subset") != split_choices.UNLABELLED
+    }
+    nameless = patients.unknown(labelled, facts)
+    if nameless and facts.PATIENT_KEYS:  # of a data set without it is no news
         keys = " or ".join(facts.PATIENT_KEYS)
         count = f"{len(nameless)} samples without {keys}, each taken for a patient of its own"
         errors.warn(f"{count}: {errors.listed(nameless)}")

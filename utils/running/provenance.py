@@ -63,7 +63,7 @@ def folder(parameters: dict[str, object]) -> Path | None:
     paths = {
         name: Path(os.path.abspath(value))
         for name, value in parameters.items()
-        if isinstance(value, Path) and name != "failures_file"
+        if isinstance(value, Path) and name not in ("failures_file", "dataset")
     }
     ordered = sorted(paths, key=lambda name: (name != "root_dir", name.startswith("output"), name))
     for name in ordered:

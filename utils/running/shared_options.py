@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from utils.storage import files
+from utils.storage import files, zips
 
 # Joins the values of one group into one token for click; no shell can type it by accident.
 _JOINT = "\x1f"
@@ -42,7 +42,9 @@ def _input_fault(path, kind, is_right):
     if is_right(path):
         return None
     if os.path.exists(path):
-        return f"{path} is not a {kind}."
+        place = f" but a zip file; give the one that it lies in ({path.absolute().parent})"
+        is_packed = kind == "directory" and zips.is_named_zip(path)
+        return f"{path} is not a {kind}{place if is_packed else ''}."
     if os.path.islink(path):
         return f"{path} is a link to a {kind} that is not there: {os.path.realpath(path)}"
     return f"no such {kind}: {path} (nearest that exists: {files.nearest_existing(path)})"
@@ -62,12 +64,13 @@ def _output_dir_fault(path):
     return f"{path} is not a directory." if is_other else None
 
 
-_file_fault = functools.partial(_input_fault, kind="file", is_right=os.path.isfile)
+_file_fault = functools.partial(_input_fault, kind="file", is_right=files.is_file)
+_workbook_fault = functools.partial(_input_fault, kind="file", is_right=os.path.isfile)
 _dir_fault = functools.partial(_input_fault, kind="directory", is_right=os.path.isdir)
 _output_workbook_fault = functools.partial(_output_file_fault, suffix=".xlsx")
 
 FILE = _Path("file", "PATH", _file_fault)
-WORKBOOK = _Path("file", "XLSX", _file_fault)
+WORKBOOK = _Path("file", "XLSX", _workbook_fault)
 DIRECTORY = _Path("directory", "DIR", _dir_fault)
 OUTPUT_FILE = _Path("file", "PATH", _output_file_fault)
 OUTPUT_JSON = _Path("file", "JSON", _output_file_fault)
@@ -264,6 +267,21 @@ label_explanation = required(
 )
 dataset_page = required(
     "--dataset", FILE, "Page that describes the data set, dataset.yaml.", metavar="PAGE"
+)
+# Of what takes every data set alike.
+any_dataset = optional(
+    "--dataset",
+    FILE,
+    "Page that describes the data set, dataset.yaml.",
+    metavar="PAGE",
+    show_default="AMOS22",
+)
+dataset_name = optional(
+    "--dataset_name",
+    TEXT,
+    "Name of the data set in what is written.",
+    metavar="NAME",
+    show_default="that of --dataset",
 )
 _TOLERANCE = "Affine, spacing and origin of a sample's files may differ by this"
 tolerance_mm = threshold("--tolerance_mm", 1e-3, _TOLERANCE, "mm")

@@ -3,19 +3,22 @@
 import codecs
 import csv
 import io
-import re
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 from utils import errors
-from utils.storage import files, forms
+from utils.storage import file_kinds, files, forms
 
 _SEPARATORS = ",;\t"
-# Pairs of bytes that GB 2312 has: European text in one byte a letter hardly has them alone.
-_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
 _SHOWN_CHARACTERS = 400  # of a wrong file the "header" may be all of it
 
 
-def read(path: files.PathLike, columns: Sequence[str], name: str) -> dict[int, dict[str, str]]:
+def read(
+    path: files.PathLike,
+    columns: Sequence[str] | Mapping[str, str],
+    name: str,
+    separator: str | None = None,
+) -> dict[int, dict[str, str]]:
     """Read these columns of a CSV file, {line number: {column: text}}, without blank lines.
 
     Parameters
@@ -23,10 +26,13 @@ def read(path: files.PathLike, columns: Sequence[str], name: str) -> dict[int, d
     path : path-like
         Text with ``,``, ``;`` or tabs between the cells. In UTF-8, in UTF-16 with its byte order
         mark, else in GB 18030 or Windows-1252, with a warning: that can only be guessed.
-    columns : sequence of str
-        The first of them tells the line with the columns' names. Other columns are allowed.
+    columns : sequence of str, or dict of str to str
+        The first of them tells the line with the columns' names. Other columns are allowed. Of a
+        dict the values say, in messages, what asks for a column.
     name : str
         What messages call the table: ``metadata table``.
+    separator : str, optional
+        What stands between the cells, where it need not be found out.
 
     Returns
     -------
@@ -45,17 +51,14 @@ def read(path: files.PathLike, columns: Sequence[str], name: str) -> dict[int, d
     content = files.read_bytes(path)
     try:
         text, guessed = _decoded(content)
-        filled = _parsed(text, columns)
+        filled = _parsed(text, [*columns], separator)
     except (UnicodeDecodeError, csv.Error) as error:
         reason = f"cannot be read as CSV: {errors.one_line(error)}; save it as CSV UTF-8"
         raise fault(path, name, reason) from error
     if not filled:
         raise fault(path, name, f"is empty, expected the columns {list(columns)}")
     header = filled.pop(min(filled))
-    if any(header.count(column) != 1 for column in columns):
-        found = str(header)[:_SHOWN_CHARACTERS]
-        reason = f"has the columns {found}, expected each of {list(columns)} once"
-        raise fault(path, name, reason, expected=tuple(columns), found=found)
+    _check_columns(path, name, header, columns)
     width = len(header)
     for number, cells in filled.items():
         if len(cells) < width or any(cells[width:]):
@@ -70,6 +73,17 @@ def read(path: files.PathLike, columns: Sequence[str], name: str) -> dict[int, d
     }
 
 
+def _check_columns(path, name, header, columns):
+    wrong = [column for column in columns if header.count(column) != 1]
+    if wrong:
+        found = str(header)[:_SHOWN_CHARACTERS]
+        expected = f"each of {list(columns)}"
+        if isinstance(columns, Mapping):
+            expected = ", ".join(f"{column!r} ({columns[column]})" for column in wrong)
+        reason = f"has the columns {found}, expected {expected} once"
+        raise fault(path, name, reason, expected=tuple(columns), found=found)
+
+
 def fault(path: files.PathLike, name: str, reason: str, **sides: object) -> errors.DatasetError:
     """Make the error that says what is wrong with a table."""
     return errors.DatasetError(f"{path}: the {name} {reason}", file=path, code="metadata", **sides)
@@ -82,17 +96,18 @@ def _decoded(content):
     try:
         return content.decode("utf-8-sig"), ""
     except UnicodeDecodeError:
-        is_chinese = _CHINESE.fullmatch(content)
+        is_chinese = file_kinds.is_chinese(content)
     encoding, name = ("gb18030", "GB 18030") if is_chinese else ("cp1252", "Windows-1252")
     return content.decode(encoding), name
 
 
-def _parsed(text, columns):
+def _parsed(text, columns, separator):
     """{line number: its cells} of the filled lines, blanks around the cells stripped."""
     limit = csv.field_size_limit(len(text) + 1)  # a cell may be as long; it is one file's fault
     try:
         lines = io.StringIO(text, newline="")
-        reader = csv.reader(lines, delimiter=_separator(text, columns), strict=True)
+        separator = separator or _separator(text, columns)
+        reader = csv.reader(lines, delimiter=separator, strict=True)
         table = [(reader.line_num, [*map(forms.stripped, cells)]) for cells in reader]
     finally:
         csv.field_size_limit(limit)
@@ -102,8 +117,9 @@ def _parsed(text, columns):
 def _separator(text, columns):
     """What stands between the cells of the line that holds the names of the columns."""
     names = [line for line in text.splitlines() if columns[0] in line][:1]
-    for separator in _SEPARATORS:
+    # All of the columns, or, to name those that are missing, at least the first.
+    for wanted, separator in itertools.product(({*columns}, {*columns[:1]}), _SEPARATORS):
         for cells in csv.reader(names, delimiter=separator):
-            if {*columns} <= {*map(forms.stripped, cells)}:
+            if wanted <= {*map(forms.stripped, cells)}:
                 return separator
     return _SEPARATORS[0]

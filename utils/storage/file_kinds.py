@@ -1,5 +1,6 @@
-"""What a file is that bears the name of a NIfTI image and is none: told from its first bytes."""
+"""What a file is that bears the name of an image or zip and is none: told from its first bytes."""
 
+import os
 import re
 
 from utils import errors
@@ -33,10 +34,24 @@ _MAGIC = (
 )
 _META_IMAGE = re.compile(rb"(ObjectType|NDims|Comment)\s*=")
 _WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|\?xml|!--|error)", re.I)
+# Pairs of bytes that GB 2312 has: European text in one byte a letter hardly has them alone.
+_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
 _CONTROL = re.compile("[\0-\x08\x0e-\x1f\x7f]")  # those that no text holds
 # What git-annex links to, where the data have not been fetched.
-ANNEX = "annex/objects/"
+_ANNEX = "annex/objects/"
 _SHOWN = 40
+
+
+def absent(path: str | os.PathLike[str]) -> str:
+    """What lies, or does not, where a regular file is expected, and what to do about it."""
+    if os.path.islink(path) and _ANNEX in os.readlink(path):
+        return "a link of git-annex to data that are not here; fetch them with 'git annex get'"
+    return "no regular file, a link to nothing, or in a folder that may not be entered"
+
+
+def is_chinese(text: bytes) -> bool:
+    """Tell whether text that is no UTF-8 is in GB 18030, as far as that can be guessed."""
+    return _CHINESE.fullmatch(text) is not None
 
 
 def described(start: bytes) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import io
 import itertools
 import os
 import re
@@ -10,10 +11,10 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from utils import errors
-from utils.storage import holding, processes
+from utils.storage import holding, processes, zips
 
 PathLike = str | os.PathLike[str]
 
@@ -183,11 +184,17 @@ def put(path: PathLike, content: bytes) -> bool:
 def opened(path: PathLike) -> BinaryIO:
     """Open a file to read it; DamagedFileError where it cannot be, or is no regular file.
 
-    A named pipe would be waited for without end, and what a device gives is no data.
+    A named pipe would be waited for without end, and what a device gives is no data. A path that
+    leads into a zip file gives the member of that name (see `zips.Member`).
     """
     with explained(path, "read"):
-        # Without O_NONBLOCK opening a pipe would wait for its writer; files do not know it.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            # Without O_NONBLOCK opening a pipe would wait for its writer; files do not know it.
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except NotADirectoryError:
+            if (place := zips.split(path)) is None:
+                raise
+            return _opened_member(*place)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             reason = f"{path}: cannot be read: no regular file (a folder, pipe or device)"
@@ -196,6 +203,68 @@ def opened(path: PathLike) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _opened_member(zip_path, name):
+    handle = opened(zip_path)
+    try:
+        return cast(BinaryIO, zips.Member(handle, zip_path, name))
+    except BaseException:
+        handle.close()
+        raise
+
+
+def size(handle: BinaryIO) -> int:
+    """Return the length of what `opened` gave, or of bytes in memory."""
+    if isinstance(handle, zips.Member):
+        return handle.entry.size
+    if isinstance(handle, io.BytesIO):
+        return handle.getbuffer().nbytes
+    return os.fstat(handle.fileno()).st_size
+
+
+def state(handle: BinaryIO) -> tuple[int, ...]:
+    """Tell what `opened` gave, and how it is now, from any other file."""
+    return handle.state if isinstance(handle, zips.Member) else zips.state(handle)
+
+
+def has_tail(handle: BinaryIO) -> bool:
+    """Tell whether the last bytes of what `opened` gave are at hand without reading all."""
+    return not isinstance(handle, zips.Member) or handle.is_stored
+
+
+def tail(handle: BinaryIO, n_bytes: int) -> bytes:
+    """Return the last bytes of what `opened` gave, wherever reading is."""
+    if isinstance(handle, zips.Member):
+        return handle.tail(n_bytes)
+    return os.pread(handle.fileno(), n_bytes, max(size(handle) - n_bytes, 0))
+
+
+def is_file(path: PathLike) -> bool:
+    """Tell whether there is such a regular file, or such a member of a zip file."""
+    return os.path.isfile(path) or _member_size(path) is not None
+
+
+def size_bytes(path: PathLike) -> int:
+    """Return the length of a file, or of a zip's member; 0 for one that is not there."""
+    with contextlib.suppress(OSError):
+        return os.path.getsize(path)
+    return _member_size(path) or 0
+
+
+def _member_size(path):
+    """Bytes of a member of a zip file; None where a path leads to none."""
+    if place := zips.split(path):
+        with contextlib.suppress(errors.DamagedFileError), opened(place[0]) as handle:
+            return zips.find(handle, *place).size
+    return None
+
+
+def members(zip_path: PathLike) -> list[zips.Entry]:
+    """Return what lies in a zip file; DamagedFileError where its directory cannot be read."""
+    with explained(zip_path, "read"), opened(zip_path) as handle:
+        found = zips.directory(handle, zip_path)
+    return list(itertools.chain.from_iterable(found.values()))
 
 
 def read_bytes(path: PathLike) -> bytes:
@@ -220,7 +289,7 @@ def same_bytes(path: PathLike, other_path: PathLike) -> bool:
 def holds(path: PathLike, content: bytes) -> bool:
     """Tell whether a file holds just these bytes; one that cannot be read does not."""
     with contextlib.suppress(OSError, errors.DamagedFileError), opened(path) as handle:
-        return os.fstat(handle.fileno()).st_size == len(content) and handle.read() == content
+        return size(handle) == len(content) and handle.read() == content
     return False
 
 
@@ -305,6 +374,8 @@ def nearest_existing(path: PathLike) -> Path:
     A file of the same name nearby, else one spelt nearly so, else the nearest folder.
     """
     path = Path(path).absolute()
+    if place := zips.split(path):
+        return place[0]
     folder = next(parent for parent in path.parents if os.path.isdir(parent))
     missing = path.relative_to(folder).parts[0]
     # Below the root or a home folder everything is "nearby"; two levels are a glance, not a search.

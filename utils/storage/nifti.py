@@ -1,9 +1,8 @@
-"""Read .nii.gz: headers alone, voxels as a stream checked to its last byte."""
+"""Read .nii.gz and .nii: headers alone, voxels as a stream checked to its last byte."""
 
 import contextlib
 import dataclasses
 import gzip
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,13 +13,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import geometry
-from utils.storage import file_kinds, files
-
-try:
-    from isal import igzip
-    from isal import isal_zlib as codec
-except ImportError:  # no wheel for this processor; same files to read, other bytes, slower
-    igzip, codec = gzip, zlib  # type: ignore[misc]
+from utils.storage import deflate, file_kinds, files
 
 # Read and written at a time. The compressed bytes depend on how they are handed over: one size.
 CHUNK_VOXELS = 1 << 18
@@ -28,6 +21,8 @@ CHUNK_VOXELS = 1 << 18
 _MEMORY_PER_VOXEL = 1.25
 _MEMORY_BESIDES = 80 << 20
 _DRAIN_BYTES = 1 << 20
+_PLAIN = ".nii"
+_GZIP_MAGIC = b"\x1f\x8b"
 _LARGEST_HEADER_BYTES = 540  # NIfTI-2
 _DEFLATE_LIMIT = 1032  # deflate cannot shrink more than this
 _PIXDIM_TOL_MM = 1e-3
@@ -65,7 +60,8 @@ class Header:
     slope, inter
         Stored value times `slope` plus `inter` is the voxel's value.
     source_crc
-        CRC32 of all uncompressed bytes, eight hexadecimal digits.
+        CRC32 of all uncompressed bytes, eight hexadecimal digits; empty where `read_header` only
+        took a glance, and they would all have to be read for it.
     has_orientation
         False when neither sform nor qform is set.
     identity
@@ -195,11 +191,13 @@ def _numbers(values):
 class Stream:
     """The uncompressed bytes of a gzip file, every member checked against its trailer.
 
-    Those of `content`, where it is given: `path` is then its name in messages.
+    Those of `content`, where it is given: `path` is then its name in messages. A file that is
+    called ``.nii`` is taken as it is.
     """
 
     def __init__(self, path: files.PathLike, content: BinaryIO | None = None):
         self.path = path
+        self.is_plain = Path(path).suffix == _PLAIN
         self._stored = content or files.opened(path)
         self.rewind()
 
@@ -213,20 +211,28 @@ class Stream:
     def rewind(self) -> None:
         """Begin again, with the same file, whatever bears its name by now."""
         self._stored.seek(0)
-        self._file = igzip.open(self._stored)
+        self._file = self._stored if self.is_plain else deflate.igzip.open(self._stored)
         self.position = 0
 
     @property
     def identity(self) -> tuple[int, ...]:
         """Tells the open file, and its state, from others: device, inode, size, time of change."""
-        status = os.fstat(self._stored.fileno())
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return files.state(self._stored)
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of the file, compressed as it is; of a zip's member without the zip's own."""
+        return files.size(self._stored)
+
+    @property
+    def is_known_by_its_end(self) -> bool:
+        """Whether the trailer tells of all bytes, and is at hand without reading them."""
+        return not self.is_plain and files.has_tail(self._stored)
 
     def trailer(self) -> tuple[int, int]:
         """Return the CRC32 and the length (modulo 2**32) that the last gzip member stores."""
         with files.explained(self.path, "read"):
-            size = os.fstat(self._stored.fileno()).st_size
-            last = os.pread(self._stored.fileno(), 8, max(size - 8, 0))
+            last = files.tail(self._stored, 8)
         crc, length = struct.unpack("<II", last.rjust(8, b"\0"))
         return crc, length
 
@@ -237,7 +243,7 @@ class Stream:
                 piece = self._file.read(size)
             except self._faults() as error:
                 raise self._broken(error) from error
-            if not piece and not self.position and not self._stored.seek(0, os.SEEK_END):
+            if not piece and not self.position and not self.stored_size:
                 raise _empty(self.path)
         self.position += len(piece)
         return piece
@@ -261,10 +267,10 @@ class Stream:
     @staticmethod
     def _faults():
         # Overflow: a gzip header, or what was taken for one, that is longer than ISA-L's buffer.
-        return EOFError, gzip.BadGzipFile, codec.error, OverflowError
+        return EOFError, gzip.BadGzipFile, deflate.codec.error, OverflowError
 
     def _broken(self, error):
-        if not self._stored.seek(0, os.SEEK_END):
+        if not self.stored_size:
             return _empty(self.path)
         self._stored.seek(0)  # the same file, whatever bears its name by now
         if isinstance(error, EOFError):
@@ -299,7 +305,7 @@ def _empty(path):
 
 
 def _no_gzip(path, start):
-    if start.startswith(b"\x1f\x8b"):
+    if start.startswith(_GZIP_MAGIC):
         return _damaged(path, "something else follows the gzip stream", "junk")
     return _damaged(path, f"no gzip file but {file_kinds.described(start)}", "no_gzip")
 
@@ -308,8 +314,11 @@ def _damaged(path, reason, code="damaged", **sides):
     return errors.DamagedFileError(f"{path}: damaged: {reason}", file=path, code=code, **sides)
 
 
-def read_header(path: files.PathLike) -> Header:
+def read_header(path: files.PathLike, glance: bool = False) -> Header:
     """Read a header, and notice a file that was cut off.
+
+    With `glance` no more is read than that takes: the CRC32 of a .nii, and of what lies compressed
+    in a zip, stays unknown (there the zip's directory tells whether all is there).
 
     DamagedFileError for no gzip, no NIfTI, no 3-D grid of numbers (4-D with one frame is one), an
     impossible affine, or fewer voxels than the header says.
@@ -318,30 +327,42 @@ def read_header(path: files.PathLike) -> Header:
     -----
     Only the header is decompressed. The length in the gzip trailer tells whether the rest is
     there; where it does not fit (a legal file of several members, or a cut one), all is decoded.
+    A .nii has no trailer: all is read. So is, for its trailer, what lies compressed in a zip.
     """
     with Stream(path) as stream:
-        return _header(stream)
+        return _header(stream, glance)
 
 
-def _header(stream):
+def _header(stream, glance=False):
     """What `read_header` returns, of a stream at its begin."""
     path = Path(stream.path)
     start = stream.read(_LARGEST_HEADER_BYTES)
     fields, size = _parsed(path, start)
-    crc, length = stream.trailer()
-    on_disk = stream.identity[2]
-    if on_disk * _DEFLATE_LIMIT < size:
+    on_disk = stream.stored_size
+    if stream.is_plain:
+        _check_length(path, size, on_disk)
+    elif on_disk * _DEFLATE_LIMIT < size:
         promise = f"the {size:,} bytes that the header promises"
         reason = f"{on_disk:,} compressed bytes cannot hold {promise}"
         raise _damaged(path, reason, "truncated", expected=size)
-    if length != size & 0xFFFFFFFF:
-        crc = codec.crc32(start)
-        for piece in stream.rest():
-            crc = codec.crc32(piece, crc)
-        _check_length(path, size, stream.position)
-    header = Header(path=path, source_crc=f"{crc:08x}", identity=stream.identity, **fields)
+    is_known = stream.is_known_by_its_end or not glance
+    crc = f"{_crc(stream, start, size):08x}" if is_known else ""
+    header = Header(path=path, source_crc=crc, identity=stream.identity, **fields)
     geometry.check_affine(header.affine, str(path))
     return header
+
+
+def _crc(stream, start, size):
+    """CRC32 of all bytes of a stream, of which `start` was read; the header promises `size`."""
+    if not stream.is_plain:
+        crc, length = stream.trailer()
+        if length == size & 0xFFFFFFFF:
+            return crc
+    crc = deflate.codec.crc32(start)
+    for piece in stream.rest():
+        crc = deflate.codec.crc32(piece, crc)
+    _check_length(stream.path, size, stream.position)
+    return crc
 
 
 def _parsed(path, raw):
@@ -356,7 +377,9 @@ def _parsed(path, raw):
     ]
     if not fitting:
         reason = "no single-file NIfTI (magic n+1 or n+2 is missing)"
-        raise _damaged(path, f"{reason} but {file_kinds.described(raw)}", "no_nifti")
+        is_gzip = path.suffix == _PLAIN and raw.startswith(_GZIP_MAGIC)
+        kind = f"a gzip file; rename it to {path.name}.gz" if is_gzip else file_kinds.described(raw)
+        raise _damaged(path, f"{reason} but {kind}", "no_nifti")
     try:
         fields = _fields(path, fitting[0](raw[: fitting[0].sizeof_hdr], check=False))
     except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
@@ -568,15 +591,21 @@ def read_mask(path: files.PathLike, same_as: Header | None = None) -> Image:
     return image
 
 
-def read_volume(path: files.PathLike) -> Image:
-    """Read a volume as float32, scaling applied; DamagedFileError for a damaged file."""
+def read_volume(path: files.PathLike, is_told: bool = False) -> Image:
+    """Read a volume as float32, scaling applied; DamagedFileError for a damaged file.
+
+    What was lost by it is warned about where it `is_told`.
+    """
     conversion = Conversion()
-    return _image(path, np.float32, lambda chunk, header: as_float32(chunk, header, conversion))
+    image = _image(path, np.float32, lambda chunk, header: as_float32(chunk, header, conversion))
+    for message in conversion.complaints(image.header) if is_told else ():
+        errors.warn(message)
+    return image
 
 
 def _image(path, dtype, convert, same_as=None):
     with _opened(path, same_as) as stream:
-        header = _header(stream)
+        header = _header(stream, glance=True)  # all is read and checked below
         stream.rewind()
         data = np.empty(header.n_voxels, dtype)
         start = 0
@@ -592,7 +621,7 @@ def mask_memory(path: files.PathLike) -> int:
     0 for a file whose header cannot be read: its sample will fail at once.
     """
     try:
-        return _MEMORY_BESIDES + int(_MEMORY_PER_VOXEL * read_header(path).n_voxels)
+        return _MEMORY_BESIDES + int(_MEMORY_PER_VOXEL * read_header(path, glance=True).n_voxels)
     except errors.DamagedFileError:
         return 0
 

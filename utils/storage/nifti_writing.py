@@ -4,13 +4,14 @@ import io
 import itertools
 import os
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from utils import errors
 from utils.arrays import geometry
-from utils.storage import files, nifti
+from utils.storage import deflate, files, nifti
 
 # Of ISA-L on float32 CT: level 3 takes half as long again and saves 7 percent of the size.
 LEVEL = 1
@@ -56,11 +57,11 @@ def _compress(header_bytes, chunks, write):
     (CRC32, length modulo 2**32) of what went in, counted beside the codec: the trailer is compared
     with it.
     """
-    member = nifti.codec.compressobj(LEVEL, nifti.codec.DEFLATED, _GZIP)
+    member = deflate.codec.compressobj(LEVEL, deflate.codec.DEFLATED, _GZIP)
     crc = n_bytes = 0
     for piece in itertools.chain([header_bytes], chunks):
         piece = memoryview(piece).cast("B")
-        crc = nifti.codec.crc32(piece, crc)
+        crc = deflate.codec.crc32(piece, crc)
         n_bytes += len(piece)
         write(member.compress(piece))
     write(member.flush())
@@ -81,7 +82,7 @@ def voxel_crc(data: np.ndarray) -> str:
     """CRC32 of a mask's voxels (uint8) in the order of the disk, eight hexadecimal digits."""
     crc = 0
     for chunk in _chunks(data):
-        crc = nifti.codec.crc32(chunk, crc)
+        crc = deflate.codec.crc32(chunk, crc)
     return f"{crc:08x}"
 
 
@@ -234,7 +235,7 @@ def stage_mask(
     labels are in memory for it. DatasetError also for a label that is not a whole number in 0..255.
     """
     conversion = nifti.Conversion()
-    shape, chunks = _labels(source, order, conversion)
+    shape, chunks = label_chunks(source, order, conversion)
     header_bytes = fresh_header(shape, np.uint8, affine, descrip)
     pending = _stage_stream(path, header_bytes, chunks)
     for message in conversion.complaints(source):
@@ -242,8 +243,20 @@ def stage_mask(
     return pending
 
 
-def _labels(source, order, conversion):
-    """Shape and labels of a mask, brought into this order, chunk by chunk."""
+def stage_labels(
+    path: files.PathLike, data: np.ndarray, affine: np.ndarray, descrip: str = ""
+) -> files.Pending:
+    """Write labels, (X, Y, Z) uint8, into a file beside its target, as `stage_mask` does."""
+    return _stage_stream(path, fresh_header(data.shape, np.uint8, affine, descrip), _chunks(data))
+
+
+def label_chunks(
+    source: nifti.Header, order: np.ndarray | None, conversion: nifti.Conversion
+) -> tuple[tuple[int, ...], Iterator[np.ndarray]]:
+    """Return shape and labels of a mask, brought into this order, chunk by chunk (uint8).
+
+    DatasetError as `stage_mask` raises it, once the chunks are asked for.
+    """
     chunks = (nifti.as_labels(chunk, source, conversion) for chunk in nifti.voxel_chunks(source))
     if order is None:
         return source.shape, chunks
@@ -262,10 +275,10 @@ def is_copy(volume: nifti.Header, mask: nifti.Header, order: np.ndarray | None) 
     DatasetError as there.
     """
     unused = nifti.Conversion()
-    chunks = zip(nifti.voxel_chunks(volume), _labels(mask, order, unused)[1])
+    chunks = zip(nifti.voxel_chunks(volume), label_chunks(mask, order, unused)[1])
     return all(
-        np.array_equal(nifti.whole_numbers(stored[part], volume, unused), labels[part])
-        for stored, labels in chunks
+        np.array_equal(nifti.whole_numbers(stored[part], volume, unused), own[part])
+        for stored, own in chunks
         for part in (slice(_GLANCE_VOXELS), slice(_GLANCE_VOXELS, None))
     )
 
