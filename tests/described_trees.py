@@ -18,6 +18,8 @@ FOLDS = "described/05_make_split03_folds.py"
 LEAVE_OUT = "described/05_make_split04_leave_out.py"
 LISTED = "described/05_make_split05_listed.py"
 CUT = "described/06_extract_split_index_manifest.py"
+DRAFT = "described/new_dataset.py"
+GENERATE = "described/generate_sample_archive.py"
 
 SHAPE = (7, 8, 9)
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, 2, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
@@ -179,6 +181,7 @@ _PAGE = "--dataset ROOT/descriptor/dataset.yaml"
 _PAIRED = f"{_PAGE} --root_dir ROOT/grouped"
 _INDEXED = "--manifest_file ROOT/grouped/dataset_manifest.xlsx"
 _OF_PAGE = f"{_PAGE} {_INDEXED}"
+_TEMPLATE = trees.REPOSITORY / "descriptor_templates/CT-ORG/dataset.yaml"
 _COMMANDS = {
     SCAN: f"{_PAGE} --root_dir ROOT/archive"
     " --output_manifest_file ROOT/descriptor/archive_manifest.xlsx",
@@ -193,6 +196,8 @@ _COMMANDS = {
     LISTED: f"{_OF_PAGE} --ids ROOT/descriptor/split05_listed.csv",
     CUT: f"{_INDEXED} --split_name split01_standard --output_index_manifest_dir ROOT/splits"
     " --subsets train test --subsets test",
+    DRAFT: "--root_dir ROOT/archive --output -",
+    GENERATE: f"--dataset {_TEMPLATE} --root_dir ROOT --samples 2 --shape 7 8 9",
 }
 _STATES = {
     "scanned": ("built", SCAN),

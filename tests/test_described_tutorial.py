@@ -157,14 +157,6 @@ def test_the_advice_quotes_the_path_of_a_page(clone, tmp_path):
     assert f" --dataset '{page}' --from 04 {tmp_path}\n" in result.stderr
 
 
-def test_no_manifest_leaves_out_what_needs_it(clone, tmp_path):
-    (tmp_path / "archive").mkdir()
-    result = clone.run(*WORDS, "--from", "04", tmp_path, STUBS="04_gen", STATUS="1")
-    assert result.returncode == 1
-    assert result.stdout.count("skipped, routine 04 wrote no manifest\n") == 2
-    assert len(test_run_tutorial.commands(result)) == 1
-
-
 @pytest.mark.parametrize(
     "name, template, folder",
     [

@@ -1,5 +1,6 @@
 """described/new_dataset.py: a page drafted from an archive, and the routines run with it."""
 
+import gzip
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import openpyxl
 import pytest
 import trees
+import zip_files
 
 from utils.facts import described
 from utils.routines import draft_looks, page_draft
@@ -333,6 +335,33 @@ def test_mri_is_guessed_by_the_lowest_values(draft, tmp_path):
     _, text = draft(tmp_path)
     assert described.read(tmp_path / "descriptor/dataset.yaml").modality({"seq": "0"}) == "MRI"
     assert "CT or MRI? A guess by the lowest values of 3 volumes: 0, 0, 0" in checks(text)
+
+
+def test_zip_files_are_looked_into(draft, tmp_path):
+    root = build(tmp_path / "folders", "AMOS22")
+    _, expected = draft(root)
+    packed = tmp_path / "zips/folders"
+    for method, name in ((zip_files.DEFLATED, "images"), (zip_files.STORED, "labels")):
+        paths = (root / "archive").rglob(f"*{name}*/*.nii.gz")
+        members = {p.relative_to(root / "archive").as_posix(): p.read_bytes() for p in paths}
+        zip_files.put(packed / f"archive/{name}.zip", members, method)
+    result, text = draft(packed)
+    assert (result.exit_code, text) == (0, expected)
+    # What lies unpacked beside its zip counts once.
+    shutil.copytree(root / "archive/amos22", packed / "archive/amos22")
+    (packed / "descriptor/dataset.yaml").unlink()
+    result, text = draft(packed)
+    assert text == expected and "0 NIfTI files left over\n" in result.stdout
+
+
+def test_plain_nifti_files_are_looked_into(draft, tmp_path):
+    root = build(tmp_path, "two folders")
+    for path in sorted((root / "archive").rglob("*.gz")):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    result, text = draft(root)
+    assert "5 volumes: images/{seq}.nii.gz\n" in result.stdout
+    assert "not read" not in result.stdout and "1: label 1" in text
 
 
 def test_names_that_tell_nothing_are_told_apart_by_their_voxels(draft, tmp_path):

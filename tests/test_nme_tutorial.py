@@ -100,9 +100,11 @@ def test_a_damaged_file_ends_with_1_and_its_routines_named(whole, tmp_path):
     assert len(test_run_tutorial.commands(result)) == len(documented())
 
 
-def test_no_manifest_leaves_out_what_needs_it(clone, tmp_path):
+@pytest.mark.parametrize("name", ["nme", "ct-org"])
+def test_no_manifest_leaves_out_what_needs_it(clone, tmp_path, name):
     (tmp_path / "archive").mkdir()
-    result = clone.run(*WORDS, "--from", "04", tmp_path, STUBS="04_gen", STATUS="1")
+    words = ("--dataset", name, "--from", "04", tmp_path)
+    result = clone.run(*words, STUBS="04_gen", STATUS="1")
     assert result.returncode == 1
     assert result.stdout.count("skipped, routine 04 wrote no manifest\n") == 2
     assert len(test_run_tutorial.commands(result)) == 1
