@@ -28,6 +28,8 @@ OPTIONS = DOCS / "options.md"
 NME_PAGES = (REPOSITORY / "NME/README.md", DOCS / "nme.md")
 # On the made-up archive of CT-ORG, by test_pages_of_sets.py.
 DESCRIBED_PAGES = (DOCS / "ct_org.md", DOCS / "published_sets.md")
+# On a made-up archive of CT-ORG and on two folders of a hospital, by test_own_data.py.
+OWN_PAGES = (REPOSITORY / "described/README.md", DOCS / "own_data.md")
 LABEL_MAP = REPOSITORY / "descriptor_templates/label_map.yaml"
 MAX_README_LINES = 300
 MAX_IMAGE_BYTES = 300_000
@@ -67,13 +69,13 @@ def amos22_pages():
             page
             for page in linked(DOCS / "README.md")
             if page.parent == DOCS
-            if page not in (*NME_PAGES, *DESCRIBED_PAGES)
+            if page not in (*NME_PAGES, *DESCRIBED_PAGES, *OWN_PAGES)
         ),
     ]
 
 
 def all_pages():
-    return [*amos22_pages(), *NME_PAGES, *DESCRIBED_PAGES]
+    return [*amos22_pages(), *NME_PAGES, *DESCRIBED_PAGES, *OWN_PAGES]
 
 
 @dataclasses.dataclass
@@ -293,8 +295,12 @@ def test_help_is_the_same_in_a_process_of_its_own():
 
 @pytest.mark.parametrize(
     "page, folders",
-    [(README, ("", "AMOS-CT/", "AMOS-MRI/", "utils/")), (NME_PAGES[0], ("NME/",))],
-    ids=["AMOS22", "NME"],
+    [
+        (README, ("", "AMOS-CT/", "AMOS-MRI/", "utils/")),
+        (NME_PAGES[0], ("NME/",)),
+        (OWN_PAGES[0], ("described/",)),
+    ],
+    ids=["AMOS22", "NME", "described"],
 )
 def test_every_script_has_its_command_on_the_first_page(page, folders):
     run = {shlex.split(line)[1] for block in blocks_of(page) for line in block.commands}
