@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+import test_new_dataset
 import test_readme
 import trees
 
@@ -103,52 +104,14 @@ def test_a_fixed_list_is_a_split(run_script, tmp_path):
     (root / "descriptor").mkdir()
     page = root / "descriptor/dataset.yaml"
     page.write_text(page_text())
-    of_page = ("--dataset", page)
-    manifest = root / "descriptor/archive_manifest.xlsx"
-    dataset = root / "grouped/dataset_manifest.xlsx"
-    names = [
-        f"own_000{number},{subset}"
-        for number, subset in zip("1234", ("train", "train", "val", "test"))
-    ]
+    test_new_dataset.run_all(root, run_script)
+    rows = ["own_0001,train", "own_0002,train", "own_0003,val", "own_0004,test"]
     fixed = root / "descriptor/split_fixed.csv"
-    fixed.write_text("\n".join(["ID,subset", *names]) + "\n")
-    for script, *words in (
-        (
-            "01_gen_archive_manifest",
-            "--root_dir",
-            root / "archive",
-            "--output_manifest_file",
-            manifest,
-        ),
-        (
-            "02_confirm_pairs",
-            "--root_dir",
-            root / "archive",
-            "--output_dir",
-            root / "grouped",
-            "--archive_manifest",
-            manifest,
-        ),
-        ("03_extract_binary_masks", "--root_dir", root / "grouped"),
-        (
-            "04_gen_dataset_manifest",
-            "--root_dir",
-            root / "grouped",
-            "--output_manifest_file",
-            dataset,
-        ),
-        (
-            "05_make_split05_listed",
-            "--manifest_file",
-            dataset,
-            "--split_name",
-            "split05_fixed",
-            "--ids",
-            fixed,
-        ),
-    ):
-        result = run_script(f"described/{script}.py", *of_page, *words)
-        assert result.exit_code == 0, result.output
+    fixed.write_text("\n".join(["ID,subset", *rows]) + "\n")
+    manifest = ("--manifest_file", root / "grouped/dataset_manifest.xlsx")
+    words = ("--dataset", page, *manifest, "--split_name", "split05_fixed", "--ids", fixed)
+    result = run_script("described/05_make_split05_listed.py", *words)
+    assert result.exit_code == 0, result.output
     assert "(2 train, 1 val, 1 test, 4 excluded)" in result.stdout
 
 
