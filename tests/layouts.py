@@ -28,6 +28,12 @@ LAYOUTS = {
         + [f"Validation/FLARETs_{n:04d}_0000.nii.gz" for n in range(1, 4)],
         [f"labels/FLARE22_Tr_{n:04d}.nii.gz" for n in range(1, 5)],
     ),
+    "FLARE22 in one folder": (
+        [f"FLARE22_Tr_{n:04d}_0000.nii.gz" for n in range(1, 6)]
+        + ["Case_00001_0000.nii.gz", "FLARETs_0001_0000.nii.gz", "FLARETs_0002_0000.nii.gz"],
+        [f"FLARE22_Tr_{n:04d}.nii.gz" for n in range(1, 6)],
+    ),
+    "LiTS": _both("{}-{}.nii.gz", range(5), ("volume", "segmentation")),
     "BTCV": (
         [f"RawData/Training/img/img{n:04d}.nii.gz" for n in range(1, 5)]
         + [f"RawData/Testing/img/img{n:04d}.nii.gz" for n in range(61, 64)],

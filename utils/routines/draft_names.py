@@ -33,6 +33,7 @@ _OF_SETS = {"set", "sets", "data", "cases", "scans"}
 # Where a name is cut into fields; the first way that cuts all names of a series alike is taken.
 _CUTS = (re.compile("([-_. +]+)"), re.compile("([_. +]+)"))
 _CHANNEL = re.compile("000[0-9]")
+_CHANNELS_END = re.compile("_000[0-9]$")
 # Expressions of a group, the widest that has one reading first.
 _EXPRESSIONS = (
     file_patterns.DEFAULT,
@@ -203,7 +204,20 @@ def _parsed(paths):
     """Cut paths into parts, and tell volumes from masks by the words that not all names have."""
     cut = [tuple(re.sub(r"\.nii(\.gz)?$", "", path).split("/")) for path in paths]
     common = set.intersection(*(set(words(parts[-1])) for parts in cut)) if len(cut) > 1 else set()
-    return [_File(path, parts, *_told(parts, common)) for path, parts in zip(paths, cut)]
+    found = [_File(path, parts, *_told(parts, common)) for path, parts in zip(paths, cut)]
+    return _by_channel(found) if not any(file.type for file in found) else found
+
+
+def _by_channel(found):
+    """The files with their types where the channel, ``_0000``, alone tells volumes from masks."""
+    stems = {file.stem for file in found}
+    masks = {_CHANNELS_END.sub("", stem) for stem in stems if _CHANNELS_END.search(stem)} & stems
+    return [
+        dataclasses.replace(file, type=MASK if file.stem in masks else VOLUME)
+        if masks and (file.stem in masks or _CHANNELS_END.search(file.stem))
+        else file
+        for file in found
+    ]
 
 
 def _told(parts, common):

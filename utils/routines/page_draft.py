@@ -452,7 +452,9 @@ class _Page:
         kinds = collections.Counter("CT" if values.is_ct else "MRI" for values in seen)
         guess = kinds.most_common(1)[0][0] if kinds else "CT"
         lowest = ", ".join(f"{values.lowest:g}" for values in seen) or "none could be read"
-        if guess == "CT" and len(kinds) == 1:
+        if len(kinds) > 1:
+            text = f"both CT and MRI seem to occur: lowest values of {len(seen)} volumes: {lowest}"
+        elif guess == "CT" and kinds:
             text = f"CT is a guess: lowest values of {len(seen)} volumes: {lowest}"
         else:
             text = f"CT or MRI? A guess by the lowest values of {len(seen)} volumes: {lowest}"
