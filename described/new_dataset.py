@@ -36,7 +36,7 @@ def main(root_dir, output):
         for line in draft.summary:
             cli.print_note("draft", line)
         return
-    files.put(path, draft.text.encode("utf-8"))
+    files.put(page_draft.place(root_dir, output), draft.text.encode("utf-8"))  # meanwhile made?
     cli.tell(*draft.summary, f"page: {path}")
 
 

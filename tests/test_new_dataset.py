@@ -186,6 +186,33 @@ def test_an_existing_page_is_never_replaced(draft, tmp_path):
     assert described.read(tmp_path / "other.yaml").NAME == tmp_path.name.replace(" ", "-")
 
 
+def test_a_page_that_appears_meanwhile_is_not_replaced(draft, tmp_path, monkeypatch):
+    root = build(tmp_path, "two folders")
+    page = root / "descriptor/dataset.yaml"
+    make = page_draft.make
+
+    def slow(root_dir):
+        page.parent.mkdir()
+        page.write_text("mine")
+        return make(root_dir)
+
+    monkeypatch.setattr(page_draft, "make", slow)
+    result, text = draft(root)
+    assert (result.exit_code, text) == (2, "mine")
+
+
+def test_the_folder_of_the_archive_is_told_from_the_archive(run_script, tmp_path):
+    root = build(tmp_path, "two folders")
+    result = run_script(SCRIPT, "--root_dir", root)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"Error: {root}: no archive, but the folder that has one; probably meant: "
+        f"{root / 'archive'}\n"
+    )
+    result = run_script(SCRIPT, "--root_dir", root / "archive", "--output", "")
+    assert result.exit_code == 2 and ".: exists, and is not replaced" in result.stderr
+
+
 def test_a_page_is_printed_alone(draft, tmp_path):
     root = build(tmp_path, "two folders")
     result, text = draft(root, "--output", "-")

@@ -53,12 +53,16 @@ class Draft:
 def place(root_dir: files.PathLike, output: str | None) -> Path | None:
     """Return where the page goes; None where it is to be printed.
 
-    DatasetError where there is a file already.
+    DatasetError where there is a file already, or the root is the folder that has the archive.
     """
+    root = Path(os.path.abspath(root_dir))
+    if root.name != "archive" and (root / "archive").is_dir():
+        reason = f"{root_dir}: no archive, but the folder that has one"
+        raise errors.DatasetError(f"{reason}; probably meant: {root / 'archive'}", file=root)
     if output == "-":
         return None
-    beside = Path(os.path.abspath(root_dir)).parent / "descriptor" / "dataset.yaml"
-    path = Path(output) if output else beside
+    beside = root.parent / "descriptor" / "dataset.yaml"
+    path = beside if output is None else Path(output)
     if os.path.lexists(path):
         reason = f"{path}: exists, and is not replaced; move it away, or give another --output"
         raise errors.DatasetError(reason, file=path)
