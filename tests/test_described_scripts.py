@@ -6,6 +6,7 @@ import re
 import shutil
 
 import described_trees as data
+import nibabel as nib
 import openpyxl
 import pytest
 import trees
@@ -176,6 +177,26 @@ def test_files_that_samples_lack_are_told_in_one_line_with_numbers(root):
     assert data.invoke(PAIR, root).exit_code == 0
     (mask,) = (root / "grouped").rglob("s0002_mask.nii.gz")
     assert (trees.voxels(mask) == data.all_labels(("spleen", "left_kidney"))).all()
+
+
+def test_what_is_odd_about_many_organs_of_a_sample_is_told_once(root):
+    affine = data.AFFINE.copy()
+    affine[0, 3] += 15
+    for name in data.ORGANS:
+        path = data.put(organ_path(root, "s0003", name), organ_data(name), affine)
+        image = nib.load(path)
+        image.header["pixdim"][1] = 7
+        nib.save(nib.Nifti1Image(image.dataobj, None, image.header), path)
+    result = scan(root)
+    first = "WARNING set/s0003/segmentations/heart.nii.gz: "
+    assert result.exit_code == 0
+    one, other = lines(result, "WARNING", root)
+    assert one == (
+        f"{first}ROOT/archive/set/s0003/segmentations/heart.nii.gz: pixdim 7 x 2 x 5 mm differs "
+        "from the affine's spacing 1.5 x 2 x 5 mm (and 3 more files of its organs)"
+    )
+    assert other.startswith(f"{first}the mask lies 15 mm (10 voxels) off its volume")
+    assert other.endswith(" (and 3 more files of its organs)")
 
 
 def test_an_organ_twice_is_left_out_and_fails_its_sample_in_02(root):
