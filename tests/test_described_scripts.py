@@ -1,6 +1,7 @@
 """The scripts of described/ on archives of all kinds of pages, from routine 01 to 06."""
 
 import collections
+import hashlib
 import json
 import re
 import shutil
@@ -364,6 +365,25 @@ def test_without_the_table_that_splits_nothing_is_done(root):
         "ROOT/descriptor/dataset.yaml: split by column: no meta*.csv below --root_dir or beside it "
         "(metadata.file of the page); its column 'split' has the subset of each"
     )
+
+
+def test_a_table_without_the_column_of_the_split_is_named_with_the_field(root):
+    write_table(root, data.TABLE.replace(";split", ";set"))
+    assert refused(scan(root), root).endswith(
+        "'institute', 'set'], expected 'split' (split.column of dataset.yaml) once"
+    )
+
+
+def test_without_patients_each_sample_is_dealt_by_its_name(make):
+    root = make("numbers")
+    data.edit_page(
+        root, 'by: ids, subsets: {test: 0-1, train: "2-4, 9"}', "by: patient, val: 0, test: 0.5"
+    )
+    assert scan(root).exit_code == 0
+    names = ["n_000", "n_001", "n_002", "n_004"]
+    names.sort(key=lambda name: hashlib.sha256(f"0:{name}".encode()).digest())
+    expected = dict(zip(names, ["test", "test", "train", "train"]))
+    assert volumes(root, "subset") == {str(int(name[2:])): expected[name] for name in names}
 
 
 def test_a_number_in_no_range_is_left_out(make):
