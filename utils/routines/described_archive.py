@@ -150,7 +150,9 @@ def _leave_out_organs(contents, dataset, notes):
 
 
 def _lacking(of_organ, names, contents, dataset):
-    doubled = {(file.sample, file.columns["organ"]) for file in contents.doubles}
+    doubled = {
+        (file.sample, label_map.file_form(file.columns["organ"])) for file in contents.doubles
+    }
     masked = sorted(set().union(*of_organ.values()))
     lacking = {
         organ: [
