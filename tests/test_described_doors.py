@@ -128,6 +128,18 @@ def test_small_regions_are_found_without_a_page(root):
     assert result.exit_code == 0 and "in 5 samples" in result.stdout
 
 
+@pytest.mark.parametrize("script", [trees.DENOISE, trees.DETECT])
+def test_stale_masks_name_the_routine_of_described_sets(root, script):
+    trees.put_voxel(next((root / "grouped").rglob("w_1_mask_01_Liver.nii.gz")), (0, 0, 0), 1)
+    place = "--output_manifest", root / "descriptor/regions.xlsx"
+    if script == trees.DENOISE:
+        place = "--output_dir", root / "grouped"
+    result = run(script, root, "--root_dir", root / "grouped", *place, page=False)
+    (line,) = trees.complaints(result)
+    assert result.exit_code == 1 and line.startswith("FAILED w_1: ")
+    assert line.endswith("run routine 04 (NME: 03, described: 03) again")
+
+
 # ---- exports
 
 
