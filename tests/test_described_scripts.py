@@ -343,7 +343,7 @@ def test_a_word_of_the_table_that_is_no_subset_leaves_the_sample_out(root):
     text = data.TABLE.replace("61;B;train", "61;B;valid").replace("s0002;p1;m;51;A;train\n", "")
     write_table(root, text + "s0005;p4;m;62;A;train\n")
     result = scan(root)
-    table, expected = "ROOT/archive/set/meta.csv", "expected train or val or test or unlabelled"
+    table, expected = "ROOT/archive/set/meta.csv", "expected train or val or test"
     assert result.exit_code == 1 and lines(result, "FAILED", root) == [
         f"FAILED s0002: {table}: no row for it (key 's0002'), {expected}; it is left out",
         f"FAILED s0004: {table}: split is 'valid', {expected}; it is left out",
