@@ -21,7 +21,7 @@ FIELDS = {
     "citation": '"@misc{ward7}"',
     "files": "{volume: 'images/{seq}_{patient}.nii.gz', mask: 'labels/{seq}_{patient}.nii.gz'}",
     "id": '"w_{seq}"',
-    "labels": "{0: nothing, 1: Liver, 2: kidney_right, 4: tumour}",
+    "labels": "{0: nothing, 1: Liver, 2: kidney_right, 4: tumour, 104: rare}",
     "split": "{by: ids, subsets: {train: 1-3, val: 4, test: '5, 6'}}",
     "modality": "{ids: {CT: '1, 2, 4-6', MR: 3}}",
     "known_faults": "faults.csv",

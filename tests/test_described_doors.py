@@ -128,13 +128,25 @@ def test_small_regions_are_found_without_a_page(root):
     assert result.exit_code == 0 and "in 5 samples" in result.stdout
 
 
+@pytest.mark.parametrize("script", [trees.DENOISE, trees.DETECT])
+def test_stale_masks_name_the_routine_of_described_sets(root, script):
+    trees.put_voxel(next((root / "grouped").rglob("w_1_mask_01_Liver.nii.gz")), (0, 0, 0), 1)
+    place = "--output_manifest", root / "descriptor/regions.xlsx"
+    if script == trees.DENOISE:
+        place = "--output_dir", root / "grouped"
+    result = run(script, root, "--root_dir", root / "grouped", *place, page=False)
+    (line,) = trees.complaints(result)
+    assert result.exit_code == 1 and line.startswith("FAILED w_1: ")
+    assert line.endswith("run routine 04 (NME: 03, described: 03) again")
+
+
 # ---- exports
 
 
 def test_nnunet_gets_name_channel_and_labels_without_gaps(root):
     result = nnunet(root)
     assert result.exit_code == 0, result.stderr
-    assert "numbers without gaps, as nnU-Net wants them: 4 is 3" in result.stdout
+    assert "numbers without gaps, as nnU-Net wants them: 4 is 3, 104 is 4" in result.stdout
     folder = root / "nnUNet_raw/Dataset007_Ward-7"
     content = json.loads((folder / "dataset.json").read_bytes())
     heading = {key: content[key] for key in ("name", "description", "reference", "licence")}
@@ -145,7 +157,8 @@ def test_nnunet_gets_name_channel_and_labels_without_gaps(root):
         "licence": "CC BY 4.0",
     }
     assert content["channel_names"] == {"0": "CT_or_MRI"}
-    assert content["labels"] == {"background": 0, "Liver": 1, "kidney_right": 2, "tumour": 3}
+    expected = ("background", "Liver", "kidney_right", "tumour", "rare")
+    assert content["labels"] == {name: number for number, name in enumerate(expected)}
     assert content["numTraining"] == 4
     for name, part in (("w_1", "labelsTr"), ("w_5", "labelsTs")):
         before = trees.voxels(mask_path(root, name))
@@ -201,7 +214,8 @@ def test_data_list_of_a_described_set(root):
     assert result.exit_code == 0, result.stderr
     content = json.loads((root / "lists/ward.json").read_bytes())
     assert content["name"] == "Ward-7" and content["modality"] == {"0": "CT_or_MRI"}
-    assert content["labels"] == {"0": "nothing", "1": "Liver", "2": "kidney_right", "4": "tumour"}
+    expected = {0: "nothing", 1: "Liver", 2: "kidney_right", 4: "tumour", 104: "rare"}
+    assert content["labels"] == {str(value): name for value, name in expected.items()}
     names = [[item["metadata"]["ID"] for item in content[key]] for key in ("training", "testing")]
     assert names == [["w_1", "w_2", "w_3"], ["w_5", "w_6"]]
     assert content["training"][1]["metadata"]["patient_id"] == "p1"
@@ -230,7 +244,25 @@ def test_croissant_of_a_described_set_says_what_its_page_says(root):
     assert [one["samples/patient"] for one in records["samples"]] == [
         *"w_1 w_2 w_2 w_4 w_4 w_6".split()
     ]
-    assert [one["labels/name"] for one in records["labels"]][-1] == "tumour"
+    assert [one["labels/name"] for one in records["labels"]][-2:] == ["tumour", "rare"]
+    patterns = content["distribution"][-1]["includes"]
+    assert patterns[:2] == [
+        f"grouped/train/w_1/w_1_mask_{digits}_*.nii.gz" for digits in ("[0-9]" * 2, "[0-9]" * 3)
+    ]
+
+
+def test_metadata_that_are_called_modality_are_in_croissant_once(tmp_path):
+    ward.build(tmp_path)
+    people = ["scan,Kind", *(f"{number},PET" for number in range(1, 7))]
+    (tmp_path / "archive/people.csv").write_text("\n".join(people), encoding="utf-8")
+    table = "{file: people.csv, key: scan, columns: {modality: Kind}}"
+    ward.write_page(tmp_path, metadata=table)
+    ward.finish(tmp_path)
+    result = croissant(tmp_path)
+    assert result.exit_code == 0, result.stderr
+    content = json.loads((tmp_path / "croissant.json").read_bytes())
+    (records,) = (one["data"] for one in content["recordSet"] if one["@id"] == "samples")
+    assert [one["samples/modality"] for one in records] == "CT CT MRI CT CT CT".split()
 
 
 def test_what_croissant_cannot_do_without_is_named_in_one_line(root):

@@ -1,11 +1,13 @@
 """The scripts of described/ on archives of all kinds of pages, from routine 01 to 06."""
 
 import collections
+import hashlib
 import json
 import re
 import shutil
 
 import described_trees as data
+import nibabel as nib
 import openpyxl
 import pytest
 import trees
@@ -178,6 +180,26 @@ def test_files_that_samples_lack_are_told_in_one_line_with_numbers(root):
     assert (trees.voxels(mask) == data.all_labels(("spleen", "left_kidney"))).all()
 
 
+def test_what_is_odd_about_many_organs_of_a_sample_is_told_once(root):
+    affine = data.AFFINE.copy()
+    affine[0, 3] += 15
+    for name in data.ORGANS:
+        path = data.put(organ_path(root, "s0003", name), organ_data(name), affine)
+        image = nib.load(path)
+        image.header["pixdim"][1] = 7
+        nib.save(nib.Nifti1Image(image.dataobj, None, image.header), path)
+    result = scan(root)
+    first = "WARNING set/s0003/segmentations/heart.nii.gz: "
+    assert result.exit_code == 0
+    one, other = lines(result, "WARNING", root)
+    assert one == (
+        f"{first}ROOT/archive/set/s0003/segmentations/heart.nii.gz: pixdim 7 x 2 x 5 mm differs "
+        "from the affine's spacing 1.5 x 2 x 5 mm (and 3 more files of its organs)"
+    )
+    assert other.startswith(f"{first}the mask lies 15 mm (10 voxels) off its volume")
+    assert other.endswith(" (and 3 more files of its organs)")
+
+
 def test_an_organ_twice_is_left_out_and_fails_its_sample_in_02(root):
     data.put(root / "archive/copy/s0003/segmentations/heart.nii.gz", organ_data("heart"))
     result = scan(root)
@@ -321,7 +343,7 @@ def test_a_word_of_the_table_that_is_no_subset_leaves_the_sample_out(root):
     text = data.TABLE.replace("61;B;train", "61;B;valid").replace("s0002;p1;m;51;A;train\n", "")
     write_table(root, text + "s0005;p4;m;62;A;train\n")
     result = scan(root)
-    table, expected = "ROOT/archive/set/meta.csv", "expected train or val or test or unlabelled"
+    table, expected = "ROOT/archive/set/meta.csv", "expected train or val or test"
     assert result.exit_code == 1 and lines(result, "FAILED", root) == [
         f"FAILED s0002: {table}: no row for it (key 's0002'), {expected}; it is left out",
         f"FAILED s0004: {table}: split is 'valid', {expected}; it is left out",
@@ -343,6 +365,25 @@ def test_without_the_table_that_splits_nothing_is_done(root):
         "ROOT/descriptor/dataset.yaml: split by column: no meta*.csv below --root_dir or beside it "
         "(metadata.file of the page); its column 'split' has the subset of each"
     )
+
+
+def test_a_table_without_the_column_of_the_split_is_named_with_the_field(root):
+    write_table(root, data.TABLE.replace(";split", ";set"))
+    assert refused(scan(root), root).endswith(
+        "'institute', 'set'], expected 'split' (split.column of dataset.yaml) once"
+    )
+
+
+def test_without_patients_each_sample_is_dealt_by_its_name(make):
+    root = make("numbers")
+    data.edit_page(
+        root, 'by: ids, subsets: {test: 0-1, train: "2-4, 9"}', "by: patient, val: 0, test: 0.5"
+    )
+    assert scan(root).exit_code == 0
+    names = ["n_000", "n_001", "n_002", "n_004"]
+    names.sort(key=lambda name: hashlib.sha256(f"0:{name}".encode()).digest())
+    expected = dict(zip(names, ["test", "test", "train", "train"]))
+    assert volumes(root, "subset") == {str(int(name[2:])): expected[name] for name in names}
 
 
 def test_a_number_in_no_range_is_left_out(make):

@@ -53,3 +53,10 @@ def test_the_users_own_settings_do_not_show(monkeypatch):
     monkeypatch.setitem(mpl.rcParams, "savefig.dpi", 40)
     assert draw() == first
     assert mpl.rcParams["font.size"] == 30
+
+
+def test_long_names_of_labels_get_wider_columns_in_the_legend():
+    assert drawing.legend_columns(["11 right adrenal gland", "1 spleen"]) == 8
+    assert drawing.legend_columns(["10 lung upper lobe left a"]) == 7
+    assert drawing.legend_columns(["9" * 44]) == 4
+    assert drawing.legend_columns([]) == 8

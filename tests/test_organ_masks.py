@@ -2,6 +2,7 @@
 
 import collections
 import re
+import tracemalloc
 
 import described_trees as data
 import nibabel as nib
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import errors
-from utils.storage import files, nifti, organ_masks
+from utils.storage import files, nifti, nifti_writing, organ_masks
 
 PAIR, SEQ = data.PAIR, "s0003"
 LIVER, SPLEEN, KIDNEY, HEART = ORGANS
@@ -472,3 +473,19 @@ def test_the_background_cannot_win(root):
         f"Error: {data.page(root)}: overlap has 'background', expected names of labels but "
         "background\n"
     )
+
+
+def test_one_mask_is_in_memory_whatever_the_number_of_organs(folder):
+    shape = (192, 192, 192)
+    found, data_of = [], np.zeros(shape, np.uint8)
+    for label in range(1, 13):
+        data_of[:] = 0
+        data_of[label * 12 : label * 12 + 12, 20:160, 20:160] = 1
+        path = folder / f"large{label}.nii.gz"
+        nifti_writing.write_mask(path, data_of, data.AFFINE)
+        found.append(organ_masks.Organ(label, "", nifti.read_header(path), None))
+    tracemalloc.start()
+    with organ_masks.stage(folder / "m.nii.gz", organ_masks.Organs(tuple(found)), data.AFFINE):
+        peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert data_of.nbytes < peak < 2 * data_of.nbytes

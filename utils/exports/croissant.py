@@ -225,13 +225,15 @@ def describe_files(case: cases.Case, folder: files.PathLike, label_names: dict[i
     found = {"volume": case.volume_path, "mask": case.mask_path}
     objects = [_checked(f"{case.id}_{kind}", path, folder) for kind, path in found.items() if path]
     patterns: dict[str, None] = {}
-    for column in (dataset.mask_column(*key) for key in label_names.items()):
+    for value, label_name in label_names.items():
+        column = dataset.mask_column(value, label_name)
         if case.row.get(column):
             path = manifest.resolve(case.row[column], case.manifest_path, case.root_dir)
             nifti.read_header(path)
             name = below(path, folder)
             start = f"{glob.escape(name.rpartition('/')[0])}/{case.id}_mask"
-            pattern = f"{start}_[0-9][0-9]_*.nii.gz"  # of no label: amos_0001_mask_old.nii.gz
+            digits = "[0-9]" * max(2, len(str(value)))  # amos_0001_mask_old.nii.gz is of no label
+            pattern = f"{start}_{digits}_*.nii.gz"
             fits = fnmatch.fnmatchcase(name, pattern)
             patterns[pattern if fits else glob.escape(name)] = None
     return Files(objects, list(patterns))
@@ -279,7 +281,7 @@ def records(
     if not chosen:
         raise errors.DatasetError("no sample to describe: all are left out", code="empty")
     people = patients.group({case.id: case.row for case in selection.cases}, facts)
-    taken = _metadata(selection)
+    taken = _metadata(selection, facts)
     fields = _fields(taken, found)
     keys = [field["@id"] for field in fields]
     faults: list[errors.DatasetError] = []
@@ -306,14 +308,15 @@ def records(
     ]
 
 
-def _metadata(selection):
+def _metadata(selection, facts):
     """The columns that go over as they are: all but ID, paths, existence of labels, and split.
 
-    A column that tells the modality under this name is not there twice.
+    Metadata of the set that are called modality would be there twice.
     """
     masks = [dataset.mask_column(*key) for key in selection.label_names.items()]
     own = () if selection.column == "subset" else (selection.column,)
-    others = {"ID", *_PATHS, *masks, *own, patients.COLUMN, _MODALITY}
+    others = {"ID", *_PATHS, *masks, *own, patients.COLUMN}
+    others.update({_MODALITY}.intersection(facts.DATASET_KEYS))
     others.update(name + dataset.EXISTENCE for name in masks)
     return [name for name in selection.columns if name not in others]
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ _GEOMETRY_COLUMNS = (
     *("szx", "szy", "szz", "spx", "spy", "spz", "orientation_from", "orientation_to"),
     *("dtype", "transform", "diff_trans_f_norm"),
 )
+# What exports say of a data set, and the page need not.
+_TEXTS = ("description", "reference", "licence", "licence_url", "published", "citation")
 # Columns of the manifests that no metadata may be called; lower case.
 _RESERVED = {
     *("file_path", "subset", "seq", "patient", "type", "organ", *_GEOMETRY_COLUMNS, _PATIENT),
@@ -347,16 +350,12 @@ def read(path: files.PathLike) -> Described:
     split = _split(page.table("split"), volumes + masks, table) if page.has("split") else Split()
     labels = _labels(page)
     has_organs = any("organ" in pattern.groups for pattern in masks)
+    about: dict[str, Any] = {field.upper(): page.text(field, "") for field in _TEXTS}
     made = Described(
         PAGE=Path(path),
         NAME=name,
-        DESCRIPTION=page.text("description", ""),
-        REFERENCE=page.text("reference", ""),
-        LICENCE=page.text("licence", ""),
-        LICENCE_URL=page.text("licence_url", ""),
+        **about,
         CREATORS=page.texts("creators", ()),
-        PUBLISHED=page.text("published", ""),
-        CITATION=page.text("citation", ""),
         NOTES=page.texts("notes", ()),
         LABELS=labels,
         OVERLAP=_overlap(page, labels, has_organs),
@@ -465,7 +464,7 @@ def _split(fields, patterns, table):
     elif by == "ids":
         split = Split(by, ids=fields.ranges("subsets"))
     else:
-        same = {subset: subset for subset in _SUBSETS}
+        same = {subset: subset for subset in _SUBSETS if subset != "unlabelled"}
         is_default = by == "column" and not fields.has("subsets")
         words = same if is_default else fields.mapping("subsets")
         column = fields.text("column") if by == "column" else ""

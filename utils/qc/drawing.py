@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -19,7 +19,8 @@ _GAP_PX = 6
 _HEAD_PX, _LEGEND_ROW_PX = 34, 22
 _TALLEST_PX = 560
 _MARGIN_MM = 25.0
-_LEGEND_COLUMNS = 8
+# So many columns of the legend hold names of so many characters, as all of AMOS22 are.
+_LEGEND_COLUMNS, _LEGEND_CHARACTERS = 8, 22
 _LONGEST_CAPTION = 40
 # Below this size in a slice an organ gets no number.
 _NUMBERED_MM2 = 40.0
@@ -148,11 +149,19 @@ def montage(
     label_names : dict of int to str
         Those in the legend.
     """
-    n_rows = -(-len(label_names) // _LEGEND_COLUMNS)
+    entries = {v: f"{v} {caption(label_map.shown(name))}" for v, name in label_names.items()}
+    n_columns = legend_columns(entries.values())
+    n_rows = -(-len(label_names) // n_columns)
     with plain_style():
         drawn, total = _sheet(title, rows, window, n_rows * _LEGEND_ROW_PX, numbered=True)
-        _legend(drawn, label_names, n_rows, total)
+        _legend(drawn, entries, (n_rows, n_columns), total)
         return _png(drawn)
+
+
+def legend_columns(texts: Iterable[str]) -> int:
+    """Return how many columns a legend may have without a text in it running into the next one."""
+    longest = max(map(len, texts), default=1)
+    return max(1, min(_LEGEND_COLUMNS, _LEGEND_COLUMNS * _LEGEND_CHARACTERS // longest))
 
 
 def changes(
@@ -278,17 +287,17 @@ def _annotate(axes, panel):
         _text(axes, (x + 25, y - 2), "5 cm", _TEXT_COLOUR, 7.5, "center", "bottom")
 
 
-def _legend(drawn, label_names, n_rows, total):
+def _legend(drawn, entries, shape, total):
     from matplotlib import lines
 
-    for number, (value, name) in enumerate(sorted(label_names.items())):
-        row, column = divmod(number, _LEGEND_COLUMNS)
-        x = (12 + column * (WIDTH_PX - 20) / _LEGEND_COLUMNS) / WIDTH_PX
+    n_rows, n_columns = shape
+    for number, (value, text) in enumerate(sorted(entries.items())):
+        row, column = divmod(number, n_columns)
+        x = (12 + column * (WIDTH_PX - 20) / n_columns) / WIDTH_PX
         y = (_GAP_PX + (n_rows - row - 0.5) * _LEGEND_ROW_PX) / total
         colour, style = contours.line(value)
         ends = (x, x + 26 / WIDTH_PX), (y, y)
         drawn.add_artist(lines.Line2D(*ends, color=colour, linestyle=style, linewidth=2))
-        text = f"{value} {caption(label_map.shown(name))}"
         drawn.text(x + 33 / WIDTH_PX, y, text, color=_TEXT_COLOUR, fontsize=8.5, va="center")
 
 

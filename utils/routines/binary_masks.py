@@ -12,7 +12,7 @@ from utils.running import calls
 from utils.storage import files, holding, marks, nifti, nifti_writing, samples
 
 # What makes binary masks of multi-label masks, for messages.
-ROUTINE = "routine 04 (NME, described: 03)"
+ROUTINE = "routine 04 (NME: 03, described: 03)"
 
 
 def write(

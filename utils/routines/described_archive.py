@@ -31,7 +31,12 @@ class Placed:
     dataset: described.Described
 
     def complete(self, rows: Sequence[dict], outcome: calls.Outcome) -> list[dict]:
-        """Add the metadata to rows of the manifest, and what is wrong with them to the outcome."""
+        """Add the metadata to rows of the manifest, and what is wrong with them to the outcome.
+
+        What was odd about several organs of a sample is told once.
+        """
+        if self.dataset.has_organs:
+            outcome.warnings[:] = _told_once(outcome)
         outcome.warnings += self.warnings
         seqs = {self.dataset.sample_name(row): row["seq"] for row in rows}
         for name, error in self.metadata.faults(seqs):
@@ -42,6 +47,18 @@ class Placed:
         for name, error in _modality_faults(completed, self.dataset):
             outcome.fail(name, error)
         return completed
+
+
+def _told_once(outcome):
+    masks = {str(file): file for file, _ in outcome.results if file.type == archive.MASK}
+    names = collections.defaultdict(list)
+    for name, text in outcome.warnings:
+        file = masks.get(name)
+        key = (file.sample, text.removeprefix(str(file.path))) if file else (name, text)
+        names[key].append((name, text))
+    for same in names.values():
+        more = f" (and {len(same) - 1} more files of its organs)" if len(same) > 1 else ""
+        yield same[0][0], same[0][1] + more
 
 
 def organs(dataset: described.Described) -> organ_masks.Names | None:
@@ -145,7 +162,9 @@ def _leave_out_organs(contents, dataset, notes):
 
 
 def _lacking(of_organ, names, contents, dataset):
-    doubled = {(file.sample, file.columns["organ"]) for file in contents.doubles}
+    doubled = {
+        (file.sample, label_map.file_form(file.columns["organ"])) for file in contents.doubles
+    }
     masked = sorted(set().union(*of_organ.values()))
     lacking = {
         organ: [
