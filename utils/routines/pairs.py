@@ -463,10 +463,9 @@ def _is_finished(target, source, volume):
         return False
     mark = marks.read(header.descrip).get(marks.SOURCE)
     shape = volume.shape
-    if mark == source.source_crc and header.shape == shape:
-        return True
-    if mark == source.source_crc and header.axis_order(volume) is not None:
-        return True  # a mask as its volume was, whose axes were exchanged since
+    is_of_source = mark in _source_crcs(source)
+    if is_of_source and (header.shape == shape or header.axis_order(volume) is not None):
+        return True  # perhaps a mask as its volume was, whose axes were exchanged since
     if mark is None and header.shape != shape:
         message = (
             f"{target}: not written by this routine (no mark of its source) and of shape "
@@ -476,12 +475,22 @@ def _is_finished(target, source, volume):
         raise errors.DatasetError(message, file=target, code="foreign", **sides)
     if mark is None:
         fate = "carries no mark of its source (saved by another tool?); left as it is"
-    elif mark != source.source_crc:
-        fate = "its source changed since; written again"
+    elif not is_of_source:
+        what = "its source"
+        if isinstance(source, organ_masks.Organs):
+            what = "the files of its organs, their labels or the order in which they win"
+        fate = f"{what} changed since; written again"
     else:
         fate = f"of shape {header.shape}, expected {shape}; written again"
     errors.warn(f"{target}: {fate}")
     return mark is None
+
+
+def _source_crcs(source):
+    """Marks of which a file has one that was made from this source."""
+    if isinstance(source, organ_masks.Organs):
+        return [source.source_crc(is_ordered) for is_ordered in (False, True)]
+    return [source.source_crc]
 
 
 def _affine_to_write(volume):
@@ -505,9 +514,9 @@ def _affine_to_write(volume):
 
 
 def _stage(target, source, affine, is_mask, order, read_ahead):
-    descrip = marks.text({marks.SOURCE: source.source_crc})
     if isinstance(source, organ_masks.Organs):
-        return organ_masks.stage(target, source, affine, descrip)
+        return organ_masks.stage(target, source, affine)
+    descrip = marks.text({marks.SOURCE: source.source_crc})
     if is_mask:
         return nifti_writing.stage_mask(target, source, affine, descrip, order)
     pending, conversion = nifti_writing.stage_volume(target, source, affine, descrip, read_ahead)
