@@ -8,6 +8,7 @@ import shutil
 
 import described_trees as data
 import nibabel as nib
+import numpy as np
 import openpyxl
 import pytest
 import trees
@@ -236,6 +237,57 @@ def test_a_row_counts_for_the_sample_whose_very_seq_it_has(make):
         "FAILED 01: ROOT/archive/people.csv: no row for it (key '01'); its metadata stay UND"
     ]
     assert result.exit_code == 1 and volumes(root, "patient_id")["01"] == "UND"
+
+
+@pytest.fixture(name="numbered")
+def root_of_numbered_scans(tmp_path):
+    """An archive whose scans are numbered for each patient alone, and a table of scans."""
+    root = tmp_path / "root"
+    (root / "descriptor").mkdir(parents=True)
+    data.page(root).write_text(
+        "name: Numbered\nlabels: {0: background}\nmodality: CT\n"
+        'files: {volume: "{patient}_{seq}.nii.gz", mask: "{patient}_{seq}_mask.nii.gz"}\n'
+        'id: "{patient}-{seq:0>3}"\n'
+        "metadata: {file: scans.csv, key: scan, columns: {site: site}}\n"
+    )
+    for name in ("P1_1", "P1_2", "P2_1"):
+        data.put_volume(root / f"archive/{name}.nii.gz")
+    write_table(root, "scan,site,half\n1,A,train\n2,B,test\n", "scans.csv")
+    return root
+
+
+SHARED = (
+    "the row '1' in line 2 of the metadata table ROOT/archive/scans.csv may be that of any of "
+    "P1-001, P2-001"
+)
+
+
+def test_a_row_that_several_samples_may_mean_is_nobodys(numbered):
+    result = scan(numbered)
+    assert result.exit_code == 1 and lines(result, "FAILED", numbered) == [
+        f"FAILED P1-001: {SHARED}; its metadata stay UND",
+        f"FAILED P2-001: {SHARED}; its metadata stay UND",
+    ]
+    assert [row["site"] for row in rows(numbered)] == ["UND", "B", "UND"]
+
+
+def test_a_row_that_several_samples_may_mean_tells_no_subset(numbered):
+    data.edit_page(
+        numbered, "metadata:", "split: {by: column, column: half, subsets: {test: test}}\nmetadata:"
+    )
+    result = scan(numbered)
+    assert result.exit_code == 1 and lines(result, "FAILED", numbered) == [
+        f"FAILED P1-001: {SHARED}, expected one; it is left out",
+        f"FAILED P2-001: {SHARED}, expected one; it is left out",
+    ]
+    assert volumes(numbered, "subset") == {"2": "test"}
+
+
+def test_a_mask_filled_up_with_zeros_is_named_beside_its_volume(numbered):
+    data.put(numbered / "archive/P1_02_mask.nii.gz", data.all_labels() * np.uint8(0))
+    assert scan(numbered).exit_code == 1 and len(rows(numbered)) == 4
+    line, _ = lines(data.invoke(PAIR, numbered), "FAILED", numbered)
+    assert line.startswith("FAILED P1-002: its rows disagree on seq: '2' (P1_2.nii.gz) and '02' ")
 
 
 def test_without_a_table_what_was_expected_is_named_and_all_is_und(make):

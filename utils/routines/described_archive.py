@@ -41,7 +41,7 @@ class Placed:
         seqs = {self.dataset.sample_name(row): row["seq"] for row in rows}
         for name, error in self.metadata.faults(seqs):
             outcome.fail(name, error)
-        known = {seq: self.metadata.of(seq) for seq in {*seqs.values()}}
+        known = {seq: self.metadata.of(seq) for seq in {row["seq"] for row in rows}}
         # The patient that a file's name tells counts.
         completed = [known[row["seq"]] | row for row in rows]
         for name, error in _modality_faults(completed, self.dataset):
@@ -85,7 +85,8 @@ def place(
     seqs = {file.sample: file.columns["seq"] for file in found}
     table = dataset.table
     tables = archive.find_tables(root_dir, contents, table.file) if table else []
-    metadata = described_metadata.Metadata(dataset, tables, seqs.values())
+    named = {(file.sample, file.columns["seq"]) for file in found}
+    metadata = described_metadata.Metadata(dataset, tables, named)
     patient_of = _named_patients(found, dataset)
     if dataset.split.by == "column":
         subsets = described_subsets.by_column(seqs, metadata, dataset)

@@ -51,6 +51,9 @@ def by_column(
     metadata.check_split(seqs.values())
     made = Subsets()
     for name, seq in seqs.items():
+        if shared := metadata.shared(seq):
+            made.unknown[name] = f"{shared}, expected one"
+            continue
         words = metadata.words(seq)
         subsets = {dataset.split.words.get(word) for word in words}
         if len(subsets) == 1 and (subset := subsets.pop()):
