@@ -106,12 +106,11 @@ def _leave_out(contents, dataset):
 
     That are files of other channels, and those that the page ignores, not those of other subsets.
     """
-    unneeded = [
-        path
-        for path in contents.ignored
-        if any(pattern.match(path) is not None for pattern in dataset.ignored)
-    ]
-    contents.ignored[:] = [path for path in contents.ignored if path not in {*unneeded}]
+    unneeded, other_files = [], []
+    for path in contents.ignored:
+        fits = any(pattern.match(path) is not None for pattern in dataset.ignored)
+        (unneeded if fits else other_files).append(path)
+    contents.ignored[:] = other_files
     other = {path: dataset.groups(path) for path in contents.ignored}
     other = {path: groups[1] for path, groups in other.items() if groups}
     channels = {path for path in other if _channel(other[path], dataset) != dataset.channel}

@@ -41,7 +41,7 @@ class Metadata:
             seq: by_key.get(seq) or (by_number.get(int(seq), []) if _NUMBER.fullmatch(seq) else [])
             for seq in seqs
         }
-        claims = collections.defaultdict(set)
+        claims: dict[str, set] = collections.defaultdict(set)
         for seq, of_seq in self._rows.items():
             for row in of_seq:
                 claims[row.place] |= samples_of[seq]
