@@ -308,6 +308,14 @@ def test_a_table_beside_the_archive_is_found(make):
     assert volumes(root, "patient_id")["9"] == "h"
 
 
+def test_a_table_is_found_whose_umlauts_are_two_characters(make):
+    root = make("patient")
+    (root / "archive/people.csv").rename(root / "archive/a\u0308rzte.csv")
+    data.edit_page(root, "people.csv", "'\xe4rzte*.csv'")
+    assert scan(root).exit_code == 0
+    assert volumes(root, "patient_id")["9"] == "h"
+
+
 def test_a_table_of_other_samples_is_named_in_one_line(make):
     root = make("patient")
     write_table(root, "scan,who\nx1,a\nx2,b\n", "people.csv")
