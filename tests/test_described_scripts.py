@@ -128,6 +128,22 @@ def test_02_refuses_the_manifest_of_another_data_set_in_one_line(kind, tmp_path)
     assert line.endswith("; is it the manifest of another data set?")
 
 
+def test_02_fails_samples_that_lie_under_the_name_of_another_page(tmp_path):
+    root = data.CHAINS["numbers"].copy("paired", tmp_path / "root")
+    before = trees.contents(root / "grouped")
+    data.edit_page(root, "id: n_{seq:0>3}", "id: m{seq}")
+    result = data.invoke(PAIR, root)
+    assert result.exit_code == 1 and trees.contents(root / "grouped") == before
+    failed = lines(result, "FAILED", root)
+    assert failed[0] == (
+        "FAILED m0: already lies in ROOT/grouped/test/n_000, expected in ROOT/grouped/test/m0; "
+        "remove that folder and run this routine again"
+    )
+    assert len(failed) == 4 and not trees.complaints(result, "WARNING")
+    shutil.rmtree(root / "grouped/test/n_000")
+    assert "1 done, 0 skipped as finished, 3 failed" in data.invoke(PAIR, root).stdout
+
+
 def test_02_names_a_column_that_the_manifest_lacks(tmp_path):
     root = data.copy("scanned", tmp_path / "root")
     book = openpyxl.load_workbook(data.archive_manifest(root))

@@ -110,6 +110,7 @@ def plan(
             continue
         by_sample[facts.sample_name(plain)].append(plain)
     disk = _look(root_dir, output_dir, facts, organs)
+    _find_renamed(disk, by_sample, facts)
     _warn_of_unlisted(disk, {*by_sample, *told})
     # In a folder or zip that cannot be listed, label files may lie unseen.
     faulty += [(name, error) for name, error in disk.failures if error.code in ("read", "zip")]
@@ -163,6 +164,19 @@ def _look(root_dir, output_dir, facts, organs):
 def _organ(columns, organs):
     """The organ that a file or row is of; '' where masks do not lie in one file per organ."""
     return label_map.file_form(columns["organ"]) if organs else ""
+
+
+def _find_renamed(disk, listed, facts):
+    """Put folders under the name that the data set now gives to the sample of their info file."""
+    for stem in set(disk.directories) - set(listed):
+        for directory in [*disk.directories[stem]]:
+            info = {}
+            with contextlib.suppress(errors.DatasetError):  # whose it is then nobody knows
+                info = samples.info_of(samples.Sample(stem, directory))
+            name = facts.sample_name(info) if {*facts.INFO_KEYS} <= {*info} else stem
+            if name in listed:
+                disk.directories[stem].remove(directory)
+                disk.directories[name].append(directory)
 
 
 def _warn_of_unlisted(disk, listed):
