@@ -435,6 +435,14 @@ def test_words_of_the_page_stand_for_subsets(root):
     assert [*volumes(root, "subset").values()] == ["train", "train", "test", "test", "train"]
 
 
+def test_numbers_as_spreadsheets_write_them_stand_for_subsets(root):
+    data.edit_page(root, "column: split", "column: split, subsets: {0: train, 1: test}")
+    text = data.TABLE.replace(";train", ";0.0").replace(";val", ";1").replace(";test", ";1.0")
+    write_table(root, text)
+    assert scan(root).exit_code == 0
+    assert [*volumes(root, "subset").values()] == ["train", "train", "test", "train", "test"]
+
+
 def test_without_the_table_that_splits_nothing_is_done(root):
     (root / "archive/set/meta.csv").unlink()
     assert refused(scan(root), root) == (
@@ -486,6 +494,14 @@ def test_a_folder_that_is_no_subset_is_a_failure_and_a_channel_a_note(make):
     assert note.startswith("note Folders: 7 files are left out, channel 0001, not 0000: imagesTr/")
     assert not trees.complaints(result, "WARNING")
     assert "left out: 3 files; ignored: 0 other NIfTI files" in result.stdout
+
+
+def test_a_channel_that_no_volume_has_is_refused_in_one_line(make):
+    root = make("folders")
+    data.edit_page(root, '"0000"', "0")
+    assert refused(scan(root), root) == (
+        "ROOT/descriptor/dataset.yaml: files.channel is '0', but the files have 0000, 0001"
+    )
 
 
 def edit_lists(root, edit):

@@ -40,6 +40,7 @@ VOLUME = ("seq", "subset", "patient", "channel")
         ("B\xe4uche/{seq}.nii.gz", "Ba\u0308uche/3.nii", {"seq": "3"}),
         ("images/{seq:.+}.nii.gz", "images/a b_c.nii.gz", {"seq": "a b_c"}),
         ("images/{seq:.+}.nii.gz", "images/deep/3.nii.gz", None),
+        ("images/v{seq:[0-9]*}.nii.gz", "images/v.nii.gz", None),
         ("aggregated_seg.nii.gz", "case_1/aggregated_seg.nii", {}),
         ("{seq}.nii.gz", "line\nbreak/3.nii.gz", {"seq": "3"}),
     ],

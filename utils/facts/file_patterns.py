@@ -39,8 +39,9 @@ class Pattern:
         """Return what a path has for each group; None where it does not fit."""
         found = self._expression.fullmatch(unicodedata.normalize("NFC", relative_path))
         groups = found.groupdict() if found else {"": "/"}
-        # An expression such as .+ would take folders, too.
-        return None if "/" in "".join(groups.values()) else groups
+        # An expression such as .+ would take folders, too, and one such as [0-9]* nothing.
+        fits = "/" not in "".join(groups.values()) and groups.get("seq") != ""
+        return groups if fits else None
 
     def fault(self, known: Collection[str], needed: str = "seq") -> str:
         """Say what is wrong with it, of the groups that are known; '' where it is usable.

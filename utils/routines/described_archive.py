@@ -105,6 +105,7 @@ def _leave_out(contents, dataset):
     """Take what the page knows of out of the ignored files; notes on what is no fault.
 
     That are files of other channels, and those that the page ignores, not those of other subsets.
+    DatasetError where all volumes are of other channels.
     """
     unneeded, other_files = [], []
     for path in contents.ignored:
@@ -113,7 +114,12 @@ def _leave_out(contents, dataset):
     contents.ignored[:] = other_files
     other = {path: dataset.groups(path) for path in contents.ignored}
     other = {path: groups[1] for path, groups in other.items() if groups}
+    found = (*contents.files, *contents.doubles)
     channels = {path for path in other if _channel(other[path], dataset) != dataset.channel}
+    if channels and not any(file.type == archive.VOLUME for file in found):
+        there = errors.listed(sorted({_channel(other[path], dataset) for path in channels}))
+        reason = f"files.channel is {dataset.channel!r}, but the files have {there}"
+        raise errors.DatasetError(f"{dataset.PAGE}: {reason}", file=dataset.PAGE, code="page")
     for reason, paths in dataset.left_out(path for path in other if path not in channels).items():
         count = f"{len(paths)} files of {reason} of {dataset.PAGE}, are left out"
         error = errors.DatasetError(f"{count}: {errors.listed(paths)}", code="subset")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from utils import errors
 from utils.facts import described
 from utils.routines import archive, dataset_json, described_metadata
-from utils.storage import files
+from utils.storage import files, forms
 
 
 class Subsets:
@@ -55,7 +55,8 @@ def by_column(
             made.unknown[name] = f"{shared}, expected one"
             continue
         words = metadata.words(seq)
-        subsets = {dataset.split.words.get(word) for word in words}
+        known = dataset.split.words
+        subsets = {known.get(word) or known.get(forms.whole_number_text(word)) for word in words}
         if len(subsets) == 1 and (subset := subsets.pop()):
             made.of[name] = subset
             continue
