@@ -239,14 +239,13 @@ def test_a_row_with_other_cells_is_named_with_all_of_them(read):
 
 
 @pytest.mark.parametrize(
-    "site", ["a/b", "..", ".hidden", "dot.", "blank ", "a:b", "a\nb", "x" * 101]
+    "site", ["a/b", "..", ".hidden", "", ".", "dot.", "blank ", "a:b", "a\nb", "x" * 101]
 )
 def test_what_is_no_folder_fails_its_sample(read, site):
     facts = read(PAGE)
     faults = facts.row_faults({"subset": "train", "seq": "7", "site": site})
     assert [fault.code for fault in faults] == ["name"]
     assert "cannot have this name; correct the manifest" in str(faults[0])
-    assert len(facts.sample_dir({"subset": "train", "seq": "7", "site": site}).parts) == 3
 
 
 @pytest.mark.parametrize("site", ["center 1", "Universitätsklinik", "北京", "a.b", "AS+"])
@@ -255,9 +254,9 @@ def test_what_can_be_a_folder_passes(read, site):
 
 
 def test_an_id_that_no_file_can_bear_fails_its_sample(read):
-    facts = read(SHORT, ("modality", "id: .{seq}\nmodality"))
-    faults = facts.row_faults({"subset": "train", "seq": "7"})
-    assert str(faults[0]) == "id '.7' made of .{seq}, expected [A-Za-z0-9][A-Za-z0-9_-]*"
+    facts = read(SHORT, ("modality", "id: s{seq}\nmodality"))
+    faults = facts.row_faults({"subset": "train", "seq": "7.0"})
+    assert str(faults[0]) == "id 's7.0' made of s{seq}, expected [A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 def test_samples_without_a_patient_column_are_of_nobody_else(read):
@@ -308,6 +307,21 @@ def test_patients_are_told_by_the_table_or_the_name(read):
             "liver_{seq:0>3}",
             "liver_{patient}",
             "id has the column {patient}, expected one of seq, subset",
+        ),
+        ("liver_{seq:0>3}", ".{seq}", "id is '.{seq}', expected letters, digits, _ and - beside"),
+        ("liver_{seq:0>3}", "x_{subset}", "id is 'x_{subset}', expected {seq} or {patient} in it"),
+        ("id: liver_{seq:0>3}", "id: {seq}", "id is {'seq': ''}, expected a text (one that begins"),
+        ("licence: CC BY 4.0", 'licence: "CC\\0"', "licence is 'CC\\x00', expected a text"),
+        ("faults.csv", "none.csv", "known_faults is 'none.csv', expected a CSV file beside the"),
+        (
+            "{subset}/{site}/{id}",
+            "{subset}/../{id}",
+            "folder is '{subset}/../{id}', of which '..' cannot be the name of a folder",
+        ),
+        (
+            "{subset}/{site}/{id}",
+            "{subset}//{id}",
+            "folder is '{subset}//{id}', of which '' cannot be the name of a folder",
         ),
         (
             "{subset}/{site}/{id}",
@@ -404,7 +418,7 @@ def test_organs_in_one_mask_pattern_alone_are_a_mistake(read):
 
 
 def test_a_list_of_faults_that_is_not_there_or_none_is_a_mistake(read, tmp_path):
-    with pytest.raises(errors.DatasetError, match="other.csv: cannot be read"):
+    with pytest.raises(errors.DatasetError, match="known_faults is 'other.csv', expected a CSV"):
         read(PAGE, ("faults.csv", "other.csv"))
     (tmp_path / "faults.csv").write_text("id,kind\n", encoding="utf-8")
     with pytest.raises(errors.DatasetError, match="faults.csv: the list of known faults has the"):

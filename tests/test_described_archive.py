@@ -135,7 +135,7 @@ def test_a_name_that_several_samples_have_is_none_of_them(tmp_path):
 def test_metadata_of_a_page_without_table_are_none(tmp_path):
     root = data.CHAINS["numbers"].copy("built", tmp_path / "root")
     _, facts = contents_of(root)
-    made = described_metadata.Metadata(facts, [], ["1"])
+    made = described_metadata.Metadata(facts, [], [("1", "1")])
     assert (made.of("1"), made.faults({"n_001": "1"})) == ({}, [])
 
 

@@ -44,6 +44,13 @@ def test_a_page_without_fields_is_refused(tmp_path, content):
         ("text", " ", "files.x is ' ', expected a text"),
         ("texts", [], "files.x is [], expected a text or a list of texts"),
         ("texts", ["a", {}], "files.x is ['a', {}], expected a text or a list of texts"),
+        ("text", {"seq": ""}, "files.x is {'seq': ''}, expected a text (one that begins with { in"),
+        (
+            "texts",
+            ["a", {"seq": ""}],
+            "files.x is ['a', {'seq': ''}], expected a text or a list of",
+        ),
+        ("mapping", {"a": "\0"}, "files.x is {'a': '\\x00'}, expected {text: text, ...}"),
         ("mapping", {}, "files.x is {}, expected {text: text, ...}"),
         ("mapping", {"a": []}, "files.x is {'a': []}, expected {text: text, ...}"),
         ("mapping", "a", "files.x is 'a', expected {text: text, ...}"),

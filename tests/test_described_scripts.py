@@ -8,6 +8,7 @@ import shutil
 
 import described_trees as data
 import nibabel as nib
+import numpy as np
 import openpyxl
 import pytest
 import trees
@@ -127,6 +128,22 @@ def test_02_refuses_the_manifest_of_another_data_set_in_one_line(kind, tmp_path)
     assert line.endswith("; is it the manifest of another data set?")
 
 
+def test_02_fails_samples_that_lie_under_the_name_of_another_page(tmp_path):
+    root = data.CHAINS["numbers"].copy("paired", tmp_path / "root")
+    before = trees.contents(root / "grouped")
+    data.edit_page(root, "id: n_{seq:0>3}", "id: m{seq}")
+    result = data.invoke(PAIR, root)
+    assert result.exit_code == 1 and trees.contents(root / "grouped") == before
+    failed = lines(result, "FAILED", root)
+    assert failed[0] == (
+        "FAILED m0: already lies in ROOT/grouped/test/n_000, expected in ROOT/grouped/test/m0; "
+        "remove that folder and run this routine again"
+    )
+    assert len(failed) == 4 and not trees.complaints(result, "WARNING")
+    shutil.rmtree(root / "grouped/test/n_000")
+    assert "1 done, 0 skipped as finished, 3 failed" in data.invoke(PAIR, root).stdout
+
+
 def test_02_names_a_column_that_the_manifest_lacks(tmp_path):
     root = data.copy("scanned", tmp_path / "root")
     book = openpyxl.load_workbook(data.archive_manifest(root))
@@ -238,6 +255,57 @@ def test_a_row_counts_for_the_sample_whose_very_seq_it_has(make):
     assert result.exit_code == 1 and volumes(root, "patient_id")["01"] == "UND"
 
 
+@pytest.fixture(name="numbered")
+def root_of_numbered_scans(tmp_path):
+    """An archive whose scans are numbered for each patient alone, and a table of scans."""
+    root = tmp_path / "root"
+    (root / "descriptor").mkdir(parents=True)
+    data.page(root).write_text(
+        "name: Numbered\nlabels: {0: background}\nmodality: CT\n"
+        'files: {volume: "{patient}_{seq}.nii.gz", mask: "{patient}_{seq}_mask.nii.gz"}\n'
+        'id: "{patient}-{seq:0>3}"\n'
+        "metadata: {file: scans.csv, key: scan, columns: {site: site}}\n"
+    )
+    for name in ("P1_1", "P1_2", "P2_1"):
+        data.put_volume(root / f"archive/{name}.nii.gz")
+    write_table(root, "scan,site,half\n1,A,train\n2,B,test\n", "scans.csv")
+    return root
+
+
+SHARED = (
+    "the row '1' in line 2 of the metadata table ROOT/archive/scans.csv may be that of any of "
+    "P1-001, P2-001"
+)
+
+
+def test_a_row_that_several_samples_may_mean_is_nobodys(numbered):
+    result = scan(numbered)
+    assert result.exit_code == 1 and lines(result, "FAILED", numbered) == [
+        f"FAILED P1-001: {SHARED}; its metadata stay UND",
+        f"FAILED P2-001: {SHARED}; its metadata stay UND",
+    ]
+    assert [row["site"] for row in rows(numbered)] == ["UND", "B", "UND"]
+
+
+def test_a_row_that_several_samples_may_mean_tells_no_subset(numbered):
+    data.edit_page(
+        numbered, "metadata:", "split: {by: column, column: half, subsets: {test: test}}\nmetadata:"
+    )
+    result = scan(numbered)
+    assert result.exit_code == 1 and lines(result, "FAILED", numbered) == [
+        f"FAILED P1-001: {SHARED}, expected one; it is left out",
+        f"FAILED P2-001: {SHARED}, expected one; it is left out",
+    ]
+    assert volumes(numbered, "subset") == {"2": "test"}
+
+
+def test_a_mask_filled_up_with_zeros_is_named_beside_its_volume(numbered):
+    data.put(numbered / "archive/P1_02_mask.nii.gz", data.all_labels() * np.uint8(0))
+    assert scan(numbered).exit_code == 1 and len(rows(numbered)) == 4
+    line, _ = lines(data.invoke(PAIR, numbered), "FAILED", numbered)
+    assert line.startswith("FAILED P1-002: its rows disagree on seq: '2' (P1_2.nii.gz) and '02' ")
+
+
 def test_without_a_table_what_was_expected_is_named_and_all_is_und(make):
     root = make("patient")
     (root / "archive/people.csv").unlink()
@@ -252,6 +320,14 @@ def test_without_a_table_what_was_expected_is_named_and_all_is_und(make):
 def test_a_table_beside_the_archive_is_found(make):
     root = make("patient")
     (root / "archive/people.csv").rename(root / "people.csv")
+    assert scan(root).exit_code == 0
+    assert volumes(root, "patient_id")["9"] == "h"
+
+
+def test_a_table_is_found_whose_umlauts_are_two_characters(make):
+    root = make("patient")
+    (root / "archive/people.csv").rename(root / "archive/a\u0308rzte.csv")
+    data.edit_page(root, "people.csv", "'\xe4rzte*.csv'")
     assert scan(root).exit_code == 0
     assert volumes(root, "patient_id")["9"] == "h"
 
@@ -359,6 +435,14 @@ def test_words_of_the_page_stand_for_subsets(root):
     assert [*volumes(root, "subset").values()] == ["train", "train", "test", "test", "train"]
 
 
+def test_numbers_as_spreadsheets_write_them_stand_for_subsets(root):
+    data.edit_page(root, "column: split", "column: split, subsets: {0: train, 1: test}")
+    text = data.TABLE.replace(";train", ";0.0").replace(";val", ";1").replace(";test", ";1.0")
+    write_table(root, text)
+    assert scan(root).exit_code == 0
+    assert [*volumes(root, "subset").values()] == ["train", "train", "test", "train", "test"]
+
+
 def test_without_the_table_that_splits_nothing_is_done(root):
     (root / "archive/set/meta.csv").unlink()
     assert refused(scan(root), root) == (
@@ -410,6 +494,14 @@ def test_a_folder_that_is_no_subset_is_a_failure_and_a_channel_a_note(make):
     assert note.startswith("note Folders: 7 files are left out, channel 0001, not 0000: imagesTr/")
     assert not trees.complaints(result, "WARNING")
     assert "left out: 3 files; ignored: 0 other NIfTI files" in result.stdout
+
+
+def test_a_channel_that_no_volume_has_is_refused_in_one_line(make):
+    root = make("folders")
+    data.edit_page(root, '"0000"', "0")
+    assert refused(scan(root), root) == (
+        "ROOT/descriptor/dataset.yaml: files.channel is '0', but the files have 0000, 0001"
+    )
 
 
 def edit_lists(root, edit):

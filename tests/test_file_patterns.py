@@ -36,8 +36,11 @@ VOLUME = ("seq", "subset", "patient", "channel")
         ("a.b+c ({seq}).nii.gz", "a.b+c (3).nii.gz", {"seq": "3"}),
         ("a.b+c ({seq}).nii.gz", "axb+c (3).nii.gz", None),
         ("Bäuche/{seq}.nii.gz", "Bäuche/3.nii", {"seq": "3"}),
+        ("Ba\u0308uche/{seq}.nii.gz", "B\xe4uche/3.nii", {"seq": "3"}),
+        ("B\xe4uche/{seq}.nii.gz", "Ba\u0308uche/3.nii", {"seq": "3"}),
         ("images/{seq:.+}.nii.gz", "images/a b_c.nii.gz", {"seq": "a b_c"}),
         ("images/{seq:.+}.nii.gz", "images/deep/3.nii.gz", None),
+        ("images/v{seq:[0-9]*}.nii.gz", "images/v.nii.gz", None),
         ("aggregated_seg.nii.gz", "case_1/aggregated_seg.nii", {}),
         ("{seq}.nii.gz", "line\nbreak/3.nii.gz", {"seq": "3"}),
     ],
@@ -63,6 +66,10 @@ def test_a_pattern_fits_the_end_of_a_path_in_whole_parts(text, path, expected):
         ("/data/{seq}.nii.gz", "is no relative path of plain parts"),
         ("../{seq}.nii.gz", "is no relative path of plain parts"),
         ("a//{seq}.nii.gz", "is no relative path of plain parts"),
+        (
+            "{seq:(?P<kind>a)?[0-9]+}.nii.gz",
+            "has a regular expression with named groups of its own, expected (?:...)",
+        ),
     ],
 )
 def test_a_pattern_says_what_is_wrong_with_it(text, fault):

@@ -277,7 +277,7 @@ def test_a_changed_organ_has_the_mask_alone_written_again(paired):
     put(paired, HEART, array)
     names, result = rewritten(paired)
     assert names == AGAIN and result.exit_code == 0
-    assert f"{mask_path(paired)}: its source changed since; written again" in result.stderr
+    assert f"{mask_path(paired)}: the files of its organs, " in result.stderr
     expected = data.all_labels()
     expected[2, 2, 6] = 0
     assert np.array_equal(trees.voxels(mask_path(paired)), expected)
@@ -310,14 +310,25 @@ def test_another_label_on_the_page_has_the_masks_written_again(paired):
     assert np.array_equal(trees.voxels(mask_path(paired)), expected)
 
 
-def test_an_order_matters_only_to_samples_that_have_its_organs(paired):
-    for name in (LIVER, HEART):
-        organ_path(paired, SEQ, name).unlink()
-        trees.delete_rows(data.archive_manifest(paired), f"s0003/segmentations/{name}")
-    run(paired)
-    data.edit_page(paired, "modality", "overlap: [heart]\nmodality")
-    names, _ = rewritten(paired)
-    assert "s0001_mask.nii.gz" in names and "s0003_mask.nii.gz" not in names
+def test_an_order_matters_only_to_samples_whose_organs_overlap(root):
+    overlapping(root)
+    assert run(root).exit_code == 1
+    edited = mask_path(root, "s0001")
+    trees.put_voxel(edited, (6, 7, 8), 1)
+    before = edited.read_bytes()
+    data.edit_page(root, "modality", "overlap: [spleen, heart]\nmodality")
+    result = run(root)
+    assert "1 done, 4 skipped as finished, 0 failed" in result.stdout and not result.stderr
+    assert edited.read_bytes() == before
+    assert "0 done, 5 skipped as finished, 0 failed" in run(root).stdout
+    data.edit_page(root, "[spleen, heart]", "[heart, liver]")
+    result = run(root)
+    assert "1 done, 4 skipped as finished, 0 failed" in result.stdout
+    assert trees.complaints(result, "WARNING") == [
+        f"WARNING {SEQ}: {mask_path(root)}: the files of its organs, their labels or the order in "
+        "which they win changed since; written again"
+    ]
+    assert edited.read_bytes() == before
 
 
 def test_a_new_volume_leaves_the_mask_as_it_is(paired):
@@ -391,7 +402,7 @@ def test_the_mark_tells_labels_contents_and_order():
             organ_masks.Organ(label, "", type("Header", (), {"source_crc": crc}), None)
             for label, crc in organs
         ]
-        return organ_masks.Organs(tuple(found), overlap).source_crc
+        return organ_masks.Organs(tuple(found), overlap).source_crc(is_ordered=bool(overlap))
 
     marks = [
         crc((1, "aaaaaaaa"), (2, "bbbbbbbb")),
@@ -402,7 +413,8 @@ def test_the_mark_tells_labels_contents_and_order():
         crc((1, "aaaaaaaa"), (2, "bbbbbbbb"), overlap=(2, 1)),
     ]
     assert len({*marks}) == len(marks) and all(re.fullmatch("[0-9a-f]{8}", one) for one in marks)
-    assert crc((1, "aaaaaaaa"), overlap=(7,)) == marks[3]
+    ordered = crc((1, "aaaaaaaa"), overlap=(1,))
+    assert ordered == crc((1, "aaaaaaaa"), overlap=(7, 1)) != marks[3]
 
 
 def joined_slowly(arrays, overlap):

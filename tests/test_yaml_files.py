@@ -45,6 +45,18 @@ def test_a_fault_has_its_line_and_nothing_of_the_text(tmp_path):
     assert (caught.value.file, caught.value.code) == (str(path), "info")
 
 
+@pytest.mark.parametrize(
+    "text", ["x: {seq}.nii.gz", 'x: "{seq:\\d}.nii.gz"', "x: [a{seq}.nii.gz]", "x: *{seq}"]
+)
+def test_a_pattern_without_quotes_is_told_with_what_to_do(tmp_path, text):
+    path = tmp_path / "v.yaml"
+    path.write_text(f"a: 1\n{text}\nb: 2\n")
+    with pytest.raises(errors.DatasetError) as caught:
+        yaml_files.read(path, code="page")
+    assert str(caught.value).startswith(f"{path}: not a readable YAML file: line 2: ")
+    assert str(caught.value).endswith("; a text with { goes into 'single quotes'")
+
+
 def test_the_largest_file_is_read(tmp_path):
     path = tmp_path / "v.yaml"
     path.write_text("a: b\n" + "#" * (yaml_files.MAX_BYTES - 5))

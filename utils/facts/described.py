@@ -295,8 +295,8 @@ class Described:
         if not _ID.fullmatch(name):
             reason = f"id {name!r} made of {self.id_template.text}, expected {_ID.pattern}"
             cases.append(errors.DatasetError(reason, code="name", found=name))
-        for part in self.sample_dir(row).parts:
-            if not _FOLDER.fullmatch(part) or len(part) > _LONGEST_FOLDER:
+        for part in self._folders(row):
+            if not _is_folder(part):
                 reason = f"the folder {part!r} cannot have this name; correct the manifest"
                 cases.append(errors.DatasetError(reason, code="name", found=part))
         return cases
@@ -319,14 +319,20 @@ class Described:
 
     def sample_dir(self, info: Mapping[str, str]) -> PurePosixPath:
         """Return where a sample lies below the folder that routine 02 writes to."""
-        values = {**info, "patient": info.get(_PATIENT, ""), "id": self.sample_name(info)}
         # A value with / must not make folders of its own.
-        parts = [file_patterns.Template(part).of(values) for part in self.folder.text.split("/")]
-        return PurePosixPath(*(part.replace("/", "\\") for part in parts))
+        return PurePosixPath(*(part.replace("/", "\\") for part in self._folders(info)))
+
+    def _folders(self, info):
+        values = {**info, "patient": info.get(_PATIENT, ""), "id": self.sample_name(info)}
+        return [file_patterns.Template(part).of(values) for part in self.folder.text.split("/")]
 
     def trees(self, output_dir: Path) -> list[Path]:
         """Return the folders in which a sample may lie already: there is one tree."""
         return [output_dir]
+
+
+def _is_folder(name):
+    return _FOLDER.fullmatch(name) is not None and len(name) <= _LONGEST_FOLDER
 
 
 def _of_number(ids, seq):
@@ -424,7 +430,10 @@ def _overlap(page, labels, has_organs):
 def _known_faults(page):
     if not page.has("known_faults"):
         return ""
-    listed = page.path.parent / page.text("known_faults")
+    text = page.text("known_faults")
+    listed = page.path.parent / text
+    if not files.is_file(listed):
+        raise page.fault("known_faults", f"is {text!r}, expected a CSV file beside the page")
     known_faults.read(listed)
     return str(listed)
 
@@ -507,9 +516,23 @@ def _check_templates(page, made):
     by_folder = ("subset",) * (made.split.by == "folder")
     if fault := made.id_template.fault(("seq", *(patient * is_named), *by_folder)):
         raise page.fault("id", fault)
+    if not {"seq", "patient"} & {*made.id_template.columns}:
+        reason = f"is {made.id_template.text!r}, expected {{seq}} or {{patient}} in it"
+        raise page.fault("id", reason)
+    if not _ID.fullmatch(_example(made.id_template)):
+        reason = f"is {made.id_template.text!r}, expected letters, digits, _ and - beside columns"
+        raise page.fault("id", reason)
     parts = made.folder.text.split("/")
     if fault := made.folder.fault(("subset", "id", *patient, *made.metadata_keys)):
         raise page.fault("folder", fault)
     if parts[-1] != "{id}" or "{subset}" not in parts[:-1]:
         reason = f"is {made.folder.text!r}, expected parts among them {{subset}}, the last {{id}}"
         raise page.fault("folder", reason)
+    for part in parts:
+        if not _is_folder(_example(file_patterns.Template(part))):
+            reason = f"is {made.folder.text!r}, of which {part!r} cannot be the name of a folder"
+            raise page.fault("folder", reason)
+
+
+def _example(template):
+    return template.of(dict.fromkeys(template.columns, "0"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from utils import errors
-from utils.storage import files, yaml_files
+from utils.storage import cell_limits, files, yaml_files
 
 _SHOWN_CHARACTERS = 60
 _RANGE = re.compile(r"\s*([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?\s*")
@@ -64,8 +64,9 @@ class Fields:
         if default is not None and not self.has(field):
             return default
         found = self.raw(field)
-        if not isinstance(found, str) or not found.strip():
-            raise self.fault(field, f"is {_shown(found)}, expected a text")
+        if not _is_text(found):
+            quotes = " (one that begins with { in quotes)" if isinstance(found, dict) else ""
+            raise self.fault(field, f"is {_shown(found)}, expected a text{quotes}")
         return errors.one_line(found)
 
     def file_pattern(self, field: str) -> str:
@@ -89,8 +90,11 @@ class Fields:
             return default
         found = self.raw(field)
         listed = found if isinstance(found, list) else [found]
-        if not listed or not all(isinstance(text, str) and text.strip() for text in listed):
-            raise self.fault(field, f"is {_shown(found)}, expected a text or a list of texts")
+        if not listed or not all(map(_is_text, listed)):
+            quotes = " (in quotes)" if any(isinstance(text, dict) for text in listed) else ""
+            raise self.fault(
+                field, f"is {_shown(found)}, expected a text or a list of texts{quotes}"
+            )
         return tuple(map(errors.one_line, listed))
 
     def separator(self, field: str) -> str | None:
@@ -110,7 +114,7 @@ class Fields:
         """Take a table of text to text, not empty."""
         found = self.raw(field)
         if isinstance(found, dict) and found:
-            if all(isinstance(value, str) and value.strip() for value in found.values()):
+            if all(map(_is_text, found.values())):
                 return {str(key): errors.one_line(value) for key, value in found.items()}
         raise self.fault(field, f"is {_shown(found)}, expected {{text: text, ...}}")
 
@@ -153,6 +157,13 @@ class Fields:
                 near = difflib.get_close_matches(str(field), sorted(self._known), 1)
                 meant = f"; probably meant: {near[0]}" if near else ""
                 raise self.fault(str(field), f"is no field that is known here{meant}")
+
+
+def _is_text(content):
+    """Whether it is a text that says something, and that every table can hold."""
+    if not isinstance(content, str) or not content.strip():
+        return False
+    return not cell_limits.NOT_IN_XML.search(content)
 
 
 def _shown(content):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 
 # A group may have a regular expression, and this may count: {seq:[0-9]{4}}.
@@ -20,7 +21,7 @@ class Pattern:
 
     ``{seq}`` stands for letters, digits and hyphens, ``{seq:[0-9]+}`` for what a regular expression
     fits; a group that stands twice is the same text twice. All else is literal. The same name
-    without ``.gz`` fits, too.
+    without ``.gz`` fits, too; so does one whose umlauts are two characters each, as macOS has them.
 
     >>> found = Pattern("labels/{seq}.nii.gz").match("a/labels/007.nii")
     >>> found, Pattern("labels/{seq}.nii.gz").match("a/mylabels/007.nii.gz")
@@ -50,10 +51,11 @@ class Pattern:
 
     def match(self, relative_path: str) -> dict[str, str] | None:
         """Return what a path has for each group; None where it does not fit."""
-        found = self._expression.fullmatch(relative_path)
+        found = self._expression.fullmatch(unicodedata.normalize("NFC", relative_path))
         groups = found.groupdict() if found else {"": "/"}
-        # An expression such as .+ would take folders, too.
-        return None if "/" in "".join(groups.values()) else groups
+        # An expression such as .+ would take folders, too, and one such as [0-9]* nothing.
+        fits = "/" not in "".join(groups.values()) and groups.get("seq") != ""
+        return groups if fits else None
 
     def fault(self, known: Collection[str], needed: str = "seq") -> str:
         """Say what is wrong with it, of the groups that are known; '' where it is usable.
@@ -73,15 +75,17 @@ class Pattern:
         if self.text.startswith("/") or {".", "..", ""} & {*self.text.split("/")}:
             return "is no relative path of plain parts"
         try:
-            self.match("")
+            names = self._expression.groupindex
         except re.error as error:
             return f"has no valid regular expression: {error}"
+        if {*names} != {*self.groups}:
+            return "has a regular expression with named groups of its own, expected (?:...)"
         return ""
 
     @functools.cached_property
     def _expression(self):
         parts, end, seen = [], 0, set()
-        text = self.text.removesuffix(".gz")
+        text = unicodedata.normalize("NFC", self.text.removesuffix(".gz"))
         for found in _GROUP.finditer(text):
             name, expression = found[1], found[2] or DEFAULT
             parts.append(re.escape(text[end : found.start()]))

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -93,7 +94,13 @@ class Contents:
 
     def matching(self, pattern: str) -> list[str]:
         """Return the relative paths among `others` whose file name fits a glob pattern."""
-        return [path for path in self.others if PurePosixPath(path).match(pattern)]
+        # macOS writes an umlaut as two characters, and people type one.
+        pattern = unicodedata.normalize("NFC", pattern)
+        return [
+            path
+            for path in self.others
+            if PurePosixPath(unicodedata.normalize("NFC", path)).match(pattern)
+        ]
 
 
 def find(root_dir: files.PathLike, facts: DataSet, without: Collection[str] = ()) -> Contents:

@@ -41,7 +41,7 @@ class Placed:
         seqs = {self.dataset.sample_name(row): row["seq"] for row in rows}
         for name, error in self.metadata.faults(seqs):
             outcome.fail(name, error)
-        known = {seq: self.metadata.of(seq) for seq in {*seqs.values()}}
+        known = {seq: self.metadata.of(seq) for seq in {row["seq"] for row in rows}}
         # The patient that a file's name tells counts.
         completed = [known[row["seq"]] | row for row in rows]
         for name, error in _modality_faults(completed, self.dataset):
@@ -85,7 +85,8 @@ def place(
     seqs = {file.sample: file.columns["seq"] for file in found}
     table = dataset.table
     tables = archive.find_tables(root_dir, contents, table.file) if table else []
-    metadata = described_metadata.Metadata(dataset, tables, seqs.values())
+    named = {(file.sample, file.columns["seq"]) for file in found}
+    metadata = described_metadata.Metadata(dataset, tables, named)
     patient_of = _named_patients(found, dataset)
     if dataset.split.by == "column":
         subsets = described_subsets.by_column(seqs, metadata, dataset)
@@ -104,16 +105,21 @@ def _leave_out(contents, dataset):
     """Take what the page knows of out of the ignored files; notes on what is no fault.
 
     That are files of other channels, and those that the page ignores, not those of other subsets.
+    DatasetError where all volumes are of other channels.
     """
-    unneeded = [
-        path
-        for path in contents.ignored
-        if any(pattern.match(path) is not None for pattern in dataset.ignored)
-    ]
-    contents.ignored[:] = [path for path in contents.ignored if path not in {*unneeded}]
+    unneeded, other_files = [], []
+    for path in contents.ignored:
+        fits = any(pattern.match(path) is not None for pattern in dataset.ignored)
+        (unneeded if fits else other_files).append(path)
+    contents.ignored[:] = other_files
     other = {path: dataset.groups(path) for path in contents.ignored}
     other = {path: groups[1] for path, groups in other.items() if groups}
+    found = (*contents.files, *contents.doubles)
     channels = {path for path in other if _channel(other[path], dataset) != dataset.channel}
+    if channels and not any(file.type == archive.VOLUME for file in found):
+        there = errors.listed(sorted({_channel(other[path], dataset) for path in channels}))
+        reason = f"files.channel is {dataset.channel!r}, but the files have {there}"
+        raise errors.DatasetError(f"{dataset.PAGE}: {reason}", file=dataset.PAGE, code="page")
     for reason, paths in dataset.left_out(path for path in other if path not in channels).items():
         count = f"{len(paths)} files of {reason} of {dataset.PAGE}, are left out"
         error = errors.DatasetError(f"{count}: {errors.listed(paths)}", code="subset")

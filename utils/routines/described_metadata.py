@@ -14,20 +14,24 @@ _NUMBER = re.compile("[0-9]{1,18}")
 
 
 class Metadata:
-    """The rows of the metadata tables that samples of these seqs mean.
+    """The rows of the metadata tables that samples mean; `named` are pairs of sample and seq.
 
     A row is that of the sample whose seq its key is, else of the one whose seq is the same whole
-    number: ``7`` or ``7.0`` for ``007``. Equal rows count once. DatasetError where a table cannot
-    be read, or lacks a column that the page names.
+    number: ``7`` or ``7.0`` for ``007``. Equal rows count once. One that may be that of several
+    samples, such as ``7`` for P1_7 and P2_7, is nobody's. DatasetError where a table cannot be
+    read, or lacks a column that the page names.
     """
 
     def __init__(
-        self, dataset: described.Described, paths: Sequence[Path], seqs: Iterable[str]
+        self, dataset: described.Described, paths: Sequence[Path], named: Iterable[tuple[str, str]]
     ) -> None:
         self._dataset, self._paths = dataset, paths
         rows = [row for path in paths for row in self._read(path)]
         by_key, by_number = collections.defaultdict(list), collections.defaultdict(list)
-        seqs = {*seqs}
+        samples_of = collections.defaultdict(set)
+        for name, seq in named:
+            samples_of[seq].add(name)
+        seqs = samples_of.keys()
         for row in rows:
             by_key[row.key].append(row)
             if _NUMBER.fullmatch(row.key) and row.key not in seqs:
@@ -36,6 +40,14 @@ class Metadata:
         self._rows = {
             seq: by_key.get(seq) or (by_number.get(int(seq), []) if _NUMBER.fullmatch(seq) else [])
             for seq in seqs
+        }
+        claims: dict[str, set] = collections.defaultdict(set)
+        for seq, of_seq in self._rows.items():
+            for row in of_seq:
+                claims[row.place] |= samples_of[seq]
+        self._claims = {
+            seq: sorted(set().union(*(claims[row.place] for row in of_seq)))
+            for seq, of_seq in self._rows.items()
         }
 
     def _read(self, path):
@@ -55,12 +67,19 @@ class Metadata:
         """Return the metadata of a sample, our names to texts; ``UND`` what is not known."""
         keys = self._dataset.table.columns if self._dataset.table else ()
         rows = self._distinct(seq)
-        texts = rows[0].texts if len(rows) == 1 else {}
+        texts = rows[0].texts if len(rows) == 1 and not self.shared(seq) else {}
         return {key: texts.get(key, self._dataset.UNDEFINED) for key in keys}
 
     def words(self, seq: str) -> list[str]:
         """Return what the rows of a sample have in the column of the split, each word once."""
         return list(dict.fromkeys(row.word for row in self._rows[seq]))
+
+    def shared(self, seq: str) -> str:
+        """Say why a row is nobody's, where several samples may mean it; else ''."""
+        if len(self._claims.get(seq, ())) < 2:
+            return ""
+        row, names = self._rows[seq][0], errors.listed(self._claims[seq])
+        return f"the row {row.key!r} {row.place} may be that of any of {names}"
 
     @property
     def tables(self) -> str:
@@ -83,6 +102,8 @@ class Metadata:
             if not rows:
                 reason = f"{self.tables}: no row for it (key {seq!r}); its {stay}"
                 found.append((name, _fault(reason, file=self._paths[0], expected="one row")))
+            elif shared := self.shared(seq):
+                found.append((name, _fault(f"{shared}; its {stay}")))
             elif len(rows) > 1:
                 found.append((name, _contradiction(rows, stay)))
             else:
@@ -113,11 +134,11 @@ class _Row:
         self.key = forms.whole_number_text(cells[table.key])
         self.word = cells.get(split_column, "")
         self.texts, self.odd = {}, []
-        place = f"in line {number} of the {NAME} {path}"
+        self.place = f"in line {number} of the {NAME} {path}"
         for ours, theirs in table.columns.items():
             form = forms.plain(ours, cells[theirs])
             if form is None:
-                self.odd.append(str(forms.fault(ours, cells[theirs], place)))
+                self.odd.append(str(forms.fault(ours, cells[theirs], self.place)))
             self.texts[ours] = form or forms.UNDEFINED
 
 

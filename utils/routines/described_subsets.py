@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from utils import errors
 from utils.facts import described
 from utils.routines import archive, dataset_json, described_metadata
-from utils.storage import files
+from utils.storage import files, forms
 
 
 class Subsets:
@@ -51,8 +51,12 @@ def by_column(
     metadata.check_split(seqs.values())
     made = Subsets()
     for name, seq in seqs.items():
+        if shared := metadata.shared(seq):
+            made.unknown[name] = f"{shared}, expected one"
+            continue
         words = metadata.words(seq)
-        subsets = {dataset.split.words.get(word) for word in words}
+        known = dataset.split.words
+        subsets = {known.get(word) or known.get(forms.whole_number_text(word)) for word in words}
         if len(subsets) == 1 and (subset := subsets.pop()):
             made.of[name] = subset
             continue

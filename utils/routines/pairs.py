@@ -110,6 +110,7 @@ def plan(
             continue
         by_sample[facts.sample_name(plain)].append(plain)
     disk = _look(root_dir, output_dir, facts, organs)
+    _find_renamed(disk, by_sample, facts)
     _warn_of_unlisted(disk, {*by_sample, *told})
     # In a folder or zip that cannot be listed, label files may lie unseen.
     faulty += [(name, error) for name, error in disk.failures if error.code in ("read", "zip")]
@@ -163,6 +164,19 @@ def _look(root_dir, output_dir, facts, organs):
 def _organ(columns, organs):
     """The organ that a file or row is of; '' where masks do not lie in one file per organ."""
     return label_map.file_form(columns["organ"]) if organs else ""
+
+
+def _find_renamed(disk, listed, facts):
+    """Put folders under the name that the data set now gives to the sample of their info file."""
+    for stem in set(disk.directories) - set(listed):
+        for directory in [*disk.directories[stem]]:
+            info = {}
+            with contextlib.suppress(errors.DatasetError):  # whose it is then nobody knows
+                info = samples.info_of(samples.Sample(stem, directory))
+            name = facts.sample_name(info) if {*facts.INFO_KEYS} <= {*info} else stem
+            if name in listed:
+                disk.directories[stem].remove(directory)
+                disk.directories[name].append(directory)
 
 
 def _warn_of_unlisted(disk, listed):
@@ -463,10 +477,9 @@ def _is_finished(target, source, volume):
         return False
     mark = marks.read(header.descrip).get(marks.SOURCE)
     shape = volume.shape
-    if mark == source.source_crc and header.shape == shape:
-        return True
-    if mark == source.source_crc and header.axis_order(volume) is not None:
-        return True  # a mask as its volume was, whose axes were exchanged since
+    is_of_source = mark in _source_crcs(source)
+    if is_of_source and (header.shape == shape or header.axis_order(volume) is not None):
+        return True  # perhaps a mask as its volume was, whose axes were exchanged since
     if mark is None and header.shape != shape:
         message = (
             f"{target}: not written by this routine (no mark of its source) and of shape "
@@ -476,12 +489,22 @@ def _is_finished(target, source, volume):
         raise errors.DatasetError(message, file=target, code="foreign", **sides)
     if mark is None:
         fate = "carries no mark of its source (saved by another tool?); left as it is"
-    elif mark != source.source_crc:
-        fate = "its source changed since; written again"
+    elif not is_of_source:
+        what = "its source"
+        if isinstance(source, organ_masks.Organs):
+            what = "the files of its organs, their labels or the order in which they win"
+        fate = f"{what} changed since; written again"
     else:
         fate = f"of shape {header.shape}, expected {shape}; written again"
     errors.warn(f"{target}: {fate}")
     return mark is None
+
+
+def _source_crcs(source):
+    """Marks of which a file has one that was made from this source."""
+    if isinstance(source, organ_masks.Organs):
+        return [source.source_crc(is_ordered) for is_ordered in (False, True)]
+    return [source.source_crc]
 
 
 def _affine_to_write(volume):
@@ -505,9 +528,9 @@ def _affine_to_write(volume):
 
 
 def _stage(target, source, affine, is_mask, order, read_ahead):
-    descrip = marks.text({marks.SOURCE: source.source_crc})
     if isinstance(source, organ_masks.Organs):
-        return organ_masks.stage(target, source, affine, descrip)
+        return organ_masks.stage(target, source, affine)
+    descrip = marks.text({marks.SOURCE: source.source_crc})
     if is_mask:
         return nifti_writing.stage_mask(target, source, affine, descrip, order)
     pending, conversion = nifti_writing.stage_volume(target, source, affine, descrip, read_ahead)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from utils import errors
-from utils.storage import files, nifti, nifti_writing
+from utils.storage import files, marks, nifti, nifti_writing
 
 # What files of one organ have where it is: most tools write 1, those for pictures 255.
 _PRESENT = (1, 255)
@@ -50,13 +50,16 @@ class Organs:
     found: tuple[Organ, ...]
     overlap: tuple[int, ...] = ()
 
-    @property
-    def source_crc(self) -> str:
-        """Tells all that decides about the joined mask, in eight hexadecimal digits."""
+    def source_crc(self, is_ordered: bool) -> str:
+        """Tells all that decides about the joined mask, in eight hexadecimal digits.
+
+        The order in which organs win is among it (`is_ordered`) where organs do overlap.
+        """
         parts = [f"{organ.label} {organ.header.source_crc}" for organ in self.found]
-        there = {organ.label for organ in self.found}
-        order = [str(label) for label in self.overlap if label in there]
-        return f"{zlib.crc32(' '.join([*parts, 'overlap', *order]).encode()):08x}"
+        if is_ordered:
+            there = {organ.label for organ in self.found}
+            parts += ["overlap", *(str(label) for label in self.overlap if label in there)]
+        return f"{zlib.crc32(' '.join(parts).encode()):08x}"
 
 
 def told(organs: Iterable[Organ], texts_of: Callable[[Organ], Iterable[str]]) -> list[str]:
@@ -86,10 +89,10 @@ def is_binary(volume: nifti.Header) -> bool:
     )
 
 
-def stage(
-    path: files.PathLike, organs: Organs, affine: np.ndarray, descrip: str = ""
-) -> files.Pending:
+def stage(path: files.PathLike, organs: Organs, affine: np.ndarray) -> files.Pending:
     """Join the masks of organs into a file beside its target; the caller commits it.
+
+    Its header text has the mark of its source (see `Organs.source_crc`).
 
     DatasetError for a file that is damaged or holds more than one organ, and where organs overlap
     of which none is among those that win.
@@ -98,16 +101,17 @@ def stage(
     -----
     The joined labels are in memory, uint8; the files are read chunk by chunk, one after the other.
     """
-    data = _joined(organs)
+    data, is_ordered = _joined(organs)
+    descrip = marks.text({marks.SOURCE: organs.source_crc(is_ordered)})
     return nifti_writing.stage_labels(path, data, affine, descrip)
 
 
 def _joined(organs):
-    """(X, Y, Z) uint8; who wins comes first."""
+    """(X, Y, Z) uint8, and whether organs overlap; who wins comes first."""
     rank = {label: number for number, label in enumerate(organs.overlap)}
     is_ranked = np.isin(np.arange(_LABELS), organs.overlap)
     overlaps: collections.Counter[tuple[int, int]] = collections.Counter()
-    data, shape, complaints = np.zeros(0, np.uint8), (), {}
+    data, shape, complaints, is_ordered = np.zeros(0, np.uint8), (), {}, False
     for organ in sorted(organs.found, key=lambda organ: rank.get(organ.label, len(rank))):
         conversion = nifti.Conversion()
         shape, chunks = nifti_writing.label_chunks(organ.header, organ.order, conversion)
@@ -115,6 +119,7 @@ def _joined(organs):
             data = np.zeros(organ.header.n_voxels, np.uint8)
         taken = np.zeros(_LABELS, np.int64)
         _paint(data, organ, chunks, taken)
+        is_ordered |= bool(taken.any())
         if organ.label not in rank:
             doubled = np.flatnonzero(np.where(is_ranked, 0, taken))
             overlaps.update({(int(other), organ.label): int(taken[other]) for other in doubled})
@@ -122,7 +127,7 @@ def _joined(organs):
     _check_overlaps(overlaps, organs)
     for message in told(organs.found, lambda organ: complaints[organ.label]):
         errors.warn(message)
-    return data.reshape(shape, order="F")
+    return data.reshape(shape, order="F"), is_ordered
 
 
 def _paint(data, organ, chunks, taken):

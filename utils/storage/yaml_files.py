@@ -48,12 +48,18 @@ def read(path: files.PathLike, code: str, typed: bool = False) -> object:
 
 def _shown(error):
     """A library's reason without the text around its place: that may be anything."""
+    import yaml
+
     if isinstance(error, RecursionError):
         return "nested too deeply"
     mark = getattr(error, "problem_mark", None)
     if not mark:
         return errors.one_line(error)
-    return f"line {mark.line + 1}: {', '.join(filter(None, (error.context, error.problem)))}"
+    hint = ""
+    if isinstance(error, (yaml.scanner.ScannerError, yaml.parser.ParserError)):
+        line = "".join((mark.buffer or "").splitlines()[mark.line : mark.line + 1])
+        hint = "; a text with { goes into 'single quotes'" * ("{" in line)
+    return f"line {mark.line + 1}: {', '.join(filter(None, (error.context, error.problem)))}{hint}"
 
 
 @functools.cache
