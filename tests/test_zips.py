@@ -345,8 +345,8 @@ def test_a_symbolic_link(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(info, "../b")
         archive.writestr("b", SMALL)
-    told = "cannot be read: the zip's member is a symbolic link; unpack the zip file"
-    assert refusal(path, code="link") == told
+    told = "is a symbolic link; unpack the zip file and move it elsewhere"
+    assert refusal(path, code="link") == f"cannot be read: the zip's member {told}"
     assert files.read_bytes(path / "b") == SMALL
 
 

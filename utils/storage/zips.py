@@ -236,7 +236,8 @@ class Member(io.RawIOBase):
         if entry.flags & _ENCRYPTED:
             raise self._fault("is encrypted; unpack the zip file with its password", _LOCKED)
         if entry.is_link:
-            raise self._fault("is a symbolic link; unpack the zip file", _LINK)
+            advice = "unpack the zip file and move it elsewhere"  # the sizes of the two differ
+            raise self._fault(f"is a symbolic link; {advice}", _LINK)
         if entry.method not in (_STORED, _DEFLATED):
             method = _METHODS.get(entry.method, f"method {entry.method}")
             reason = f"is compressed by {method}, expected Deflate or none; unpack the zip file"
