@@ -1,5 +1,6 @@
 """Members of zip files are read as files are, and never wrongly."""
 
+import errno
 import gzip
 import io
 import os
@@ -67,6 +68,18 @@ def test_a_member_is_a_file_and_its_size_is_known(path, method):
         assert not files.is_file(other) and files.size_bytes(other) == 0
         with pytest.raises(errors.DamagedFileError, match="cannot be read: "):
             files.read_bytes(other)
+
+
+def test_a_zip_on_a_disk_that_fails_has_no_members(path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    zip_files.put(path, {"a/x": SMALL})
+    monkeypatch.setattr(zipfile, "ZipFile", fail)
+    assert not files.is_file(path / "a/x") and files.size_bytes(path / "a/x") == 0
+    for read in (lambda: files.members(path), lambda: files.read_bytes(path / "a/x")):
+        with pytest.raises(errors.DamagedFileError, match="cannot be read: Input/output error"):
+            read()
 
 
 def test_a_folder_that_is_called_zip_stays_a_folder(tmp_path):
