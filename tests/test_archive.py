@@ -251,7 +251,7 @@ def test_a_zip_in_a_zip_is_named(tmp_path):
     contents = archive.find(tmp_path, amos22)
     ((name, error),) = contents.failures
     assert (name, error.code) == ("a.zip/b/inner.ZIP", "zip")
-    told = "a zip file in a zip file, not looked into; unpack a.zip"
+    told = "a zip file in a zip file, not looked into; unpack a.zip and move it elsewhere"
     assert str(error) == f"{zip_path}/b/inner.ZIP: {told}"
     assert (found(contents), contents.n_clutter) == (["a.zip/imagesTr/amos_0001.nii.gz"], 1)
 

@@ -467,6 +467,21 @@ def test_file_that_changes_after_its_header_was_read(path, small, change):
             read()
 
 
+def test_an_uncompressed_file_that_changes_while_it_is_read(tmp_path):
+    """No checksum would tell, as that of a .nii.gz does."""
+    path = tmp_path / "x.nii"
+    raw = raw_image(labels_of((70, 70, 70)))
+    path.write_bytes(raw)
+    header = nifti.read_header(path)
+    assert header.n_voxels > nifti.CHUNK_VOXELS
+    chunks = nifti.voxel_chunks(header)
+    next(chunks)
+    path.write_bytes(raw[:-1] + b"x")
+    os.utime(path, ns=(0, header.identity[3] + 1))
+    with pytest.raises(errors.DatasetError, match="was replaced or changed by another process"):
+        list(chunks)
+
+
 def test_an_image_is_read_through_one_open(path, small, monkeypatch):
     """Whatever gets the name meanwhile: header and voxels come from the file that was opened."""
     path.write_bytes(small)

@@ -124,6 +124,16 @@ def test_prepare_counts_only_what_is_to_be_written(root, monkeypatch):
         pairs.prepare(plan(root), output, amos22.SUBSETS, True)
 
 
+def test_an_uncompressed_volume_counts_as_if_it_were_compressed(tmp_path):
+    """Three times too much was asked for: a set that had room enough was refused."""
+    sizes = []
+    for name in ("x.nii", "x.nii.gz"):
+        (tmp_path / name).write_bytes(bytes(1000))
+        pair = pairs.Pair(samples.Sample("x", tmp_path), {}, volume=tmp_path / name)
+        sizes.append(pairs.size_bytes(pair))
+    assert sizes == [500, 1000]
+
+
 def test_a_missing_volume_counts_nothing(root):
     trees.archive_file(root, "imagesTr", "amos_0001").unlink()
     pair = plan(root)[0]

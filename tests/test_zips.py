@@ -1,9 +1,11 @@
 """Members of zip files are read as files are, and never wrongly."""
 
+import errno
 import gzip
 import io
 import os
 import re
+import stat
 import tracemalloc
 import zipfile
 import zlib
@@ -66,6 +68,18 @@ def test_a_member_is_a_file_and_its_size_is_known(path, method):
         assert not files.is_file(other) and files.size_bytes(other) == 0
         with pytest.raises(errors.DamagedFileError, match="cannot be read: "):
             files.read_bytes(other)
+
+
+def test_a_zip_on_a_disk_that_fails_has_no_members(path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    zip_files.put(path, {"a/x": SMALL})
+    monkeypatch.setattr(zipfile, "ZipFile", fail)
+    assert not files.is_file(path / "a/x") and files.size_bytes(path / "a/x") == 0
+    for read in (lambda: files.members(path), lambda: files.read_bytes(path / "a/x")):
+        with pytest.raises(errors.DamagedFileError, match="cannot be read: Input/output error"):
+            read()
 
 
 def test_a_folder_that_is_called_zip_stays_a_folder(tmp_path):
@@ -177,7 +191,7 @@ def is_refused(path, name, content):
     try:
         assert files.read_bytes(path / name) == content
     except errors.DamagedFileError as error:
-        assert str(error).startswith((f"{path}/{name}: ", f"{path}: damaged: "))
+        assert str(error).startswith((f"{path}/{name}: ", f"{path}: "))
         assert "\n" not in str(error)
         return True
     return False
@@ -336,6 +350,34 @@ def test_an_encrypted_member(path):
     told = "cannot be read: the zip's member is encrypted; unpack the zip file with its password"
     assert refusal(path, code="encrypted") == told
     assert files.read_bytes(path / "b") == SMALL
+
+
+def test_a_symbolic_link(path):
+    info = zipfile.ZipInfo("a/x")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(info, "../b")
+        archive.writestr("b", SMALL)
+    told = "is a symbolic link; unpack the zip file and move it elsewhere"
+    assert refusal(path, code="link") == f"cannot be read: the zip's member {told}"
+    assert files.read_bytes(path / "b") == SMALL
+
+
+@pytest.mark.parametrize("is_zip64", [False, True])
+def test_a_part_of_a_split_zip_is_named_as_that(path, is_zip64):
+    if is_zip64:
+        path.write_bytes(zip64())
+        signature, place = b"PK\x06\x07", 16  # how many parts there are
+    else:
+        zip_files.put(path, {"a/x": SMALL, "b": SMALL})
+        signature, place = b"PK\x05\x06", 4  # which of them this is
+    content = bytearray(path.read_bytes())
+    content[content.rindex(signature) + place] = 2
+    path.write_bytes(content[5:])  # it begins within a member
+    with pytest.raises(errors.DamagedFileError) as caught:
+        files.members(path)
+    told = "one part of a split zip file; join the parts (zip -s 0), or unpack them"
+    assert str(caught.value) == f"{path}: cannot be read: {told} ({len(content) - 5} bytes)"
 
 
 def test_a_pipe_that_is_called_zip_is_not_waited_for(path):

@@ -188,7 +188,8 @@ def _members(root, zip_path, contents):
         if _is_clutter(text):
             contents.n_clutter += 1
         elif zips.is_named_zip(path):
-            reason = f"{path}: a zip file in a zip file, not looked into; unpack {zip_path.name}"
+            advice = f"unpack {zip_path.name} and move it elsewhere"  # else this is told again
+            reason = f"{path}: a zip file in a zip file, not looked into; {advice}"
             contents.failures.append((errors.printable(text), _in_zip(reason, path)))
         else:
             yield path, text, True

@@ -255,7 +255,7 @@ def size_bytes(path: PathLike) -> int:
 def _member_size(path):
     """Bytes of a member of a zip file; None where a path leads to none."""
     if place := zips.split(path):
-        with contextlib.suppress(errors.DamagedFileError), opened(place[0]) as handle:
+        with contextlib.suppress(errors.DamagedFileError, OSError), opened(place[0]) as handle:
             return zips.find(handle, *place).size
     return None
 

@@ -336,6 +336,7 @@ def read_header(path: files.PathLike, glance: bool = False) -> Header:
 def _header(stream, glance=False):
     """What `read_header` returns, of a stream at its begin."""
     path = Path(stream.path)
+    identity = stream.identity  # as it was before all of it was read
     start = stream.read(_LARGEST_HEADER_BYTES)
     fields, size = _parsed(path, start)
     on_disk = stream.stored_size
@@ -347,7 +348,7 @@ def _header(stream, glance=False):
         raise _damaged(path, reason, "truncated", expected=size)
     is_known = stream.is_known_by_its_end or not glance
     crc = f"{_crc(stream, start, size):08x}" if is_known else ""
-    header = Header(path=path, source_crc=crc, identity=stream.identity, **fields)
+    header = Header(path=path, source_crc=crc, identity=identity, **fields)
     geometry.check_affine(header.affine, str(path))
     return header
 
@@ -536,13 +537,22 @@ def _check_length(path, size, length):
 
 @contextlib.contextmanager
 def _opened(path, same_as=None):
-    """Open a file; DatasetError where it is not the one any more that a header was read from."""
+    """Open a file; DatasetError where it is not the one any more that a header was read from.
+
+    So, too, where an uncompressed one changes within the block: no checksum would tell.
+    """
     with Stream(path) as stream:
-        if same_as and stream.identity != same_as.identity:
-            reason = "was replaced or changed by another process while it was worked on"
-            text = f"{path}: {reason}; run this again"
-            raise errors.DatasetError(text, file=path, code="replaced")
+        begun = same_as.identity if same_as else stream.identity
+        if stream.identity != begun:
+            raise _replaced(path)
         yield stream
+        if stream.is_plain and stream.identity != begun:
+            raise _replaced(path)
+
+
+def _replaced(path):
+    reason = "was replaced or changed by another process while it was worked on"
+    return errors.DatasetError(f"{path}: {reason}; run this again", file=path, code="replaced")
 
 
 def check(header: Header) -> None:

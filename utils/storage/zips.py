@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import io
 import os
+import stat
 import struct
 import zlib
 from pathlib import Path, PurePosixPath
@@ -35,8 +36,11 @@ _LOCAL_SIGNATURE = b"PK\x03\x04"
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
 _IN_EXTRA = 0xFFFFFFFF  # zip64: the size stands in the extra field
 _UNICODE_PATH = 0x7075
+_SEVERAL = "multiple disks"  # as zipfile calls the parts of a split zip
+_END_SIGNATURE = b"PK\x05\x06"
+_END_BYTES = 22 + 0xFFFF  # with the longest comment
 # Codes of what is no damage.
-_LOCKED, _OTHER_METHOD = "encrypted", "method"
+_LOCKED, _OTHER_METHOD, _LINK = "encrypted", "method", "link"
 _PIECE_BYTES = 1 << 16
 
 
@@ -55,6 +59,8 @@ class Entry(NamedTuple):
         Bytes of the member, and what they take in the zip.
     begin, end : int
         Where its local header is, and where the next one, or the directory, begins.
+    is_link : bool
+        Whether it is a symbolic link; its bytes are where that leads.
     """
 
     name: str
@@ -66,6 +72,7 @@ class Entry(NamedTuple):
     stored_size: int
     begin: int
     end: int
+    is_link: bool
 
 
 # Path and state of a zip -> its members by name.
@@ -113,6 +120,8 @@ def _parsed(handle, path):
     try:
         with zipfile.ZipFile(handle) as archive:
             infos, end = archive.infolist(), archive.start_dir
+        if _part_number(handle):
+            raise zipfile.BadZipFile(_SEVERAL)
     except faults as error:
         raise _unusable(handle, path, error) from error
     begins = sorted({info.header_offset for info in infos} | {end})
@@ -127,8 +136,17 @@ def _parsed(handle, path):
             sizes = info.file_size, info.compress_size
             places = info.header_offset, min(ends.get(info.header_offset, end), end)
             about = info.flag_bits, info.compress_type, info.CRC
-            members[inner].append(Entry(inner, raw, *about, *sizes, *places))
+            is_link = stat.S_ISLNK(info.external_attr >> 16)
+            members[inner].append(Entry(inner, raw, *about, *sizes, *places, is_link))
     return dict(members)
+
+
+def _part_number(handle):
+    """Which part of a split zip file this is, from 0; 0 also where zip64's fields tell it."""
+    handle.seek(max(handle.seek(0, os.SEEK_END) - _END_BYTES, 0))
+    last = handle.read()
+    (number,) = struct.unpack_from("<H", last, last.rindex(_END_SIGNATURE) + 4)
+    return number if number != 0xFFFF else 0
 
 
 def _decoded(raw, flags, extra):
@@ -150,13 +168,17 @@ def _unusable(handle, path, error):
     handle.seek(0)
     start = handle.read(file_kinds.N_BYTES)
     size = handle.seek(0, os.SEEK_END)
+    if _SEVERAL in str(error):
+        reason = "one part of a split zip file; join the parts (zip -s 0), or unpack them"
+        text = f"{path}: cannot be read: {reason} ({size:,} bytes)"
+        return errors.DamagedFileError(text, file=path, code="split_zip")
     if not start.startswith(_LOCAL_SIGNATURE):
         reason, code = f"no zip file but {file_kinds.described(start)}", "no_zip"
     elif "not a zip file" in str(error):
         reason, code = "cut off: the directory at its end is missing; download it again", "cut_zip"
     else:
-        reason = f"its directory makes no sense ({errors.one_line(error)}); download it again"
-        code = "damaged"
+        why, code = errors.one_line(error), "damaged"
+        reason = f"its directory makes no sense ({why}); unpack it, or download it again"
     text = f"{path}: damaged: {reason} ({size:,} bytes)"
     return errors.DamagedFileError(text, file=path, code=code, found=f"{size} bytes")
 
@@ -213,6 +235,9 @@ class Member(io.RawIOBase):
         entry = self.entry
         if entry.flags & _ENCRYPTED:
             raise self._fault("is encrypted; unpack the zip file with its password", _LOCKED)
+        if entry.is_link:
+            advice = "unpack the zip file and move it elsewhere"  # the sizes of the two differ
+            raise self._fault(f"is a symbolic link; {advice}", _LINK)
         if entry.method not in (_STORED, _DEFLATED):
             method = _METHODS.get(entry.method, f"method {entry.method}")
             reason = f"is compressed by {method}, expected Deflate or none; unpack the zip file"
@@ -242,7 +267,7 @@ class Member(io.RawIOBase):
         return begin
 
     def _fault(self, reason, code="damaged", **sides):
-        state = "cannot be read" if code in (_LOCKED, _OTHER_METHOD) else "damaged"
+        state = "cannot be read" if code in (_LOCKED, _OTHER_METHOD, _LINK) else "damaged"
         text = f"{self.path}: {state}: the zip's member {reason}"
         return errors.DamagedFileError(text, file=self.path, code=code, **sides)
 
