@@ -280,6 +280,18 @@ def test_two_rows_for_one_of_them_contradict(tmp_path):
     assert metadata.of("5000")["sex"] == "UND"
 
 
+def test_contradictions_about_scans_that_are_not_at_hand_are_no_fault(root):
+    path = root / "archive" / unlabelled_archive.LABELLED_TABLE
+    row = "{},19600102,{},062Y,Prisma,X,20200514,x"
+    more = [row.format(number, sex) for number in (5000, 7100) for sex in "FM"]
+    unlabelled_archive.write_table(path, *unlabelled_archive.TABLES[path.name], *more)
+    result = scan(root)
+    assert (result.exit_code, trees.complaints(result)) == (0, [])
+    result = scan(root, "--unlabelled")
+    (line,) = trees.complaints(result)
+    assert result.exit_code == 1 and line.startswith("FAILED amos_5000: the metadata table has 3 ")
+
+
 def test_nothing_is_lacking_where_nothing_is_at_hand():
     tables = amos22_metadata.Tables(lambda pattern: [], [])
     assert tables.lack([], "x") == amos22_metadata.Lack()
