@@ -342,6 +342,17 @@ def test_zips_give_the_same_tree(made, root):
         assert trees.contents(root / place) == trees.contents(made[0] / place) != {}
 
 
+def test_a_zip_that_cannot_be_listed_fails_whatever_is_in_it(root):
+    unlabelled_archive.zip_up(root)
+    path = root / "archive/amos22_unlabeled_mri_7000_8199.zip"
+    path.write_bytes(path.read_bytes()[:-30])
+    for script in (trees.SCAN, trees.PAIR_CT):
+        result = trees.invoke(script, root)
+        (line,) = trees.complaints(result)
+        assert result.exit_code == 1 and line.startswith(f"FAILED {path.name}: ")
+    assert {row["subset"] for row in scanned(root)} == {"train", "val", "test"}
+
+
 def test_what_lies_in_a_zip_as_well_is_one_scan(root):
     shutil.copytree(root / "archive", root / "copy")
     unlabelled_archive.zip_up(root)
