@@ -1,10 +1,10 @@
 """Add the published split without its leaks to a dataset manifest, as a worksheet (routine 06).
 
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split: all columns of
-Manifest, then patient, then one named after the split. It says train, val or test as the column
-subset does, and excluded for samples of val whose patient is in train, and for samples of test
-whose patient is in train or val. Scans that agree in birth date and sex count as one patient's,
-which is inferred; their lowest ID is the patient's name. Other worksheets stay.
+Manifest, then patient, then one named after the split. It says train, val, test or unlabelled as
+the column subset does, and excluded for samples of val whose patient is in train, and for samples
+of test whose patient is in train or val. Scans that agree in birth date and sex count as one
+patient's, which is inferred; their lowest ID is the patient's name. Other worksheets stay.
 
 \b
   python 06_make_split02_by_patient.py \\

@@ -3,9 +3,9 @@
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split: all columns of
 Manifest, then patient, then one named after the split. It says fold0, fold1 and so on for samples
 of --subsets with a mask, test for all others, and excluded for those of them whose patient is in a
-fold. Scans that agree in birth date and sex count as one patient's, which is inferred, and stay
-together. Folds are even in all and by modality, then as far as possible by scanner, sex and rare
-labels. Other worksheets stay.
+fold; unlabelled ones stay that. Scans that agree in birth date and sex count as one patient's,
+which is inferred, and stay together. Folds are even in all and by modality, then as far as possible
+by scanner, sex and rare labels. Other worksheets stay.
 
 The same seed gives the same folds on any machine, whatever the order of the rows.
 

@@ -3,8 +3,9 @@
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split: all columns of
 Manifest, then patient, then one named after the split. It says test for samples with these --values
 of the column --by, where they have a mask, train and val for the others with a mask, and excluded
-for all without a mask and those whose patient is in test. Scans that agree in birth date and sex
-count as one patient's, which is inferred, and stay together. Other worksheets stay.
+for all without a mask and those whose patient is in test; other unlabelled ones stay that. Scans
+that agree in birth date and sex count as one patient's, which is inferred, and stay together. Other
+worksheets stay.
 
 The same seed gives the same split on any machine, whatever the order of the rows.
 

@@ -1,11 +1,11 @@
 """Add a split of your own to a dataset manifest, from a list, as a worksheet (routine 06).
 
 Reads the worksheet Manifest and a table with the columns ID and subset: CSV, or a workbook. The
-subset is train, val or test, or fold0, fold1 and so on with test, or excluded. Adds, or renews, a
-worksheet named after the split: all columns of Manifest, then patient, then one named after the
-split. Samples that the list does not name are excluded, which a note tells. A patient in several
-subsets is warned about: scans that agree in birth date and sex count as one patient's, which is
-inferred. Other worksheets stay.
+subset is train, val or test, or fold0, fold1 and so on with test, or excluded or unlabelled. Adds,
+or renews, a worksheet named after the split: all columns of Manifest, then patient, then one named
+after the split. Samples that the list does not name are excluded, which a note tells. A patient in
+several subsets is warned about: scans that agree in birth date and sex count as one patient's,
+which is inferred. Other worksheets stay.
 
 IDs that are unknown or stand twice, and words that are no subset, are named, and nothing is
 written.

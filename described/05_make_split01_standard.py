@@ -1,9 +1,10 @@
 """Add the published split to a dataset manifest, as a worksheet (routine 05).
 
 Reads the worksheet Manifest; adds, or renews, a worksheet named after the split: all columns of
-Manifest, then one more of that name that says train, val or test as the column subset does. Other
-worksheets stay. Run it again after the manifest was rewritten or corrected. Notes name the samples
-of val and test whose patient is in an earlier subset, too; the split by patient leaves them out.
+Manifest, then one more of that name that says train, val, test or unlabelled as the column subset
+does. Other worksheets stay. Run it again after the manifest was rewritten or corrected. Notes name
+the samples of val and test whose patient is in an earlier subset, too; the split by patient leaves
+them out.
 
 \b
   python described/05_make_split01_standard.py \\

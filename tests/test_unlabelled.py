@@ -280,6 +280,18 @@ def test_two_rows_for_one_of_them_contradict(tmp_path):
     assert metadata.of("5000")["sex"] == "UND"
 
 
+def test_contradictions_about_scans_that_are_not_at_hand_are_no_fault(root):
+    path = root / "archive" / unlabelled_archive.LABELLED_TABLE
+    row = "{},19600102,{},062Y,Prisma,X,20200514,x"
+    more = [row.format(number, sex) for number in (5000, 7100) for sex in "FM"]
+    unlabelled_archive.write_table(path, *unlabelled_archive.TABLES[path.name], *more)
+    result = scan(root)
+    assert (result.exit_code, trees.complaints(result)) == (0, [])
+    result = scan(root, "--unlabelled")
+    (line,) = trees.complaints(result)
+    assert result.exit_code == 1 and line.startswith("FAILED amos_5000: the metadata table has 3 ")
+
+
 def test_nothing_is_lacking_where_nothing_is_at_hand():
     tables = amos22_metadata.Tables(lambda pattern: [], [])
     assert tables.lack([], "x") == amos22_metadata.Lack()
@@ -328,6 +340,17 @@ def test_zips_give_the_same_tree(made, root):
     for tree in ("AMOS-CT", "AMOS-MRI"):
         place = f"grouped/{tree}/unlabelled"
         assert trees.contents(root / place) == trees.contents(made[0] / place) != {}
+
+
+def test_a_zip_that_cannot_be_listed_fails_whatever_is_in_it(root):
+    unlabelled_archive.zip_up(root)
+    path = root / "archive/amos22_unlabeled_mri_7000_8199.zip"
+    path.write_bytes(path.read_bytes()[:-30])
+    for script in (trees.SCAN, trees.PAIR_CT):
+        result = trees.invoke(script, root)
+        (line,) = trees.complaints(result)
+        assert result.exit_code == 1 and line.startswith(f"FAILED {path.name}: ")
+    assert {row["subset"] for row in scanned(root)} == {"train", "val", "test"}
 
 
 def test_what_lies_in_a_zip_as_well_is_one_scan(root):

@@ -15,7 +15,7 @@ from utils.arrays import geometry
 from utils.facts import amos22, known_faults, patients
 from utils.reading import archived, finished, source
 from utils.routines import archive, split_choices
-from utils.storage import files, forms, workbook
+from utils.storage import files, forms, workbook, zips
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -247,6 +247,9 @@ class AMOS22:
 
 def _source(path: Path, split_name: str | None, unlabelled: bool) -> source.Source:
     """What is to be read there: a manifest, or an archive; DatasetError where it is neither."""
+    if packed := zips.split(path / "x"):  # the path itself is a zip file, or leads into one
+        reason = f"{packed[0]}: a zip file; give the folder that it lies in ({packed[0].parent})"
+        raise errors.DatasetError(reason, file=packed[0], code="zip")
     if not path.is_dir():
         return finished.Finished(path, split_name)  # a missing one is named when it is opened
     found = finished.manifests_in(path)

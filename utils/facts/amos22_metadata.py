@@ -50,13 +50,14 @@ class Tables:
         seqs: Iterable[str],
         labelled_table: files.PathLike | None = None,
     ):
-        patterns = [amos22_table.PATTERN]
-        if any(map(amos22.unlabelled_part, seqs)):
+        patterns, unlabelled = [amos22_table.PATTERN], {*filter(amos22.unlabelled_part, seqs)}
+        if unlabelled:
             patterns.append(amos22_table.UNLABELLED_PATTERN)
         given = {amos22_table.PATTERN: [Path(labelled_table)]} if labelled_table else {}
         self._paths = {pattern: given.get(pattern) or find(pattern) for pattern in patterns}
         paths = itertools.chain.from_iterable(self._paths.values())
-        self.metadata = amos22_table.Metadata(map(amos22_table.read, paths))
+        tables = (_at_hand(amos22_table.read(path), unlabelled) for path in paths)
+        self.metadata = amos22_table.Metadata(tables)
 
     def lack(self, seqs: Iterable[str], root_name: str) -> Lack:
         """Tell what is not known of the scans with these four digits, and what is contradictory.
@@ -107,3 +108,9 @@ class Tables:
             )
             for seq in lost
         ]
+
+
+def _at_hand(table, unlabelled):
+    """The rows but those of other unlabelled scans: nobody asked for these."""
+    is_labelled = table["seq"].map(amos22.unlabelled_part).isna()
+    return table[is_labelled | table["seq"].isin(unlabelled)]

@@ -66,7 +66,7 @@ class Archived(source.Source):
                 f"{n_left_out} unlabelled scans are left out; unlabelled=True takes them"
             )
         warned = [*tables.metadata.warnings, *lack.warnings]
-        if contents.ignored:
+        if contents.ignored and self.rows:  # else this is no archive
             count = f"{len(contents.ignored)} NIfTI files ignored, no {amos22.EXAMPLE_FILE}"
             warned.append(f"{count}: {errors.listed(contents.ignored)}")
         told = {name for name, _ in contents.failures}
@@ -84,8 +84,7 @@ class Archived(source.Source):
                 text = f"mask {mask} has no volume; left out"
                 yield name, errors.DatasetError(text, code="no_volume")
             elif volume.subset != mask.subset:
-                text = f"the mask lies in {mask.subset}, its volume in {volume.subset}"
-                yield name, errors.DatasetError(text, code="subset")
+                yield name, _elsewhere(mask, volume)
         for name in sorted(self._volumes.keys() - self._masks.keys() - told):
             subset = self._volumes[name].subset
             if subset in amos22.LABELLED_SUBSETS:
@@ -139,12 +138,20 @@ class Archived(source.Source):
 
     def mask(self, id: str) -> np.ndarray:
         """In the order of the volume's axes, as routine 02 brings it; DatasetError as there."""
+        mask_file, volume_file = self._masks[id], self._volumes[id]
+        if mask_file.subset != volume_file.subset:
+            raise self.fault(f"{id}: {_elsewhere(mask_file, volume_file)}", code="subset")
         mask, volume = nifti.read_mask(self.mask_path(id)), self._header(id)
         order = pairs.mask_order(mask.header, volume)
         for message in pairs.mask_oddities(mask.header, volume, order, pairs.FAIL):
             errors.warn(message)
         data = mask.data if order is None else geometry.reordered(mask.data, order)
         return np.asfortranarray(data)
+
+
+def _elsewhere(mask, volume):
+    text = f"the mask lies in {mask.subset}, its volume in {volume.subset}"
+    return errors.DatasetError(text, code="subset")
 
 
 @functools.cache
