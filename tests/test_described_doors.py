@@ -188,7 +188,13 @@ def test_a_sample_whose_modality_the_page_does_not_tell_is_named(root):
     ward.write_page(root, modality='{ids: {CT: "1-5"}}')
     result = nnunet(root)
     assert result.exit_code == 2 and not (root / "nnUNet_raw").exists()
-    assert "neither CT nor MRI by their metadata: w_6; correct these" in result.stderr
+    assert "neither CT nor MRI by their metadata: w_6; a described data" in result.stderr
+
+
+def test_a_set_whose_page_was_forgotten_is_told_of_it(root):
+    words = *of_split(root), "--output_dir", root / "raw", "--dataset_id", 7
+    result = run(trees.NNUNET, root, *words, page=False)
+    assert result.exit_code == 2 and "needs its page (--dataset)" in result.stderr
 
 
 @pytest.mark.slow("real packages")

@@ -314,7 +314,10 @@ def modality(cases: list[Case], facts: DataSet) -> str:
     unknown = [case_id for case_id, name in found.items() if name is None]
     if unknown:
         reason = f"neither CT nor MRI by their metadata: {errors.listed(unknown)}"
-        advice = "correct these in the archive manifest, and make tree, manifest and split again"
+        advice = (
+            "a described data set needs its page (--dataset), whose modality tells it; else "
+            "correct these in the archive manifest, and make tree, manifest and split again"
+        )
         all_names = ", ".join(unknown)
         raise errors.DatasetError(f"{reason}; {advice}", code="modality", found=all_names)
     return "_or_".join(sorted({name for name in found.values() if name}))
