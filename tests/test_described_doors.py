@@ -19,6 +19,7 @@ from utils.facts import amos22, described
 from utils.storage import marks, nifti
 
 SPLIT = "split01_standard"
+DOORS = [trees.NNUNET, trees.DATALIST, trees.CROISSANT, trees.REPORT, trees.DENOISE]
 IDENTITY = "identity affine: spacing of 1 mm, orientation and position are not the scanner's"
 
 
@@ -48,6 +49,14 @@ def of_split(root):
 def denoise(root, *more, output="grouped", page=True):
     places = "--root_dir", root / "grouped", "--output_dir", root / output
     return run(trees.DENOISE, root, *places, *more, page=page)
+
+
+def words_of(script, root):
+    return {
+        trees.NNUNET: (*of_split(root), "--output_dir", root / "raw", "--dataset_id", 7),
+        trees.REPORT: ("--root_dir", root / "grouped", "--output_dir", root / "qc"),
+        trees.DENOISE: ("--root_dir", root / "grouped", "--output_dir", root / "grouped"),
+    }.get(script, (*of_split(root), "--output_file", root / "a.json"))
 
 
 def nnunet(root, *more):
@@ -179,7 +188,13 @@ def test_a_sample_whose_modality_the_page_does_not_tell_is_named(root):
     ward.write_page(root, modality='{ids: {CT: "1-5"}}')
     result = nnunet(root)
     assert result.exit_code == 2 and not (root / "nnUNet_raw").exists()
-    assert "neither CT nor MRI by their metadata: w_6; correct these" in result.stderr
+    assert "neither CT nor MRI by their metadata: w_6; a described data" in result.stderr
+
+
+def test_a_set_whose_page_was_forgotten_is_told_of_it(root):
+    words = *of_split(root), "--output_dir", root / "raw", "--dataset_id", 7
+    result = run(trees.NNUNET, root, *words, page=False)
+    assert result.exit_code == 2 and "needs its page (--dataset)" in result.stderr
 
 
 @pytest.mark.slow("real packages")
@@ -289,21 +304,26 @@ def test_croissant_needs_no_citation_and_takes_what_is_given_as_an_option(root):
     assert "citeAs" not in content and "isBasedOn" not in content
 
 
-@pytest.mark.parametrize(
-    "script", [trees.NNUNET, trees.DATALIST, trees.CROISSANT, trees.REPORT, trees.DENOISE]
-)
+@pytest.mark.parametrize("script", DOORS)
 def test_a_mistake_on_the_page_is_one_line_and_nothing_is_written(root, script):
     ward.write_page(root, modality="PET")
     before = trees.contents(root)
-    words = {
-        trees.NNUNET: (*of_split(root), "--output_dir", root / "raw", "--dataset_id", 7),
-        trees.REPORT: ("--root_dir", root / "grouped", "--output_dir", root / "qc"),
-        trees.DENOISE: ("--root_dir", root / "grouped", "--output_dir", root / "grouped"),
-    }.get(script, (*of_split(root), "--output_file", root / "a.json"))
-    result = run(script, root, *words)
+    result = run(script, root, *words_of(script, root))
     assert result.exit_code == 2
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith(f"Error: {ward.page(root)}: modality is 'PET', expected CT or MRI")
+    assert trees.contents(root) == before
+
+
+@pytest.mark.parametrize("script", DOORS)
+def test_the_page_of_another_data_set_is_refused_and_nothing_is_written(root, script):
+    ward.write_page(root, id='"bed_{seq}"')
+    before = trees.contents(root)
+    result = run(script, root, *words_of(script, root))
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "none of the " in line and line.endswith("is it the page of another data set?")
+    assert f"samples is named as the id bed_{{seq}} of {ward.page(root)} says: w_1, w_2" in line
     assert trees.contents(root) == before
 
 

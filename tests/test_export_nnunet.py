@@ -876,6 +876,13 @@ def test_labels_with_gaps_are_numbered_again(values, is_renumbered):
     assert settings.lookup()[list(values)].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("ignored", [frozenset(), frozenset({2})])
+def test_without_the_background_no_organ_takes_its_place(ignored):
+    settings = nnunet_raw.Settings(None, "reference", {1: "a", 2: "b", 3: "c"}, ignored)
+    with pytest.raises(errors.DatasetError, match="label 0, the background, is missing: 1 a, 2 b"):
+        settings.new_labels()
+
+
 def test_background_gets_the_name_that_nnunet_looks_for():
     settings = nnunet_raw.Settings(None, "reference", {0: "Bg", 1: "NME"})
     assert settings.new_labels() == {"background": 0, "NME": 1}

@@ -118,6 +118,7 @@ def test_the_functions_of_a_data_set_return_what_the_interface_says(facts, tmp_p
     assert not place.is_absolute() and place.name.startswith(facts.sample_name(row))
     assert tmp_path in facts.trees(tmp_path)
     facts.check_manifest([row], "m.xlsx")
+    facts.check_names([facts.sample_name(row)], "grouped")
     assert facts.mask_faults({}, {0, 1}, "m.nii.gz") == []
     with pytest.raises(errors.DatasetError):
         facts.plain_row({**row_of(facts, facts.EXAMPLE_FILE), "subset": "everything"})

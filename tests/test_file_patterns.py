@@ -113,3 +113,28 @@ def test_a_template_takes_its_columns(text, values, expected):
 )
 def test_a_template_says_what_is_wrong_with_it(text, fault):
     assert file_patterns.Template(text).fault(("seq", "patient")) == fault
+
+
+@pytest.mark.parametrize(
+    ("template", "seq", "text", "fits"),
+    [
+        ("ct-org_{seq:0>3}", "[0-9]+", "ct-org_007", True),
+        ("ct-org_{seq:0>3}", "[0-9]+", "ct-org_1234", True),
+        ("ct-org_{seq:0>3}", "[0-9]+", "btcv_0007", False),
+        ("{seq}", "s[0-9]+", "s0000", True),
+        ("{seq}", "s[0-9]+", "case_00000", False),
+        ("{seq}", "s[0-9]+", "a_s0000", False),
+        ("{seq:0>3}", "[1-9][0-9]*", "007", True),
+        ("flare22_{subset}_{seq}", "[0-9]+", "flare22_train_0001", True),
+        ("{patient}_{seq}_{seq:0>4}", "[0-9]+", "p_7_0007", True),
+        ("{seq}", r"(a|b)\2", "anything", True),
+    ],
+)
+def test_a_text_may_be_made_of_a_template(template, seq, text, fits):
+    assert file_patterns.Template(template).fits(text, {"seq": seq}) is fits
+
+
+def test_the_expression_of_a_group():
+    pattern = file_patterns.Pattern("{subset:Tr|Ts}/{seq:[0-9]+}/{patient}_{seq}.nii.gz")
+    found = [pattern.expression_of(name) for name in ("seq", "subset", "patient", "channel")]
+    assert found == ["[0-9]+", "Tr|Ts", file_patterns.DEFAULT, ".+"]

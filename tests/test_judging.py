@@ -385,6 +385,23 @@ def test_healthy_people_lack_no_tumour(name, kinds):
     assert _kinds(findings)[0] == kinds
 
 
+@pytest.mark.parametrize("name, kinds", [("tumour", []), ("bone", ["position", "volume"])])
+def test_a_tumour_may_have_any_size_and_place(name, kinds):
+    findings = _group(10)
+    for one in findings:
+        one.organs[name] = _organ(9, 10, np.add(one.organs["liver"]["centre"], (0, 0, -50)))
+    findings[0].organs[name] = _organ(9, 200, np.add(one.organs["liver"]["centre"], (0, 0, 900)))
+    assert _kinds(findings)[0] == kinds
+
+
+@pytest.mark.parametrize(
+    "names, kinds",
+    [(["tumour", "cyst"], []), (["liver", "tumour"], ["organ missing"]), ([], ["organ missing"])],
+)
+def test_where_only_tumours_have_labels_a_mask_may_be_empty(names, kinds):
+    assert _kinds([_finding(organs={}, label_names=names)]) == [kinds]
+
+
 def test_scans_that_need_not_show_an_abdomen_lack_no_organ_by_themselves():
     one = _finding(label_names=[*_PLACES, "stomach"])
     assert _kinds([one]) == [["organ missing"]]

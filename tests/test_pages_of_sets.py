@@ -404,6 +404,22 @@ def test_every_sample_lies_in_its_subset_with_its_own_voxels(finished):
             assert np.array_equal(trees.voxels(folder / one), voxels)
 
 
+def test_samples_are_taken_by_their_own_page_alone(finished):
+    name, _, truth, _ = finished
+    assert not _is_refused(name, truth)
+    own = LAYOUTS[name].facts.id_template  # versions of one set have the same
+    others = [other for other in LAYOUTS if LAYOUTS[other].facts.id_template != own]
+    assert len(others) >= 7 and all(_is_refused(other, truth) for other in others)
+
+
+def _is_refused(layout, names):
+    try:
+        LAYOUTS[layout].facts.check_names([*names], "grouped")
+    except errors.DatasetError:
+        return True
+    return False
+
+
 def test_the_manifests_have_the_affine_and_the_subset(finished):
     name, root, truth, _ = finished
     facts, files = LAYOUTS[name].facts, _archive_rows(root)

@@ -1,5 +1,6 @@
 """One sample of the report: odd scans, broken records, folders in the place of files."""
 
+import dataclasses
 import io
 import json
 import os
@@ -118,6 +119,27 @@ class _Render:
 
     def __call__(self, sample):
         return sample_report.render(sample, self.settings)
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_changes_far_from_all_that_is_left_are_drawn(tmp_path, settings, axis):
+    mask, before = np.zeros((2, 60, 60, 60), np.uint8)
+    mask[2:6, 2:6, 2:6] = before[2:6, 2:6, 2:6] = 6
+    before[55:57, 55:57, 55:57] = 6
+    sample = _put(tmp_path / "data/amos_0001_M", np.resize(_VALUES, mask.shape), mask)
+    _put(tmp_path / "before/amos_0001_M", np.resize(_VALUES, mask.shape), before)
+    places = {"before_dir": tmp_path / "before", "slice_axis": {0: _first, 2: _third}[axis]}
+    rendered = sample_report.render(sample, dataclasses.replace(settings, **places))
+    assert rendered.record["changes"]["n_voxels"] == 8
+    assert (settings.output_dir / "pictures/amos_0001_changes.png").is_file()
+
+
+def _first(affine):
+    return 0
+
+
+def _third(affine):
+    return 2
 
 
 @pytest.mark.parametrize("size", [0, -1, np.nan, np.inf])

@@ -68,12 +68,13 @@ def main(
     root_dir, output_dir, kernel_size, filter_halfedge, region_area_thresh, dataset, overwrite
 ):
     check_apart(root_dir, output_dir)
-    slice_axis = described.chosen(dataset).slice_axis
+    facts = described.chosen(dataset)
     parameters = denoised_masks.Parameters(kernel_size, filter_halfedge, region_area_thresh)
     for folder in {root_dir, output_dir}:
         files.sweep(folder)
     annotated = samples.find_annotated(root_dir)
-    given = root_dir, output_dir, parameters, overwrite, slice_axis
+    facts.check_names([sample.stem for sample in annotated], root_dir)
+    given = root_dir, output_dir, parameters, overwrite, facts.slice_axis
     outcome = cli.for_each_mask(denoised_masks.write, annotated, *given)
     n_voxels = sum(n for _, n in outcome.results)
     cli.finish(outcome, f"{n_voxels:,} voxels got another label")

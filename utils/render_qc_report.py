@@ -61,6 +61,7 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     facts = described.chosen(dataset)
     listed = None if manifest_file is None else report.read_manifest(manifest_file, facts)
     found = report.find_samples(root_dir, listed)
+    facts.check_names([sample.stem for sample in found], root_dir)
     cli.hold(output_dir)
     report.make_folders(output_dir)
     settings = sample_report.ReportSettings(

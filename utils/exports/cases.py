@@ -222,8 +222,11 @@ def check(selection: Selection, facts: DataSet, chosen: list[Case] | None = None
 
     Of those that exports take, if no others are `chosen`.
     A result is whether the sample can be used: one of train or val without a mask cannot, and is
-    warned about. A missing file is a failure, and so is what `facts.mask_faults` finds.
+    warned about. A missing file is a failure, and so is what `facts.mask_faults` finds. A
+    DatasetError where the samples are those of another data set.
     """
+    for where in {case.manifest_path for case in selection.cases}:
+        facts.check_names([case.id for case in selection.cases], where)
     is_usable = functools.partial(_is_usable, selection.label_names, facts.mask_faults)
     return runner.run(is_usable, selection.used if chosen is None else chosen)
 
@@ -311,7 +314,10 @@ def modality(cases: list[Case], facts: DataSet) -> str:
     unknown = [case_id for case_id, name in found.items() if name is None]
     if unknown:
         reason = f"neither CT nor MRI by their metadata: {errors.listed(unknown)}"
-        advice = "correct these in the archive manifest, and make tree, manifest and split again"
+        advice = (
+            "a described data set needs its page (--dataset), whose modality tells it; else "
+            "correct these in the archive manifest, and make tree, manifest and split again"
+        )
         all_names = ", ".join(unknown)
         raise errors.DatasetError(f"{reason}; {advice}", code="modality", found=all_names)
     return "_or_".join(sorted({name for name in found.values() if name}))

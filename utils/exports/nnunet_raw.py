@@ -65,8 +65,13 @@ class Settings:
     def new_labels(self) -> dict[str, int]:
         """Names and numbers of the labels as nnU-Net gets them, ``ignore`` last.
 
-        DatasetError where what is to be ignored is no organ's label or all of them.
+        DatasetError where the background is missing, or what is to be ignored is no organ's label
+        or all of them.
         """
+        if 0 not in self.label_names:
+            found = errors.listed(f"{value} {name}" for value, name in self.label_names.items())
+            reason = f"label 0, the background, is missing: {found}"
+            raise errors.DatasetError(reason, code="labels", found=found)
         self._check_ignored()
         # nnU-Net finds the background by its name.
         names = ["background", *(self.label_names[value] for value in self.kept[1:])]

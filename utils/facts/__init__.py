@@ -91,6 +91,12 @@ class DataSet(Protocol):
         The rows are as they stand in it.
         """
 
+    def check_names(self, names: Collection[str], where: object, /) -> None:
+        """Refuse the samples of a tree or manifest, `where`, if they are of another data set.
+
+        By a DatasetError; where the names do not tell, they are taken.
+        """
+
     def row_faults(self, row: Mapping[str, str], /) -> list[errors.DatasetError]:
         """Find what is wrong with a sample beyond the form of its row, a `plain_row`."""
 

@@ -311,6 +311,19 @@ class Described:
             text = f"{where}: {reason}; is it the manifest of another data set?"
             raise errors.DatasetError(text, code="manifest")
 
+    def check_names(self, names: Collection[str], where: object) -> None:
+        """Refuse samples of another data set: no name can be one that the page gives."""
+        # The subset in a name is ours, not the word in the file's path.
+        of_files = [
+            {group: pattern.expression_of(group) for group in ("seq", "patient")}
+            for pattern in self.volumes
+        ]
+        fitting = (self.id_template.fits(name, one) for name in names for one in of_files)
+        if names and not any(fitting):
+            expected = f"is named as the id {self.id_template.text} of {self.PAGE} says"
+            reason = f"{where}: none of the {len(names)} samples {expected}: {errors.listed(names)}"
+            raise errors.DatasetError(f"{reason}; is it the page of another data set?", code="page")
+
     def mask_faults(
         self, info: Mapping[str, str], present: Collection[int], where: object
     ) -> list[errors.DatasetError]:

@@ -57,6 +57,11 @@ class Pattern:
         fits = "/" not in "".join(groups.values()) and groups.get("seq") != ""
         return groups if fits else None
 
+    def expression_of(self, group: str) -> str:
+        """Return the regular expression of a group; any text where it has none of this name."""
+        texts = {found[1]: found[2] or DEFAULT for found in reversed([*_GROUP.finditer(self.text)])}
+        return texts.get(group, ".+")
+
     def fault(self, known: Collection[str], needed: str = "seq") -> str:
         """Say what is wrong with it, of the groups that are known; '' where it is usable.
 
@@ -113,6 +118,27 @@ class Template:
     def of(self, values: Mapping[str, str]) -> str:
         """Return the text with these values in it."""
         return _COLUMN.sub(lambda found: values[found[1]].rjust(int(found[2] or 0), "0"), self.text)
+
+    def fits(self, text: str, expressions: Mapping[str, str]) -> bool:
+        """Whether a text may be one made of columns that fit regular expressions.
+
+        A column without one may be any text.
+
+        >>> Template("ct-org_{seq:0>3}").fits("ct-org_007", {"seq": "[0-9]+"})
+        True
+        """
+        parts, end, seen = [], 0, set()
+        for found in _COLUMN.finditer(self.text):
+            name = found[1]
+            expression = ".+" if name in seen else expressions.get(name, ".+")
+            zeros = "0*" if found[2] else ""
+            parts += [re.escape(self.text[end : found.start()]), f"{zeros}(?:{expression})"]
+            seen.add(name)
+            end = found.end()
+        try:
+            return re.fullmatch("".join(parts) + re.escape(self.text[end:]), text) is not None
+        except re.error:  # its groups have other numbers here: \3
+            return True
 
     def fault(self, known: Collection[str]) -> str:
         """Say what is wrong with it, of the columns that are known; '' where it is usable."""

@@ -184,6 +184,10 @@ def check_manifest(rows: Sequence[Mapping[str, str]], where: object) -> None:
     """Refuse an archive manifest that lacks something as a whole: there is nothing of the kind."""
 
 
+def check_names(names: Collection[str], where: object) -> None:
+    """Refuse samples of another data set: names do not tell."""
+
+
 def mask_faults(
     info: Mapping[str, str], present: Collection[int], where: object
 ) -> list[errors.DatasetError]:

@@ -160,7 +160,8 @@ def _judge_scan(one):
 
 def _judge_mask(one):
     organs = one.organs
-    if not organs:
+    may_be_empty = one.label_names and all(map(anatomy.is_disease, one.label_names))
+    if not organs and not may_be_empty:
         yield Flag("organ missing", "The mask is empty.")
     foreign = one.named(anatomy.FOREIGN_ORGAN.get(one.sex, "unknown"))
     if foreign:
@@ -221,7 +222,7 @@ def _judge_alignment(one):
 def _judge_organs(group):
     """Yield (sample, flag) for the annotated samples of one modality."""
     names = {name for one in group for name in (*one.organs, *one.label_names)}
-    for name in sorted(names):
+    for name in sorted(itertools.filterfalse(anatomy.is_disease, names)):
         yield from _judge_presence(group, name)
         whole = [one for one in group if _is_whole(one, name)]
         for members, judged, label in _comparisons(whole):
@@ -246,8 +247,6 @@ def _is_whole(one, name):
 
 def _judge_presence(group, name):
     groups, known_organ = [group], anatomy.organ(name)
-    if anatomy.is_disease(name):
-        return
     if known_organ in anatomy.SEX_ORGANS:
         by_sex = _grouped(group, "sex").items()
         groups = [found for sex, found in by_sex if anatomy.FOREIGN_ORGAN.get(sex) != known_organ]
@@ -309,7 +308,7 @@ def _judge_places(members, judged, label):
         usable = np.isfinite(ways[:, :, 0])
         ways = np.where((usable.sum(axis=0) >= LEAST_GROUP)[None, :, None], ways, np.nan)
         has_enough = np.isfinite(ways[:, :, 0]).sum(axis=1) >= _LEAST_NEIGHBOURS
-        if has_enough.sum() < LEAST_GROUP:
+        if has_enough.sum() < LEAST_GROUP or anatomy.is_disease(name):
             continue
         ways = ways[:, np.isfinite(ways[has_enough][:, :, 0]).any(axis=0)]
         off_mm = np.nanmedian(ways[has_enough] - np.nanmedian(ways[has_enough], axis=0), axis=1)

@@ -207,8 +207,12 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
     mask = _read_mask(inputs.mask) if inputs.mask else None
     record, before_slices = _measure_mask(mask, inputs, region_volume_thresh)
     views, steps = slices.views(header.affine), slices.coarse_steps(header.spacing)
+    compared = {inputs.slice_axis: before_slices}
     if mask is not None:
-        views = {plane: _cropped(view, header, mask) for plane, view in views.items()}
+        views = {
+            plane: _cropped(view, header, mask, compared.get(view.axis, {}))
+            for plane, view in views.items()
+        }
     chosen = {plane: _choose(view, header, mask, steps) for plane, view in views.items()}
     wanted = {view.axis: chosen[plane] for plane, view in views.items()}
     axis = inputs.slice_axis
@@ -330,9 +334,17 @@ def _spacing(view, header):
     return header.spacing[view.rows], header.spacing[view.columns]
 
 
-def _cropped(view, header, mask):
-    """The view of the part of all pictures that holds all labels, with a margin."""
+def _cropped(view, header, mask, before_slices):
+    """The view of the part of all pictures that holds all labels, with a margin.
+
+    Also what changed in slices in which all changes would lie outside of it.
+    """
     flat = view.upright(mask.max(axis=view.axis))
+    box = drawing.crop_box(flat, _spacing(view, header))
+    for index, old in before_slices.items():
+        changed = view.upright(old) != view.cut(mask, index)
+        if not changed[box].any():
+            flat = np.maximum(flat, changed)
     return dataclasses.replace(view, box=drawing.crop_box(flat, _spacing(view, header)))
 
 
