@@ -406,6 +406,9 @@ def test_organs_in_one_mask_pattern_alone_are_a_mistake(read):
 def test_a_list_of_faults_that_is_not_there_or_none_is_a_mistake(read, tmp_path):
     with pytest.raises(errors.DatasetError, match="other.csv: cannot be read"):
         read(PAGE, ("faults.csv", "other.csv"))
+    told = "known_faults is '../faults.csv', expected the name of a file beside the page$"
+    with pytest.raises(errors.DatasetError, match=told):
+        read(PAGE, ("faults.csv", "../faults.csv"))
     (tmp_path / "faults.csv").write_text("id,kind\n", encoding="utf-8")
     with pytest.raises(errors.DatasetError, match="faults.csv: the list of known faults has the"):
         read(PAGE)

@@ -142,6 +142,34 @@ def test_a_page_and_a_list_that_are_there_are_kept(clone, tmp_path):
     assert page.read_text() == "mine"
 
 
+def test_a_page_of_another_set_beside_the_data_is_refused(clone, tmp_path):
+    (tmp_path / "archive").mkdir()
+    clone.run("--dataset", "kits19", tmp_path, STUBS="01_gen", STATUS="2")
+    before = trees.identities(tmp_path / "descriptor")
+    result = clone.run(*WORDS, tmp_path, STUBS="01_gen", STATUS="2")
+    assert result.returncode == 2 and test_run_tutorial.commands(result) == []
+    told = f"{tmp_path}/descriptor/dataset.yaml is the page of KiTS19, not of CT-ORG; "
+    assert told in result.stderr and result.stderr.count("\n") == 1
+    assert trees.identities(tmp_path / "descriptor") == before
+
+
+def test_what_is_kept_and_differs_is_told(clone, tmp_path):
+    page, given = tmp_path / "descriptor/dataset.yaml", tmp_path / "given.yaml"
+    for folder in ("archive", "descriptor"):
+        (tmp_path / folder).mkdir()
+    page.write_text(PAGE)
+    given.write_text(PAGE.replace("liver", "Liver"))
+    for asked, told in ((given, f"; it counts, though it differs from {given}"), (page, "")):
+        result = clone.run("--dataset", asked, tmp_path, STUBS="01_gen", STATUS="2")
+        assert f"\n{page}: kept{told}\n" in result.stdout
+    page.unlink()
+    (tmp_path / "descriptor/known_faults.csv").write_text("mine")
+    result = clone.run(*WORDS, tmp_path, STUBS="01_gen", STATUS="2")
+    listed = "descriptor_templates/CT-ORG/known_faults.csv"
+    told = f"known_faults.csv: kept; it counts, though it differs from {listed}\n"
+    assert told in result.stdout
+
+
 def test_stop_tells_how_to_continue(clone, tmp_path):
     (tmp_path / "archive").mkdir()
     result = clone.run(*WORDS, tmp_path, STUBS="03_extract", STATUS="2")
@@ -175,15 +203,15 @@ def test_without_root_the_sample_archive_is_made(clone, name, template, folder):
     assert "/sample_data_*/" in (trees.REPOSITORY / ".gitignore").read_text().split()
 
 
-def test_a_faulty_page_is_named_by_the_first_routine(clone, tmp_path):
+def test_a_faulty_page_is_named_and_not_left_beside_the_data(clone, tmp_path):
     page = tmp_path / "page.yaml"
     page.write_text(PAGE.replace("modality: CT", "modalty: CT"))
     (tmp_path / "archive").mkdir()
     result = clone.run("--dataset", page, tmp_path)
     assert result.returncode == 2
     told = [line for line in result.stderr.splitlines() if "modality is missing" in line]
-    assert told == [f"Error: {tmp_path}/descriptor/dataset.yaml: modality is missing"]
-    assert "Traceback" not in result.stderr
+    assert told == [f"Error: {page}: modality is missing"]
+    assert "Traceback" not in result.stderr and not (tmp_path / "descriptor").exists()
 
 
 @pytest.mark.parametrize(

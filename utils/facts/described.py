@@ -424,7 +424,11 @@ def _overlap(page, labels, has_organs):
 def _known_faults(page):
     if not page.has("known_faults"):
         return ""
-    listed = page.path.parent / page.text("known_faults")
+    name = page.text("known_faults")
+    if Path(name).name != name:
+        expected = "the name of a file beside the page"
+        raise page.fault("known_faults", f"is {name!r}, expected {expected}")
+    listed = page.path.parent / name
     known_faults.read(listed)
     return str(listed)
 
