@@ -21,7 +21,7 @@ Options:
   --dataset NAME  amos22, which is the default; nme: the commands of NME/README.md; the folder of
                   a page in descriptor_templates, such as ct-org or msd/task03_liver, or the path
                   of a page: the commands of described/README.md. The page is copied to
-                  ROOT/descriptor/dataset.yaml, unless there is one.
+                  ROOT/descriptor/dataset.yaml; one that is there counts.
   --from STEP     Begin with a later step: 01 02 03 04 denoise 05 06 07 (all other sets: 01 to
                   06). With --from 02 a manifest that was corrected by hand after routine 01 is
                   taken as it is.
@@ -163,8 +163,8 @@ meant_root() {
 # unpacked_in FOLDER: what holds the folders of an archive, the folder itself or one in it.
 unpacked_in() {
     local found
-    for found in "$1"/$MEMBER "$1"/*/$MEMBER; do  # a pattern, not quoted
-        if [[ -d $found ]]; then
+    for found in "$1"/$MEMBER "$1"/*/$MEMBER "$1"/*.zip; do  # a pattern, not quoted
+        if [[ -d $found || ( -f $found && $found == *.zip ) ]]; then
             dirname -- "$found"
             return
         fi
