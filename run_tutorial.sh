@@ -95,6 +95,7 @@ take_dataset() {
         known=$(pages | sed 's/ .*//' | tr '\n' ' ')
         refuse "no such data set: $dataset; expected amos22, nme, a page, or one of: ${known% }"
     fi
+    [[ $page != *[[:cntrl:]]* ]] || refuse "control characters in the path of the page: $page"
     TEMPLATE=${page#"$repository"/}
     CDPATH='' cd -- "$repository" > /dev/null
     source described/tutorial.sh

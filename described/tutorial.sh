@@ -12,7 +12,7 @@ readonly BY_PATIENT=split02_by_patient
 # The page, and the list of known faults that it names, go to the data; what is there stays.
 put_descriptor() {
     local target=$descriptor/dataset.yaml there asked faults
-    if cmp -s "$TEMPLATE" "$target"; then
+    if cmp -s "$TEMPLATE" "$target" 2> /dev/null; then
         echo "$target: kept"
         return
     fi
@@ -40,7 +40,7 @@ print(os.path.basename(facts.KNOWN_FAULTS))')
 # keep FILE TARGET: say that the target stays, and whether it is another file.
 keep() {
     local differs=''
-    cmp -s "$1" "$2" || differs="; it counts, though it differs from $1"
+    cmp -s "$1" "$2" 2> /dev/null || differs="; it counts, though it differs from $1"
     echo "$2: kept$differs"
 }
 

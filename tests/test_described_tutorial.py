@@ -236,15 +236,17 @@ def test_a_faulty_page_is_named_and_not_left_beside_the_data(clone, tmp_path):
             "--dataset ct-org empty",
             "no such folder: empty/archive; expected the archive there (the",
         ),
+        ("--dataset odd\x07.yaml", "control characters in the path of the page: {}/odd?.yaml\n"),
     ],
 )
 def test_wrong_usage_ends_with_2(clone, tmp_path, words, reason):
     (tmp_path / "zips").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "zips/volumes 0-49.zip").touch()
+    (tmp_path / "odd\x07.yaml").write_text(PAGE)
     result = clone.run(*words.split(), cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert reason in result.stderr and result.stderr.count("\n") == 1
+    assert reason.format(tmp_path) in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_names_of_the_first_two_sets_in_any_case(clone, tmp_path):
