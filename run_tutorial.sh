@@ -44,6 +44,7 @@ readonly SPLIT=split01_standard
 readonly MANIFESTS=(dataset_manifest.xlsx AMOS-CT/dataset_manifest_amos_ct.xlsx
                     AMOS-MRI/dataset_manifest_amos_mri.xlsx)
 failed=()    # commands that ended with exit status 1
+failed_in="" # the step of the first of them
 not_made=""  # manifests that routine 05 did not write in this run
 
 main() {
@@ -372,6 +373,7 @@ run() {
     "$@" || status=$?
     if (( status == 1 )); then
         failed+=("$(quoted "$@")")
+        failed_in=${failed_in:-$current}
     elif (( status )); then
         stop "$status"
     fi
@@ -383,8 +385,8 @@ stop() {
     again=$(quoted "${called[@]}")
     is_same "$dataset" amos22 || again+=" --dataset $(quoted "$dataset")"
     [[ $1 != 2 || $current != 01 || ! -e $descriptor/archive_manifest.xlsx ]] || is_edited=yes
-    # Where 01 missed something, such as the metadata table, 02 would stop at it again.
-    [[ $current != 02 || ${failed[0]-} != *01_gen_archive_manifest* ]] || current=01
+    # What an earlier step missed, such as the metadata table, would stop this one again.
+    [[ $1 != 2 || -z $failed_in ]] || current=$failed_in
     [[ $current == 01 ]] || again+=" --from $current"
     [[ $is_given == no ]] || again+=" $(quoted "$as_typed")"
     echo >&2

@@ -177,6 +177,18 @@ def test_stop_tells_how_to_continue(clone, tmp_path):
     assert f"To continue: {clone.called} --dataset ct-org --from 03 {tmp_path}" in result.stderr
 
 
+def test_where_nothing_was_paired_the_routine_that_failed_is_to_run_again(clone, tmp_path):
+    root = build(tmp_path / "root")
+    for path in root.glob("archive/CT-ORG/volume-*"):
+        path.write_bytes(path.read_bytes()[:-20])
+    result = clone.run(*WORDS, root)
+    assert result.returncode == 2
+    assert [words[1] for words in test_run_tutorial.commands(result)] == [
+        f"described/{step}.py" for step in STEPS[:3]
+    ]
+    assert f"To continue: {clone.called} --dataset ct-org {root}\n" in result.stderr
+
+
 def test_the_advice_quotes_the_path_of_a_page(clone, tmp_path):
     page = tmp_path / "my page.yaml"
     page.write_text(PAGE)
