@@ -21,7 +21,7 @@ Options:
   --dataset NAME  amos22, which is the default; nme: the commands of NME/README.md; the folder of
                   a page in descriptor_templates, such as ct-org or msd/task03_liver, or the path
                   of a page: the commands of described/README.md. The page is copied to
-                  ROOT/descriptor/dataset.yaml, unless there is one.
+                  ROOT/descriptor/dataset.yaml; one that is there counts.
   --from STEP     Begin with a later step: 01 02 03 04 denoise 05 06 07 (all other sets: 01 to
                   06). With --from 02 a manifest that was corrected by hand after routine 01 is
                   taken as it is.
@@ -44,6 +44,7 @@ readonly SPLIT=split01_standard
 readonly MANIFESTS=(dataset_manifest.xlsx AMOS-CT/dataset_manifest_amos_ct.xlsx
                     AMOS-MRI/dataset_manifest_amos_mri.xlsx)
 failed=()    # commands that ended with exit status 1
+failed_in="" # the step of the first of them
 not_made=""  # manifests that routine 05 did not write in this run
 
 main() {
@@ -95,6 +96,7 @@ take_dataset() {
         known=$(pages | sed 's/ .*//' | tr '\n' ' ')
         refuse "no such data set: $dataset; expected amos22, nme, a page, or one of: ${known% }"
     fi
+    [[ $page != *[[:cntrl:]]* ]] || refuse "control characters in the path of the page: $page"
     TEMPLATE=${page#"$repository"/}
     CDPATH='' cd -- "$repository" > /dev/null
     source described/tutorial.sh
@@ -163,8 +165,8 @@ meant_root() {
 # unpacked_in FOLDER: what holds the folders of an archive, the folder itself or one in it.
 unpacked_in() {
     local found
-    for found in "$1"/$MEMBER "$1"/*/$MEMBER; do  # a pattern, not quoted
-        if [[ -d $found ]]; then
+    for found in "$1"/$MEMBER "$1"/*/$MEMBER "$1"/*.zip; do  # a pattern, not quoted
+        if [[ -d $found || ( -f $found && $found == *.zip ) ]]; then
             dirname -- "$found"
             return
         fi
@@ -371,6 +373,7 @@ run() {
     "$@" || status=$?
     if (( status == 1 )); then
         failed+=("$(quoted "$@")")
+        failed_in=${failed_in:-$current}
     elif (( status )); then
         stop "$status"
     fi
@@ -382,8 +385,8 @@ stop() {
     again=$(quoted "${called[@]}")
     is_same "$dataset" amos22 || again+=" --dataset $(quoted "$dataset")"
     [[ $1 != 2 || $current != 01 || ! -e $descriptor/archive_manifest.xlsx ]] || is_edited=yes
-    # Where 01 missed something, such as the metadata table, 02 would stop at it again.
-    [[ $current != 02 || ${failed[0]-} != *01_gen_archive_manifest* ]] || current=01
+    # What an earlier step missed, such as the metadata table, would stop this one again.
+    [[ $1 != 2 || -z $failed_in ]] || current=$failed_in
     [[ $current == 01 ]] || again+=" --from $current"
     [[ $is_given == no ]] || again+=" $(quoted "$as_typed")"
     echo >&2

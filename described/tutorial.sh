@@ -11,24 +11,41 @@ readonly BY_PATIENT=split02_by_patient
 
 # The page, and the list of known faults that it names, go to the data; what is there stays.
 put_descriptor() {
-    local target=$descriptor/dataset.yaml faults
-    if [[ -e $target ]]; then
+    local target=$descriptor/dataset.yaml there asked faults
+    if cmp -s "$TEMPLATE" "$target" 2> /dev/null; then
         echo "$target: kept"
         return
     fi
     title "Page" 01
+    asked=$(of_page "$TEMPLATE" 'print(facts.NAME)') || stop 2
+    if [[ -e $target ]]; then
+        there=$(of_page "$target" 'print(facts.NAME)') || stop 2
+        [[ $there == "$asked" ]] || refuse "$target is the page of $there, not of $asked;\
+ name that set, or remove the page and its list of known faults"
+        keep "$TEMPLATE" "$target"
+        return
+    fi
     faults=$(of_page "$TEMPLATE" '
 import os.path
-found = facts.KNOWN_FAULTS
-print(os.path.relpath(found, facts.PAGE.parent) if found else "")')
+print(os.path.basename(facts.KNOWN_FAULTS))')
     # The page comes last: with it the descriptor is whole.
-    [[ -z $faults || -e $descriptor/$faults ]] ||
+    if [[ -n $faults && -e $descriptor/$faults ]]; then
+        keep "${TEMPLATE%/*}/$faults" "$descriptor/$faults"
+    elif [[ -n $faults ]]; then
         put "${TEMPLATE%/*}/$faults" "$descriptor/$faults"
+    fi
     put "$TEMPLATE" "$target"
 }
 
-# of_page PAGE CODE: what Python code prints of the facts of a page; nothing of a faulty one, which
-# routine 01 will name.
+# keep FILE TARGET: say that the target stays, and whether it is another file.
+keep() {
+    local differs=''
+    cmp -s "$1" "$2" 2> /dev/null || differs="; it counts, though it differs from $1"
+    echo "$2: kept$differs"
+}
+
+# of_page PAGE CODE: what Python code prints of the facts of a page; fails, and says why, where the
+# page is faulty.
 of_page() {
     python -c "
 import sys
@@ -36,8 +53,8 @@ from utils import errors
 from utils.facts import described
 try:
     facts = described.read(sys.argv[1])
-except errors.DatasetError:
-    sys.exit()
+except errors.DatasetError as error:
+    sys.exit(f'Error: {errors.printable(error)}')
 $2" "$1"
 }
 

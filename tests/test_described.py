@@ -312,7 +312,7 @@ def test_patients_are_told_by_the_table_or_the_name(read):
         ("liver_{seq:0>3}", "x_{subset}", "id is 'x_{subset}', expected {seq} or {patient} in it"),
         ("id: liver_{seq:0>3}", "id: {seq}", "id is {'seq': ''}, expected a text (one that begins"),
         ("licence: CC BY 4.0", 'licence: "CC\\0"', "licence is 'CC\\x00', expected a text"),
-        ("faults.csv", "none.csv", "known_faults is 'none.csv', expected a CSV file beside the"),
+        ("faults.csv", "none.csv", "known_faults is 'none.csv', expected the name of a CSV"),
         (
             "{subset}/{site}/{id}",
             "{subset}/../{id}",
@@ -420,6 +420,9 @@ def test_organs_in_one_mask_pattern_alone_are_a_mistake(read):
 def test_a_list_of_faults_that_is_not_there_or_none_is_a_mistake(read, tmp_path):
     with pytest.raises(errors.DatasetError, match="known_faults is 'other.csv', expected a CSV"):
         read(PAGE, ("faults.csv", "other.csv"))
+    told = "known_faults is '../faults.csv', expected the name of a CSV file beside the page$"
+    with pytest.raises(errors.DatasetError, match=told):
+        read(PAGE, ("faults.csv", "../faults.csv"))
     (tmp_path / "faults.csv").write_text("id,kind\n", encoding="utf-8")
     with pytest.raises(errors.DatasetError, match="faults.csv: the list of known faults has the"):
         read(PAGE)

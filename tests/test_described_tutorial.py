@@ -142,11 +142,51 @@ def test_a_page_and_a_list_that_are_there_are_kept(clone, tmp_path):
     assert page.read_text() == "mine"
 
 
+def test_a_page_of_another_set_beside_the_data_is_refused(clone, tmp_path):
+    (tmp_path / "archive").mkdir()
+    clone.run("--dataset", "kits19", tmp_path, STUBS="01_gen", STATUS="2")
+    before = trees.identities(tmp_path / "descriptor")
+    result = clone.run(*WORDS, tmp_path, STUBS="01_gen", STATUS="2")
+    assert result.returncode == 2 and test_run_tutorial.commands(result) == []
+    told = f"{tmp_path}/descriptor/dataset.yaml is the page of KiTS19, not of CT-ORG; "
+    assert told in result.stderr and result.stderr.count("\n") == 1
+    assert trees.identities(tmp_path / "descriptor") == before
+
+
+def test_what_is_kept_and_differs_is_told(clone, tmp_path):
+    page, given = tmp_path / "descriptor/dataset.yaml", tmp_path / "given.yaml"
+    for folder in ("archive", "descriptor"):
+        (tmp_path / folder).mkdir()
+    page.write_text(PAGE)
+    given.write_text(PAGE.replace("liver", "Liver"))
+    for asked, told in ((given, f"; it counts, though it differs from {given}"), (page, "")):
+        result = clone.run("--dataset", asked, tmp_path, STUBS="01_gen", STATUS="2")
+        assert f"\n{page}: kept{told}\n" in result.stdout
+    page.unlink()
+    (tmp_path / "descriptor/known_faults.csv").write_text("mine")
+    result = clone.run(*WORDS, tmp_path, STUBS="01_gen", STATUS="2")
+    listed = "descriptor_templates/CT-ORG/known_faults.csv"
+    told = f"known_faults.csv: kept; it counts, though it differs from {listed}\n"
+    assert told in result.stdout
+
+
 def test_stop_tells_how_to_continue(clone, tmp_path):
     (tmp_path / "archive").mkdir()
     result = clone.run(*WORDS, tmp_path, STUBS="03_extract", STATUS="2")
     assert result.returncode == 2
     assert f"To continue: {clone.called} --dataset ct-org --from 03 {tmp_path}" in result.stderr
+
+
+def test_where_nothing_was_paired_the_routine_that_failed_is_to_run_again(clone, tmp_path):
+    root = build(tmp_path / "root")
+    for path in root.glob("archive/CT-ORG/volume-*"):
+        path.write_bytes(path.read_bytes()[:-20])
+    result = clone.run(*WORDS, root)
+    assert result.returncode == 2
+    assert [words[1] for words in test_run_tutorial.commands(result)] == [
+        f"described/{step}.py" for step in STEPS[:3]
+    ]
+    assert f"To continue: {clone.called} --dataset ct-org {root}\n" in result.stderr
 
 
 def test_the_advice_quotes_the_path_of_a_page(clone, tmp_path):
@@ -175,15 +215,15 @@ def test_without_root_the_sample_archive_is_made(clone, name, template, folder):
     assert "/sample_data_*/" in (trees.REPOSITORY / ".gitignore").read_text().split()
 
 
-def test_a_faulty_page_is_named_by_the_first_routine(clone, tmp_path):
+def test_a_faulty_page_is_named_and_not_left_beside_the_data(clone, tmp_path):
     page = tmp_path / "page.yaml"
     page.write_text(PAGE.replace("modality: CT", "modalty: CT"))
     (tmp_path / "archive").mkdir()
     result = clone.run("--dataset", page, tmp_path)
     assert result.returncode == 2
     told = [line for line in result.stderr.splitlines() if "modality is missing" in line]
-    assert told == [f"Error: {tmp_path}/descriptor/dataset.yaml: modality is missing"]
-    assert "Traceback" not in result.stderr
+    assert told == [f"Error: {page}: modality is missing"]
+    assert "Traceback" not in result.stderr and not (tmp_path / "descriptor").exists()
 
 
 @pytest.mark.parametrize(
@@ -208,15 +248,17 @@ def test_a_faulty_page_is_named_by_the_first_routine(clone, tmp_path):
             "--dataset ct-org empty",
             "no such folder: empty/archive; expected the archive there (the",
         ),
+        ("--dataset odd\x07.yaml", "control characters in the path of the page: {}/odd?.yaml\n"),
     ],
 )
 def test_wrong_usage_ends_with_2(clone, tmp_path, words, reason):
     (tmp_path / "zips").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "zips/volumes 0-49.zip").touch()
+    (tmp_path / "odd\x07.yaml").write_text(PAGE)
     result = clone.run(*words.split(), cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert reason in result.stderr and result.stderr.count("\n") == 1
+    assert reason.format(tmp_path) in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_names_of_the_first_two_sets_in_any_case(clone, tmp_path):

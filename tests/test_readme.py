@@ -283,6 +283,8 @@ def test_help_texts_are_current():
     text = read(OPTIONS)
     assert with_current_help(text) == text
     assert sorted(match[2] for match in HELP.finditer(text)) == scripts()
+    sections = re.findall(r"^## (.+)$", text, re.M)
+    assert re.findall(r"^- \[(.+)\]\(#", text, re.M) == sections
     assert [page for page in all_pages() if page != OPTIONS and HELP.search(read(page))] == []
 
 
@@ -387,7 +389,7 @@ def test_messages_to_look_up_are_those_that_are_printed():
     parts = [max(pieces, key=len) for pieces in quoted]
     printed = "".join(
         read(path)
-        for pattern in ("*.sh", "*.py", "utils/**/*.py")
+        for pattern in ("*.sh", "*/tutorial.sh", "*.py", "utils/**/*.py")
         for path in REPOSITORY.glob(pattern)
     )
     assert len(parts) > 12

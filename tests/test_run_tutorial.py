@@ -385,6 +385,7 @@ def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
         (["."], "no such folder: ./archive; probably meant: ./a root\n"),
         (["unpacked"], "unpacked/archive; unpacked/amos22 holds an archive: move it there\n"),
         (["unpacked/amos22"], "; unpacked/amos22 holds an archive: move it there\n"),
+        (["zipped"], "no such folder: zipped/archive; zipped holds an archive: move it there\n"),
         (["--dataset=nme", "nme"], "no such folder: nme/archive; nme holds an archive: move it"),
         (["--dataset=nme", "unpacked"], "unpacked/archive; expected the archive there (NME-Seg-"),
         (["two"], "no such folder: two/archive; expected the archive there"),
@@ -403,6 +404,8 @@ def test_wrong_usage_ends_with_2_and_writes_nothing(clone, tmp_path, words, reas
         "deep/odd\x1b[31m/archive deep/odd\x1b[31m/a_root/archive"
     ).split():
         (tmp_path / name.replace("_", " ")).mkdir(parents=True)
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped/amos22.zip").touch()
     before = trees.contents(tmp_path)
     result = clone.run(*words, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")

@@ -443,10 +443,11 @@ def _overlap(page, labels, has_organs):
 def _known_faults(page):
     if not page.has("known_faults"):
         return ""
-    text = page.text("known_faults")
-    listed = page.path.parent / text
-    if not files.is_file(listed):
-        raise page.fault("known_faults", f"is {text!r}, expected a CSV file beside the page")
+    name = page.text("known_faults")
+    listed = page.path.parent / name
+    if Path(name).name != name or not files.is_file(listed):
+        expected = "expected the name of a CSV file beside the page"
+        raise page.fault("known_faults", f"is {name!r}, {expected}")
     known_faults.read(listed)
     return str(listed)
 
