@@ -418,7 +418,7 @@ def test_organs_in_one_mask_pattern_alone_are_a_mistake(read):
 
 
 def test_a_list_of_faults_that_is_not_there_or_none_is_a_mistake(read, tmp_path):
-    with pytest.raises(errors.DatasetError, match="known_faults is 'other.csv', expected a CSV"):
+    with pytest.raises(errors.DatasetError, match="known_faults is 'other.csv', expected the"):
         read(PAGE, ("faults.csv", "other.csv"))
     told = "known_faults is '../faults.csv', expected the name of a CSV file beside the page$"
     with pytest.raises(errors.DatasetError, match=told):
