@@ -81,6 +81,11 @@ def test_all_that_varies_as_one():
     assert [one.text for one in volumes] == ["images/{seq:[A-Za-z0-9_]+}.nii.gz"]
 
 
+def test_a_text_that_stands_again_after_another():
+    (series,) = read([f"{n}_{n % 2}{n % 3}_{n}.nii.gz" for n in range(5)])[0]
+    assert series.text == "{seq:[A-Za-z0-9_]+}.nii.gz"
+
+
 def test_a_narrower_expression_where_one_fits():
     (series,) = read([f"{name}.nii.gz" for name in ("ana", "bo", "cy")])[0]
     assert series.text == "{seq}.nii.gz"

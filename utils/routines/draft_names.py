@@ -382,7 +382,8 @@ def _join(series, fields, group):
     if len(fields) == 1:
         fields[0].group = group
         return
-    begin, end = (series.tokens.index(fields[i]) for i in (0, -1))
+    places = [index for index, token in enumerate(series.tokens) if token in fields]
+    begin, end = places[0], places[-1]
     between, n_paths = series.tokens[begin : end + 1], len(series.paths)
     columns = (getattr(token, "values", (token,) * n_paths) for token in between)
     values = tuple(map("".join, zip(*columns)))
