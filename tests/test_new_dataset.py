@@ -302,7 +302,7 @@ def test_series_with_the_numbers_of_others_are_left_over(
         [one.format(n=n) for one in some.split() for n in range(4)] for some in (volumes, masks)
     ]
     _, text = draft(write(tmp_path, *both))
-    asked = f"4 NIfTI files fit no pattern: {', '.join(both[left][4:])}"
+    asked = f"4 NIfTI files are left over: {', '.join(both[left][4:])}"
     assert asked in checks(text)
     assert {bool(row["mask"]) for row in run_all(tmp_path, run_script)} == {True}
 

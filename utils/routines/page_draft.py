@@ -222,8 +222,11 @@ class _Found:
         if not masks:
             self.doubts.append("no masks were found; add files.mask and labels")
         if self.left:
-            text = f"{len(self.left)} NIfTI files fit no pattern: {errors.listed(self.left)}"
+            text = f"{len(self.left)} NIfTI files are left over: {errors.listed(self.left)}"
             self.doubts.append(text)
+        patterns = [file_patterns.Pattern(one.text) for one in self.every]
+        if taken := [path for path in self.left if _fits(patterns, path)]:
+            self.doubts.append(f"files left over fit a pattern, too: {errors.listed(taken)}")
 
     def names_of(self, series):
         """{name of a sample: word of its subset}."""
@@ -263,7 +266,7 @@ def _chosen(typed, is_whole):
 
 
 def _share_of_pairs(way):
-    """How many masks have a volume; half of them are enough."""
+    """The share of the masks that have a volume; half of them are enough."""
     volumes, masks = map(_keys, way)
     return min(len(volumes & masks) / max(len(masks), 1), 0.5)
 
