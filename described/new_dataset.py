@@ -30,14 +30,14 @@ from utils.storage import files
 )
 def main(root_dir, output):
     path = page_draft.place(root_dir, output)
-    draft = page_draft.make(root_dir)
+    text, summary = page_draft.make(root_dir)
     if path is None:
-        cli.tell(*draft.text.splitlines())
-        for line in draft.summary:
+        cli.tell(*text.splitlines())
+        for line in summary:
             cli.print_note("draft", line)
         return
-    files.put(page_draft.place(root_dir, output), draft.text.encode("utf-8"))  # meanwhile made?
-    cli.tell(*draft.summary, f"page: {path}")
+    files.put(page_draft.place(root_dir, output), text.encode("utf-8"))  # meanwhile made?
+    cli.tell(*summary, f"page: {path}")
 
 
 if __name__ == "__main__":

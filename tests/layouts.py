@@ -89,5 +89,30 @@ LAYOUTS = {
     ),
     "one sample": (["images/0001.nii.gz"], ["labels/0001.nii.gz"]),
     "one folder": (["case7/ct.nii.gz"], ["case7/seg.nii.gz"]),
+    "folders of any name": _both("{}/{:03d}.nii.gz", range(1, 6), ("Bilder", "Masken")),
+    "frames": tuple(
+        [
+            f"{subset}/patient{p:03d}/patient{p:03d}_frame{frame:02d}{end}.nii.gz"
+            for p, subset in ((1, "training"), (2, "training"), (3, "training"), (101, "testing"))
+            for frame in (1, 8 + p % 3)
+        ]
+        for end in ("", "_gt")
+    ),
+    "dates": tuple(
+        [
+            f"Studie/Pat_{p:03d}_{p * 7}/CT_{day}{end}.nii.gz"
+            for p, day in enumerate((20210301, 20210402, 20210402, 20210511), 1)
+        ]
+        for end in ("", "_Segmentierung")
+    ),
+    "scanners": tuple(
+        [f"Train_Sets/{scanner}/{n}/{kind}.nii.gz" for scanner in ("CT", "MR") for n in range(3)]
+        for kind in ("image", "ground")
+    ),
+    "collections": tuple(
+        [f"{folder}/coronacases{org}_{n:03d}.nii.gz" for n in range(1, 4)]
+        + [f"{folder}/radiopaedia{org}_{n}_85506_0.nii.gz" for n in range(4, 7)]
+        for folder, org in (("ct_scans", "_org"), ("lung_and_infection_mask", ""))
+    ),
     "folders of folders": _both("{}/pat{}/scan.nii.gz", range(5)),
 }

@@ -97,7 +97,7 @@ def test_the_whole_page_of_two_folders(draft, tmp_path):
         "labels:\n  0: background\n  1: label 1\n  3: label 3\n\n"
         "# check: nothing tells a published split; patients are dealt at random\n"
         "split:\n  by: patient\n  val: 0.2\n  test: 0.2\n  seed: 0\n\n"
-        "# check: CT is a guess: lowest values of 3 volumes: -1000, -999, -997\n"
+        "# check: CT by a guess: lowest values of 3 volumes: -1000, -999, -997\n"
         "modality: CT\n"
     )
 
@@ -279,6 +279,67 @@ def test_what_is_left_over_is_named(draft, tmp_path):
     assert "1 NIfTI files left over: labels/{odd}.nii.gz\n" in result.stdout
 
 
+def write(root, volumes, masks):
+    """Write an archive of these paths."""
+    for path in volumes:
+        put(root / "archive" / path, voxels(False), "int16")
+    for path in masks:
+        put(root / "archive" / path, voxels(True), "uint8")
+    return root
+
+
+@pytest.mark.parametrize(
+    "volumes, masks, left",
+    [
+        ("Batch/volume-{n}.nii.gz test/test-volume-{n}.nii.gz", "Batch/segmentation-{n}.nii.gz", 0),
+        ("images/{n}.nii.gz", "rater_a/mask-{n}.nii.gz rater_b/mask-{n}.v2.nii.gz", 1),
+    ],
+)
+def test_series_with_the_numbers_of_others_are_left_over(
+    draft, run_script, tmp_path, volumes, masks, left
+):
+    both = [
+        [one.format(n=n) for one in some.split() for n in range(4)] for some in (volumes, masks)
+    ]
+    _, text = draft(write(tmp_path, *both))
+    asked = f"4 NIfTI files are left over: {', '.join(both[left][4:])}"
+    assert asked in checks(text)
+    assert {bool(row["mask"]) for row in run_all(tmp_path, run_script)} == {True}
+
+
+def test_the_channel_that_most_samples_have_is_the_volume(draft, run_script, tmp_path):
+    volumes = [f"s{n}/T1.nii.gz" for n in range(5)] + [f"s{n}/FLAIR.nii.gz" for n in range(3)]
+    _, text = draft(write(tmp_path, volumes, [f"s{n}/lesion_mask.nii.gz" for n in range(5)]))
+    assert "which one is the volume? Channels: FLAIR, T1" in checks(text)
+    assert '  channel: "T1"\n' in text
+    assert len(run_all(tmp_path, run_script)) == 5
+
+
+def test_names_pair_as_the_page_makes_them(draft, run_script, tmp_path):
+    """Series in folders of patients, and masks in one."""
+    volumes = [f"Series/{n}/{n + scan}.nii.gz" for n in range(100, 140, 10) for scan in (1, 2)]
+    masks = [f"segmentations/{n + 1}.nii.gz" for n in range(100, 140, 10)]
+    _, text = draft(write(tmp_path, volumes, masks))
+    told = [line for line in checks(text) if "samples have" in line]
+    assert told == ["4 samples have a volume and no mask: 102, 112, 122, 132"]
+    assert len(run_all(tmp_path, run_script)) == 8
+
+
+def test_several_masks_of_one_sample_are_told(draft, tmp_path):
+    masks = [f"masks/{organ}/{n}.nii.gz" for organ in ("liver", "spleen") for n in range(4)]
+    _, text = draft(write(tmp_path, [f"images/{n}.nii.gz" for n in range(4)], masks))
+    assert "several masks have the same name of a sample" in checks(text)
+
+
+def test_a_page_that_cannot_be_used_says_so_itself(draft, tmp_path):
+    volumes = [f"S{n:02d}_V{visit}_T1w.nii.gz" for n in range(3) for visit in (1, 2)]
+    masks = [f"S{n:02d}_V1_T1w_mask.nii.gz" for n in range(3)]
+    result, text = draft(write(tmp_path, volumes, masks))
+    assert result.exit_code == 0
+    (told,) = re.findall("^to correct before use: .*$", result.stdout, re.M)
+    assert told in checks(text)
+
+
 def test_masks_whose_numbers_differ_in_zeros(draft, tmp_path):
     for number in range(1, 4):
         put(tmp_path / f"archive/images/{number:03d}.nii.gz", voxels(False), "int16")
@@ -361,7 +422,7 @@ def test_mri_is_guessed_by_the_lowest_values(draft, tmp_path):
         put(tmp_path / f"archive/labels/{number}.nii.gz", voxels(True), "uint8")
     _, text = draft(tmp_path)
     assert described.read(tmp_path / "descriptor/dataset.yaml").modality({"seq": "0"}) == "MRI"
-    assert "CT or MRI? A guess by the lowest values of 3 volumes: 0, 0, 0" in checks(text)
+    assert "MRI by a guess: lowest values of 3 volumes: 0, 0, 0" in checks(text)
 
 
 def test_zip_files_are_looked_into(draft, tmp_path):

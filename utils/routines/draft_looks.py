@@ -12,7 +12,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import labels
 from utils.running import calls
-from utils.storage import csv_tables, files, forms, label_map, nifti, yaml_files
+from utils.storage import csv_tables, files, forms, nifti
 
 # So many masks are decoded in full, and so many volumes.
 N_MASKS, N_VOLUMES = 10, 3
@@ -92,17 +92,6 @@ def names_of_json(content: dict) -> dict[int, str]:
     pairs = [(str(a), str(b)) for a, b in found.items()] if isinstance(found, dict) else []
     pairs = [(a, b) if a.isdecimal() else (b, a) for a, b in pairs]
     return {int(number): name for number, name in pairs if number.isdecimal() and len(number) < 4}
-
-
-def names_of_map(path: Path) -> dict[int, str]:
-    """Return the labels of a label_map.yaml."""
-    return label_map.read(path)
-
-
-def names_of_page(path: Path) -> dict:
-    """Read a YAML file; DatasetError where it is none."""
-    content = yaml_files.read(path, code="data")
-    return content if isinstance(content, dict) else {}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,6 @@ CODES = {
     "heart": (_HEART,),
     "colon": (_BOWEL, _GAS),
 }
-N_CODES = _N_CODES
 
 # What each random number stream is for; with seed and sample it makes the stream's key.
 _BUILD, _PLACE, _SURFACE, _LOOK, _GRAIN, _ANNOTATOR = range(1, 7)

@@ -374,6 +374,7 @@ class _Made:
         self.sample, self.settings = sample, settings
         self.names = facts.LABELS
         self.values = {label_map.file_form(name): value for value, name in self.names.items()}
+        self._labels = {}  # whether noisy: mask
 
     def scan(self):
         shape = [*self.settings.shape]
@@ -386,11 +387,6 @@ class _Made:
         if self.sample.has_identity:
             affine = np.eye(4)
         return dataclasses.replace(made, affine=affine, tissues=tissues)
-
-    @functools.cached_property
-    def _labels(self):
-        """{whether noisy: mask}; filled by `mask`."""
-        return {}
 
     def mask(self, organ, is_noisy, made):
         """Yield the slices of a mask of all labels, or of one organ."""
