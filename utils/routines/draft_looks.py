@@ -58,14 +58,15 @@ def tried(function: Callable[[Path], Any], paths: Iterable[Path], faults: list[s
 def values(path: Path) -> Values:
     """Read a file to its end; DamagedFileError for a damaged one."""
     header = nifti.read_header(path)
-    ends, seen = np.zeros(0), np.zeros(0)
+    ends: np.ndarray = np.zeros(0)
+    seen: np.ndarray = np.zeros(0)
     for chunk in nifti.voxel_chunks(header):
         finite = chunk[np.isfinite(chunk)]
         if finite.size:
             ends = np.append(ends, [finite.min(), finite.max()])
         if seen.size <= _MOST_LABELS:
             seen = np.union1d(seen, nifti.whole_numbers(chunk, header, nifti.Conversion()))
-    lowest = float((ends * header.slope + header.inter).min()) if ends.size else np.nan
+    lowest = float(np.min(ends * header.slope + header.inter)) if ends.size else np.nan
     is_whole = bool((seen == np.rint(seen)).all() and seen.min() >= 0 and seen.max() <= 255)
     return Values(lowest, is_whole and seen.size <= _MOST_LABELS)
 
