@@ -239,7 +239,11 @@ def test_a_row_with_other_cells_is_named_with_all_of_them(read):
 
 
 @pytest.mark.parametrize(
-    "site", ["a/b", "..", ".hidden", "", ".", "dot.", "blank ", "a:b", "a\nb", "x" * 101]
+    "site",
+    [
+        *("a/b", "..", ".hidden", "", ".", "dot.", "blank ", "a:b", "a\nb", "x" * 101),
+        *("con", "Nul.x", "北" * 90),
+    ],
 )
 def test_what_is_no_folder_fails_its_sample(read, site):
     facts = read(PAGE)

@@ -112,13 +112,6 @@ _SIGNA_HDE, _SIGNA_HDE_GRID_MM, _GRID_TOLERANCE_MM = "SIGNA HDe", (0.8203, 0.820
 # the highest of 0517 and 0518, Prisma by the table, are above 170,000, of all others below 3,100.
 _UNSCALED_SCANNERS, _HIGHEST_UNSCALED = frozenset({"Prisma", _SIGNA_HDE}), 32767.0
 
-# What no folder can be called on every system, or what would lead elsewhere; dots hide one.
-_NO_FOLDER = re.compile(
-    r"""[\x00-\x1f\x7f<>:"/\\|?*]|^\.|[.\s]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)""",
-    re.IGNORECASE,
-)
-_LONGEST_FOLDER_NAME = 255  # bytes, of nearly all file systems
-
 # What other cells of the archive manifest must be.
 _EXPECTED = {"seq": "[0-9]{1,4}", "subset": "|".join(SUBSETS), "type": "v3d|m3d"}
 
@@ -290,7 +283,7 @@ def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:
     scanner, fault = row["manufacturer_model_name"], ""
     if modality(row) is None:
         fault = "is none of those known"
-    elif _NO_FOLDER.search(scanner) or len(scanner.encode()) > _LONGEST_FOLDER_NAME:
+    elif not forms.is_folder(scanner):
         fault = "cannot be the name of a folder"
     if not fault:
         return []

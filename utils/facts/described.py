@@ -21,9 +21,6 @@ _SUBSETS = ("train", "val", "test", "unlabelled")
 MODALITIES = {"CT": "CT", "MRI": "MRI", "MR": "MRI"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
-# A part of a path that all file systems take, and that nobody takes for something else.
-_FOLDER = re.compile(r"""(?![. ])[^\x00-\x1f\x7f<>:"/\\|?*]+(?<![. ])""")
-_LONGEST_FOLDER = 100
 _GROUPS = {
     "volume": ("seq", "subset", "patient", "channel"),
     "mask": ("seq", "subset", "patient", "organ"),
@@ -195,7 +192,7 @@ class Described:
         if fitting is None:
             return None
         file_type, groups = fitting
-        if groups.get("channel", self.channel) != self.channel:
+        if self.other_channel(groups):
             return None
         columns = {"seq": groups["seq"], "type": file_type}
         if self.split.by == "folder":
@@ -208,6 +205,11 @@ class Described:
             columns["organ"] = groups.get("organ", "")
         return columns
 
+    def other_channel(self, groups: Mapping[str, str]) -> str:
+        """Return the channel of a file by its groups where it is none of the volume's; else ''."""
+        channel = groups.get("channel", self.channel)
+        return "" if channel == self.channel else channel
+
     def left_out(self, relative_paths: Iterable[str]) -> dict[str, list[str]]:
         """Return why files that fit a pattern are none of the data set: reason to paths."""
         found: dict[str, list[str]] = {}
@@ -217,8 +219,8 @@ class Described:
                 continue
             groups = fitting[1]
             reason = f"subset {groups.get('subset')!r}, none of split.subsets"
-            if groups.get("channel", self.channel) != self.channel:
-                reason = f"channel {groups['channel']}, not {self.channel}"
+            if channel := self.other_channel(groups):
+                reason = f"channel {channel}, not {self.channel}"
             found.setdefault(reason, []).append(path)
         return found
 
@@ -296,7 +298,7 @@ class Described:
             reason = f"id {name!r} made of {self.id_template.text}, expected {_ID.pattern}"
             cases.append(errors.DatasetError(reason, code="name", found=name))
         for part in self._folders(row):
-            if not _is_folder(part):
+            if not forms.is_folder(part):
                 reason = f"the folder {part!r} cannot have this name; correct the manifest"
                 cases.append(errors.DatasetError(reason, code="name", found=part))
         return cases
@@ -342,10 +344,6 @@ class Described:
     def trees(self, output_dir: Path) -> list[Path]:
         """Return the folders in which a sample may lie already: there is one tree."""
         return [output_dir]
-
-
-def _is_folder(name):
-    return _FOLDER.fullmatch(name) is not None and len(name) <= _LONGEST_FOLDER
 
 
 def _of_number(ids, seq):
@@ -543,7 +541,7 @@ def _check_templates(page, made):
         reason = f"is {made.folder.text!r}, expected parts among them {{subset}}, the last {{id}}"
         raise page.fault("folder", reason)
     for part in parts:
-        if not _is_folder(_example(file_patterns.Template(part))):
+        if not forms.is_folder(_example(file_patterns.Template(part))):
             reason = f"is {made.folder.text!r}, of which {part!r} cannot be the name of a folder"
             raise page.fault("folder", reason)
 

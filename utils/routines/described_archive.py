@@ -112,12 +112,12 @@ def _leave_out(contents, dataset):
         fits = any(pattern.match(path) is not None for pattern in dataset.ignored)
         (unneeded if fits else other_files).append(path)
     contents.ignored[:] = other_files
-    other = {path: dataset.groups(path) for path in contents.ignored}
-    other = {path: groups[1] for path, groups in other.items() if groups}
+    fitting = {path: dataset.groups(path) for path in contents.ignored}
+    other = {path: dataset.other_channel(found[1]) for path, found in fitting.items() if found}
+    channels = {path: channel for path, channel in other.items() if channel}
     found = (*contents.files, *contents.doubles)
-    channels = {path for path in other if _channel(other[path], dataset) != dataset.channel}
     if channels and not any(file.type == archive.VOLUME for file in found):
-        there = errors.listed(sorted({_channel(other[path], dataset) for path in channels}))
+        there = errors.listed(sorted({*channels.values()}))
         reason = f"files.channel is {dataset.channel!r}, but the files have {there}"
         raise errors.DatasetError(f"{dataset.PAGE}: {reason}", file=dataset.PAGE, code="page")
     for reason, paths in dataset.left_out(path for path in other if path not in channels).items():
@@ -133,10 +133,6 @@ def _leave_out(contents, dataset):
         f"{len(paths)} files are left out, {reason}: {errors.listed(paths)}"
         for reason, paths in reasons.items()
     ]
-
-
-def _channel(groups, dataset):
-    return groups.get("channel", dataset.channel)
 
 
 def _leave_out_organs(contents, dataset, notes):

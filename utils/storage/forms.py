@@ -25,6 +25,12 @@ _COMPACT_DATE = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})")
 _TIME = r"(?:[T ][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 _DATE = re.compile(rf"([0-9]{{4}})([-/.])([0-9]{{1,2}})\2([0-9]{{1,2}}){_TIME}")
 _CENTURIES = range(1800, 2200)
+# Dots hide a folder, Windows takes blanks and dots off the end, and has devices of some names.
+_NO_FOLDER = re.compile(
+    r"""[\x00-\x1f\x7f<>:"/\\|?*]|^[.\s]|[.\s]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)""",
+    re.IGNORECASE,
+)
+_LONGEST_FOLDER, _LONGEST_FOLDER_BYTES = 100, 255  # the latter of nearly all file systems
 
 
 def stripped(text: str) -> str:
@@ -54,6 +60,16 @@ def is_of_spreadsheet(text: str, own: str) -> bool:
     if text == own or not _NUMBER.fullmatch(own) or not _FLOAT.fullmatch(text):
         return False
     return float(text) == float(f"{float(own):.{_SPREADSHEET_DIGITS}g}")
+
+
+def is_folder(text: str) -> bool:
+    """Whether a text can be the name of a folder on every system, and leads nowhere else.
+
+    >>> is_folder("SOMATOM Definition AS+"), is_folder("a/b"), is_folder(".."), is_folder("con")
+    (True, False, False, False)
+    """
+    fits = len(text) <= _LONGEST_FOLDER and len(text.encode()) <= _LONGEST_FOLDER_BYTES
+    return fits and text != "" and not _NO_FOLDER.search(text)
 
 
 def _sex(text):
