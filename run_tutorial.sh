@@ -323,6 +323,21 @@ extract() {
         --output_index_manifest_dir "$3" "${options[@]}"
 }
 
+# extract_splits SPLIT...: step 06 of the sets with one manifest: index manifests of these splits.
+extract_splits() {
+    local name manifest=$grouped/dataset_manifest.xlsx present
+    title "06: index manifests of the subsets" 06
+    has_manifest || return 0
+    for name in "$@"; do
+        present=$(subsets_of "$manifest" "$name")
+        if [[ -n $present ]]; then
+            extract "$manifest" "$name" "$grouped/splits/$name" "$present"
+        else
+            echo "$name: skipped, there is no such split"
+        fi
+    done
+}
+
 # subsets_of MANIFEST SPLIT: the subsets that the split has samples in; none without the split.
 subsets_of() {
     [[ ! -e $1 ]] || python -c '

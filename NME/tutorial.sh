@@ -79,17 +79,7 @@ absent_of() {
 }
 
 step_06() {
-    local name manifest=$grouped/dataset_manifest.xlsx present
-    title "06: index manifests of the subsets" 06
-    has_manifest || return 0
-    for name in "${PREDEFINED[@]%%|*}" "$ACROSS_SITES"; do
-        present=$(subsets_of "$manifest" "$name")
-        if [[ -n $present ]]; then
-            extract "$manifest" "$name" "$grouped/splits/$name" "$present"
-        else
-            echo "$name: skipped, there is no such split"
-        fi
-    done
+    extract_splits "${PREDEFINED[@]%%|*}" "$ACROSS_SITES"
 }
 
 overview() {

@@ -107,17 +107,7 @@ step_05() {
 }
 
 step_06() {
-    local name manifest=$grouped/dataset_manifest.xlsx present
-    title "06: index manifests of the subsets" 06
-    has_manifest || return 0
-    for name in "$SPLIT" "$BY_PATIENT"; do
-        present=$(subsets_of "$manifest" "$name")
-        if [[ -n $present ]]; then
-            extract "$manifest" "$name" "$grouped/splits/$name" "$present"
-        else
-            echo "$name: skipped, there is no such split"
-        fi
-    done
+    extract_splits "$SPLIT" "$BY_PATIENT"
 }
 
 overview() {
