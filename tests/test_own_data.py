@@ -79,20 +79,20 @@ def test_commands_of_the_main_page(tmp_path):
     assert draft.EXAMPLE_FILE == "volume-{seq}.nii.gz"
 
 
+def scan(run_script, root, page):
+    """Run routine 01; its manifest goes beside the page."""
+    words = ("--dataset", page, "--root_dir", root / "archive")
+    manifest = page.parent / "archive_manifest.xlsx"
+    script = "described/01_gen_archive_manifest.py"
+    return run_script(script, *words, "--output_manifest_file", manifest)
+
+
 def test_the_page_that_is_shown_is_read_and_fits(run_script, tmp_path):
     root = hospital(tmp_path / "root")
     (root / "descriptor").mkdir()
     page = root / "descriptor/dataset.yaml"
     page.write_text(page_text())
-    manifest = ("--output_manifest_file", root / "descriptor/archive_manifest.xlsx")
-    scan = (
-        "described/01_gen_archive_manifest.py",
-        "--dataset",
-        page,
-        "--root_dir",
-        root / "archive",
-    )
-    result = run_script(*scan, *manifest)
+    result = scan(run_script, root, page)
     assert result.exit_code == 0, result.output
     assert "files: 16 done, 0 skipped as finished, 0 failed\n" in result.stdout
     facts = described.read(page)
@@ -121,15 +121,7 @@ def test_nothing_that_fits_is_told_with_the_pattern(run_script, tmp_path):
     page.write_text(
         page_text().replace("images/{seq}", "Images/{seq}").replace("labels/{", "Labels/{")
     )
-    manifest = ("--output_manifest_file", root / "archive_manifest.xlsx")
-    scan = (
-        "described/01_gen_archive_manifest.py",
-        "--dataset",
-        page,
-        "--root_dir",
-        root / "archive",
-    )
-    result = run_script(*scan, *manifest)
+    result = scan(run_script, root, page)
     assert result.exit_code == 2
     assert "no file of Own-CT, expected Images/{seq}.nii.gz" in result.stderr
 
