@@ -265,17 +265,10 @@ manifest_file = required("--manifest_file", WORKBOOK, "Dataset manifest, one row
 label_explanation = required(
     "--label_explanation", FILE, "label_map.yaml: which label has which name.", metavar="YAML"
 )
-dataset_page = required(
-    "--dataset", FILE, "Page that describes the data set, dataset.yaml.", metavar="PAGE"
-)
+_DATASET = "--dataset", FILE, "Page that describes the data set, dataset.yaml."
+dataset_page = required(*_DATASET, metavar="PAGE")
 # Of what takes every data set alike.
-any_dataset = optional(
-    "--dataset",
-    FILE,
-    "Page that describes the data set, dataset.yaml.",
-    metavar="PAGE",
-    show_default="AMOS22",
-)
+any_dataset = optional(*_DATASET, metavar="PAGE", show_default="AMOS22")
 dataset_name = optional(
     "--dataset_name",
     TEXT,
