@@ -46,6 +46,8 @@ class DataSet(Protocol):
     DATASET_KEYS: tuple[str, ...]
     # Columns of the dataset manifest that tell one patient from another, taken together.
     PATIENT_KEYS: tuple[str, ...]
+    # Page that tells how far that can be inferred; empty where a key names the patient.
+    PATIENT_EVIDENCE: str
     # What a cell of unknown content reads, besides the empty text.
     UNDEFINED: str
     # Path of the list of what is known about single scans (see `known_faults`), empty where there

@@ -98,6 +98,7 @@ DATASET_KEYS: tuple[str, ...] = (
 # The table has no id of the patient. Of its 600 scans 75 pairs share birth date and sex, 31 of them
 # also day and scanner; two pairs share a birth date and not the sex, which is chance.
 PATIENT_KEYS: tuple[str, ...] = ("birth_date", "sex")
+PATIENT_EVIDENCE = "docs/patients.md"
 
 _TEMPLATES = Path(__file__).resolve().parents[2] / "descriptor_templates"
 LABEL_MAP = str(_TEMPLATES / "label_map.yaml")

@@ -144,6 +144,7 @@ class Described:
     table: Table | None
     modalities: Modalities
     axis: int | None
+    PATIENT_EVIDENCE: str = ""
     MENDED_FAULTS: tuple[str, ...] = ()
     UNDEFINED: str = forms.UNDEFINED
     DATASET_JSON_SUBSETS: Mapping[str, str] = dataclasses.field(default_factory=dict)

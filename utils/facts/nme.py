@@ -54,6 +54,7 @@ ARCHIVE_COLUMNS: tuple[str, ...] = (
 INFO_KEYS: tuple[str, ...] = ("collection", "subset", "site", "seq", "pid")
 DATASET_KEYS: tuple[str, ...] = ("site", "collection", "subset", "pid")
 PATIENT_KEYS: tuple[str, ...] = ("pid",)
+PATIENT_EVIDENCE = ""
 KNOWN_FAULTS = ""
 MENDED_FAULTS: tuple[str, ...] = ()
 # Folders of the grouped tree that are there even without samples.

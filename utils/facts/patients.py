@@ -7,8 +7,6 @@ from utils.facts import DataSet
 from utils.storage import forms
 
 COLUMN = "patient"
-# Keys that name a patient; from all others it is inferred who he is.
-_NAMING = {"pid", "patient_id"}
 
 
 def group(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> dict[str, str]:
@@ -47,9 +45,9 @@ def inferred(facts: DataSet) -> str:
 
     Empty where a key names them.
     """
-    if _NAMING.intersection(facts.PATIENT_KEYS):
+    if not facts.PATIENT_EVIDENCE:
         return ""
-    return f"inferred from {' and '.join(facts.PATIENT_KEYS)} (docs/patients.md)"
+    return f"inferred from {' and '.join(facts.PATIENT_KEYS)} ({facts.PATIENT_EVIDENCE})"
 
 
 def _identity(row, facts):

@@ -255,4 +255,4 @@ def _notes(facts):
 def _identity(facts):
     """By what scans are told to be of one patient: one key names people, several may coincide."""
     keys = " and ".join(facts.PATIENT_KEYS).replace("_", " ")
-    return f" ({'inferred from' if len(facts.PATIENT_KEYS) > 1 else 'by'} {keys})" if keys else ""
+    return f" ({'inferred from' if facts.PATIENT_EVIDENCE else 'by'} {keys})" if keys else ""
