@@ -12,7 +12,7 @@ import trees
 
 from utils import errors
 from utils.facts import amos22
-from utils.qc import plotting, report, sample_report
+from utils.qc import case_files, plotting, report, sample_report
 from utils.running import runner
 from utils.storage import json_files, nifti, samples
 
@@ -48,7 +48,7 @@ def _put(folder, volume, mask, scanner="Aquilion ONE", affine=None, **mask_field
 def settings_of_a_report(tmp_path):
     report.make_folders(tmp_path / "qc")
     before = tmp_path / "before" if (tmp_path / "before").exists() else None
-    return sample_report.ReportSettings(
+    return case_files.ReportSettings(
         tmp_path / "data", tmp_path / "qc", before, 100.0, False, *LOOKS
     )
 
@@ -221,7 +221,7 @@ def test_a_mask_that_changes_meanwhile_fails_its_sample(tmp_path, sample, monkey
     before = _put(tmp_path / "before/amos_0001_M", _VALUES, _block())
     report.make_folders(tmp_path / "qc")
     places = tmp_path / "data", tmp_path / "qc", tmp_path / "before"
-    settings = sample_report.ReportSettings(*places, 100.0, False, *LOOKS)
+    settings = case_files.ReportSettings(*places, 100.0, False, *LOOKS)
     path = {"mask": sample, "before": before}[which].mask_path
     plain = nifti.read_mask
 

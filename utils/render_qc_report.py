@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.facts import described
-from utils.qc import report, sample_report
+from utils.qc import case_files, report, sample_report
 from utils.running import cli, shared_options
 from utils.storage import samples
 
@@ -64,7 +64,7 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     facts.check_names([sample.stem for sample in found], root_dir)
     cli.hold(output_dir)
     report.make_folders(output_dir)
-    settings = sample_report.ReportSettings(
+    settings = case_files.ReportSettings(
         root_dir,
         output_dir,
         before_dir,

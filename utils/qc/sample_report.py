@@ -5,14 +5,12 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from utils import errors
 from utils.arrays import geometry, regions
-from utils.qc import alignment, anatomy, changes, drawing, measures, slices
+from utils.qc import alignment, anatomy, case_files, changes, drawing, measures, slices
 from utils.running import calls
 from utils.storage import files, json_files, nifti, samples
 
@@ -29,31 +27,6 @@ _MRI_PERCENTILES = (1.0, 99.5)
 # Both masks, and what passes by; matplotlib and the coarse volume come on top.
 _MEMORY_PER_VOXEL = 2.5
 _MEMORY_BESIDES = 300 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class ReportSettings:
-    """What is the same for all samples.
-
-    Attributes
-    ----------
-    root_dir, output_dir : Path
-    before_dir : Path or None
-        Tree with the masks before denoising; also where volumes and info files are taken from
-        that `root_dir` lacks.
-    region_volume_thresh : float, mm^3
-    overwrite : bool
-    modality, slice_axis : callable
-        See `facts.DataSet`; of workers, to which a module cannot be sent.
-    """
-
-    root_dir: Path
-    output_dir: Path
-    before_dir: Path | None
-    region_volume_thresh: float
-    overwrite: bool
-    modality: Callable[[Mapping[str, str]], str | None]
-    slice_axis: Callable[[np.ndarray], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,26 +55,13 @@ class Result:
     has_identity: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class _Inputs:
-    """Files of one sample, by their headers; None where there is none. How they are looked at."""
-
-    volume: nifti.Header
-    mask: nifti.Header | None
-    before: nifti.Header | None
-    info: dict
-    label_names: dict
-    modality: str | None
-    slice_axis: int
-
-
 def memory(sample: samples.Sample) -> int:
     """Estimate the bytes that `render` needs for a sample."""
     size = nifti.mask_memory(sample.mask_path) if sample.has_mask else 0
     return _MEMORY_BESIDES + int(size / 2 * _MEMORY_PER_VOXEL)
 
 
-def render(sample: samples.Sample, settings: ReportSettings) -> Result | calls.Finished:
+def render(sample: samples.Sample, settings: case_files.ReportSettings) -> Result | calls.Finished:
     """Measure one sample and draw its pictures, unless its record says that this was done.
 
     DatasetError where a file is missing or damaged, or shapes differ, or where a folder has the
@@ -109,7 +69,7 @@ def render(sample: samples.Sample, settings: ReportSettings) -> Result | calls.F
     of which inputs.
     """
     record_path, pictures = _places(sample.stem, settings.output_dir)
-    inputs = _inputs(sample, settings)
+    inputs = case_files.of_tree(sample, settings)
     affine = inputs.volume.affine
     seen = geometry.axis_codes(affine), geometry.is_identity(affine)
     result = Result({}, inputs.info, inputs.label_names, *seen)
@@ -148,40 +108,6 @@ def _finished(record_path, digest, pictures):
         if record and record.get("digest") == digest and there.issuperset(record["pictures"]):
             return record
     return None
-
-
-def _inputs(sample, settings):
-    source, mask, before = sample, None, None
-    if settings.before_dir is not None:
-        place = settings.before_dir / sample.directory.relative_to(settings.root_dir)
-        before = samples.Sample(sample.stem, place)
-        # A tree that denoising wrote to another --output_dir holds masks only.
-        source = sample if sample.volume_path.exists() else before
-    volume = nifti.read_header(source.volume_path)
-    if sample.has_mask:
-        mask = nifti.read_header(sample.mask_path)
-    mask_before = _mask_before(before.mask_path) if mask and before else None
-    for header in filter(None, (mask, mask_before)):
-        if header.shape != volume.shape:
-            reason = f"shape {header.shape} differs from its volume's {volume.shape}"
-            sides = {"expected": volume.shape, "found": header.shape}
-            text = f"{header.path}: {reason}"
-            raise errors.DatasetError(text, file=header.path, code="shape", **sides)
-    names = {value: name for value, name in sample.binary_mask_paths() if value}
-    if len(set(names.values())) < len(names):
-        named = errors.listed(f"{value} {name}" for value, name in names.items())
-        reason = f"{sample.directory}: binary masks of one name for two labels: {named}"
-        raise errors.DatasetError(reason, file=sample.directory, code="labels", found=named)
-    info = samples.read_info(source.info_path)
-    how = settings.modality(info), settings.slice_axis(volume.affine)
-    return _Inputs(volume, mask, mask_before, info, names, *how)
-
-
-def _mask_before(path):
-    if not path.exists():
-        reason = f"{path}: missing, expected the mask before denoising"
-        raise errors.DatasetError(reason, file=path, code="no_mask")
-    return nifti.read_header(path)
 
 
 def _digest(inputs, settings):
