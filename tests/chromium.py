@@ -1,0 +1,190 @@
+"""Drive a headless Chromium over its debugging pipe: pages from disk, keys, mouse, screenshots."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+needed = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+_OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-extensions "
+    "--disable-background-networking --disable-component-update --disable-sync --mute-audio "
+    "--hide-scrollbars --remote-debugging-pipe"
+)
+_WAIT_SECONDS = 30
+# Keys that are no character -> their code.
+_CODES = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
+_CODES |= {"ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Home": 36, "End": 35, " ": 32}
+
+
+class Chromium:
+    """One browser with one page; a context manager.
+
+    Attributes
+    ----------
+    errors : list of str
+        What the console called an error, and exceptions that nobody caught.
+    """
+
+    def __init__(self, profile, downloads=None, width=1400, height=900, dark=False):
+        self.errors = []
+        self._number = 0
+        self._to, self._from, self._process = _start(profile)
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+        self.resize(width, height)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        if downloads:
+            place = {"behavior": "allow", "downloadPath": str(downloads)}
+            self._call("Browser.setDownloadBehavior", **place)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._to.close()  # the browser ends with its pipe
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._from.close()
+
+    def call(self, method, **parameters):
+        """Send a command of the debugging protocol to the page, and return the answer."""
+        return self._call(method, self._session, **parameters)
+
+    def _call(self, method, session=None, **parameters):
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        message |= {"sessionId": session} if session else {}
+        self._to.write(json.dumps(message).encode() + b"\0")
+        self._to.flush()
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, (method, answer["error"])
+                return answer["result"]
+
+    def _next(self):
+        text = bytearray()
+        while (byte := self._from.read(1)) != b"\0":
+            assert byte, "the browser ended"
+            text += byte
+        answer = json.loads(text)
+        self._note(answer.get("method"), answer.get("params", {}))
+        return answer
+
+    def _note(self, event, found):
+        if event == "Runtime.exceptionThrown":
+            details = found["exceptionDetails"]
+            self.errors.append(details.get("exception", details).get("description", str(details)))
+        elif event == "Runtime.consoleAPICalled" and found["type"] in ("error", "assert"):
+            self.errors.append(str([argument.get("value") for argument in found["args"]]))
+        elif event == "Log.entryAdded" and found["entry"]["level"] == "error":
+            self.errors.append(f"{found['entry']['text']} {found['entry'].get('url', '')}")
+
+    def resize(self, width, height):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def open(self, address):
+        """Load a page, a path or a URL, and wait until it is there."""
+        url = address if "://" in str(address) else os.fspath(address.absolute().as_uri())
+        self.call("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def reload(self):
+        self.run("window.isOld = true")
+        self.call("Page.reload")
+        self.wait("!window.isOld && document.readyState === 'complete'")
+
+    def run(self, script):
+        """Evaluate JavaScript, also a promise; return its value as Python's."""
+        options = {"awaitPromise": True, "returnByValue": True, "userGesture": True}
+        answer = self.call("Runtime.evaluate", expression=script, **options)
+        assert "exceptionDetails" not in answer, (script, answer["exceptionDetails"])
+        return answer["result"].get("value")
+
+    def wait(self, condition):
+        """Wait until a condition in JavaScript holds."""
+        script = (
+            f"new Promise((done) => {{ const end = Date.now() + {_WAIT_SECONDS * 1000};"
+            f"const look = () => ({condition}) ? done(true) : Date.now() > end ? done(false)"
+            " : setTimeout(look, 20); look(); })"
+        )
+        try:
+            is_so = self.run(script)
+        except AssertionError:  # another page was loaded meanwhile
+            is_so = self.run(script)
+        assert is_so, (condition, self.errors)
+
+    def press(self, *keys):
+        """Type keys: characters, or names such as ArrowDown."""
+        for key in keys:
+            code = {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {"text": key}
+            self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **code)
+            self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    def place(self, selector):
+        """Middle of the first element that a CSS selector finds, in the window, px."""
+        return self.run(
+            f"(() => {{ const one = document.querySelector({json.dumps(selector)});"
+            "one.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "const box = one.getBoundingClientRect();"
+            "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
+        )
+
+    def click(self, selector):
+        x, y = self.place(selector)
+        for kind in ("mousePressed", "mouseReleased"):
+            where = {"x": x, "y": y, "button": "left", "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, **where)
+
+    def move(self, selector, dx=0, dy=0):
+        """Move the mouse over an element, so far off its middle."""
+        x, y = self.place(selector)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + dx, y=y + dy)
+
+    def wheel(self, selector, notches):
+        """Turn the mouse wheel over an element; downwards are positive notches."""
+        x, y = self.place(selector)
+        turn = {"deltaX": 0, "deltaY": 120 * (1 if notches > 0 else -1)}
+        for _ in range(abs(notches)):
+            self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, **turn)
+
+    def choose_file(self, selector, path):
+        """Choose a file in an <input type=file>."""
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector('{selector}')")
+        where = found["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=where)
+
+    def screenshot(self, path, whole=False):
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+
+def _start(profile):
+    """Pipes to and from a browser, as its file descriptors 3 and 4, and the process."""
+    to_read, to_write = os.pipe()
+    from_read, from_write = os.pipe()
+    command = f'exec 3<&{to_read} 4>&{from_write}; exec "$@"'
+    options = [*_OPTIONS.split(), f"--user-data-dir={profile}", "about:blank"]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen(
+        ["bash", "-c", command, "bash", BROWSER, *options],
+        pass_fds=(to_read, from_write),
+        stderr=subprocess.DEVNULL,
+        **quiet,
+    )
+    os.close(to_read)
+    os.close(from_write)
+    return os.fdopen(to_write, "wb"), os.fdopen(from_read, "rb"), process
