@@ -7,7 +7,7 @@ import collections
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +73,25 @@ def read(path: files.PathLike, ids: Iterable[str] = ()) -> dict[str, Decision]:
         The file cannot be read or lacks a column. What is wrong with the rows (no ID, an unknown
         decision, a malformed CRC, an ID with two decisions or of two masks) is found together.
     """
-    rows_of, reasons = collections.defaultdict(list), []
+    rows_of: dict[str, list] = collections.defaultdict(list)
+    reasons = []
     by_number = _by_number(known := {*ids})
     for line, row in csv_tables.read(path, COLUMNS, NAME).items():
         row = {column: _GUARDED.sub("", text) for column, text in row.items()}
-        reasons += [f"has {what} in line {line}, expected {wanted}" for what, wanted in _odd(row)]
+        odd = [f"has {what} in line {line}, expected {wanted}" for what, wanted in _odd(row)]
         key = row["ID"] if row["ID"] in known else by_number.get(_number(row["ID"]), row["ID"])
-        rows_of[key].append((line, row))
-    for key, rows in rows_of.items() if not reasons else ():
+        rows_of[key] += [(line, row)] if not odd else []
+        reasons += odd
+    for key, rows in rows_of.items():
         reasons += _contradictions(key, rows)
     if reasons:
         raise errors.CasesError([csv_tables.fault(path, NAME, reason) for reason in reasons])
     return {key: _merged([row for _, row in rows]) for key, rows in rows_of.items()}
+
+
+def having(found: Mapping[str, Decision], decision: str) -> list[str]:
+    """Return the IDs with one of the `DECISIONS`, sorted."""
+    return sorted(key for key, entry in found.items() if entry.decision == decision)
 
 
 def _by_number(ids):
