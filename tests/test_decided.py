@@ -342,6 +342,18 @@ def test_02_does_not_fail_at_excluded_samples(scanned):
     ]
 
 
+def test_02_takes_a_faulty_row_of_a_file_that_is_no_samples(scanned):
+    """Nobody knows whose it is, so no decision concerns it."""
+    table = scanned / "descriptor/archive_manifest.xlsx"
+    changes = {("sex", "imagesTr/amos_0004"): "?", ("file_path", "imagesTr/amos_0004"): "odd.nii"}
+    trees.edit_cells(table, changes)
+    decide(scanned, "1,exclude")
+    result = trees.invoke(trees.PAIR_CT, scanned)
+    assert result.exit_code == 1
+    assert "FAILED odd.nii: sex is '?'" in result.stderr
+    assert told(result, scanned)[1] == "note review: 1 excluded and left out: amos_0001"
+
+
 def test_02_of_which_nothing_is_left_makes_the_folders_alone(scanned):
     decide(scanned, *(f"{name},exclude" for name in ALL[:4]))
     result = trees.invoke(trees.PAIR_CT, scanned)

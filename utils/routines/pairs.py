@@ -88,7 +88,7 @@ def plan(
         nowhere and so is a fault. Default: every row.
     organs : organ_masks.Names, optional
         The organs of a data set whose masks lie in one file per organ, told by the column organ.
-    review_path : path-like, optional
+    review_path : Path, optional
         Decisions on samples, see `review.read`; those that it excludes are left out.
 
     Returns
@@ -101,7 +101,7 @@ def plan(
     columns = ("file_path", "type", *facts.INFO_KEYS, *(("organ",) if organs else ()))
     by_sample, faulty = _sort_rows(_read_rows(root_dir, archive_manifest, facts, columns), facts)
     mine = [entry for entry in faulty if belongs is None or belongs(entry[1])]
-    told = {name for name, _, _ in mine}
+    told = {name for name, _, _ in mine if name}
     disk = _look(root_dir, output_dir, facts, organs)
     _find_renamed(disk, by_sample, facts)
     asked = {
@@ -109,7 +109,7 @@ def plan(
         for stem, of_sample in sorted(by_sample.items())
         if stem not in told and (belongs is None or any(map(belongs, of_sample)))
     }
-    known = {*by_sample, *(name for name, _, _ in faulty), *disk.directories}
+    known = {*by_sample, *(name for name, _, _ in faulty if name), *disk.directories}
     excluded, notes = _excluded({*asked, *told}, known, disk, review_path)
     _warn_of_unlisted(disk, {*by_sample, *told, *excluded})
     failures = [
@@ -153,7 +153,7 @@ def _sort_rows(records, facts):
 def _excluded(asked, known, disk, review_path):
     """The samples that a review excludes, of those asked for or in the tree, and notes on it."""
     own = {stem for stem in known if stem in asked or _folders_here(disk, stem)}
-    decisions, notes = decided.read(review_path, own, lambda: known - {None})
+    decisions, notes = decided.read(review_path, own, lambda: known)
     excluded = review.having(decisions, review.EXCLUDE)
     lying = [folder for stem in excluded for folder in _folders_here(disk, stem)]
     if lying:
