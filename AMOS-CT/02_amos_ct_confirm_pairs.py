@@ -3,7 +3,8 @@
 Reads the archive manifest (routine 01, perhaps corrected by hand) and the archive's files; writes
 amos_XXXX_info.yaml, amos_XXXX_volume.nii.gz (float32) and amos_XXXX_mask.nii.gz (uint8, with the
 volume's geometry) into <subset>/<scanner>/amos_XXXX_<sex> below --output_dir. Finished samples are
-skipped; masks that were edited or denoised since stay as they are.
+skipped; masks that were edited or denoised since stay as they are. Samples that the review excludes
+are left out.
 
 \b
   python AMOS-CT/02_amos_ct_confirm_pairs.py --root_dir root_dir/archive \\
@@ -23,10 +24,14 @@ from utils.running import cli, shared_options
 @cli.routine(__doc__)
 @shared_options.root_dir
 @shared_options.pairing
-def main(root_dir, output_dir, archive_manifest, misfit, overwrite):
-    found = pairs.plan(
-        root_dir, output_dir, archive_manifest, amos22, amos22.of_scanners(amos22.CT_SCANNERS)
+@shared_options.review
+def main(root_dir, output_dir, archive_manifest, misfit, review, overwrite):
+    belongs = amos22.of_scanners(amos22.CT_SCANNERS)
+    found, notes = pairs.plan(
+        root_dir, output_dir, archive_manifest, amos22, belongs, review_path=cli.review_file(review)
     )
+    for note in notes:
+        cli.print_note("review", note)
     space = pairs.prepare(found, output_dir, amos22.SUBSETS, overwrite)
     outcome = cli.for_each_sample(
         pairs.confirm, found, overwrite, cli.spare_core(), misfit, size=pairs.size_bytes

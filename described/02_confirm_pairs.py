@@ -5,7 +5,7 @@ Reads the archive manifest (routine 01, perhaps corrected by hand) and the archi
 geometry) into the folder of each sample, <subset>/<id> unless --dataset says otherwise, below
 --output_dir. Masks of single organs are joined into one; where two overlap the sample fails, unless
 --dataset says which wins. Finished samples are skipped; masks that were edited or denoised since
-stay as they are.
+stay as they are. Samples that the review excludes are left out.
 
 \b
   python described/02_confirm_pairs.py --root_dir root_dir/archive --output_dir root_dir/grouped \\
@@ -26,10 +26,14 @@ from utils.running import cli, shared_options
 @shared_options.dataset_page
 @shared_options.root_dir
 @shared_options.pairing
-def main(dataset, root_dir, output_dir, archive_manifest, misfit, overwrite):
+@shared_options.review
+def main(dataset, root_dir, output_dir, archive_manifest, misfit, review, overwrite):
     facts = described.read(dataset)
     organs = described_archive.organs(facts)
-    found = pairs.plan(root_dir, output_dir, archive_manifest, facts, organs=organs)
+    more = {"organs": organs, "review_path": cli.review_file(review)}
+    found, notes = pairs.plan(root_dir, output_dir, archive_manifest, facts, **more)
+    for note in notes:
+        cli.print_note("review", note)
     space = pairs.prepare(found, output_dir, (), overwrite)
     needs = {"size": pairs.size_bytes, "memory": pairs.memory_bytes}
     outcome = cli.for_each_sample(

@@ -4,7 +4,7 @@ Reads info file, volume, multi-label mask and binary masks of every sample below
 one row per sample into the worksheet Manifest of --output_manifest_file. Inconsistent samples
 (shape, affine, spacing, origin, mask data types, missing or stale binary masks, a sample in two
 folders) are all listed; then no manifest is written and an earlier one stays as it was. Other
-worksheets of the workbook are kept.
+worksheets of the workbook are kept. Samples that the review excludes are left out, and not checked.
 
 \b
   python described/04_gen_dataset_manifest.py --root_dir root_dir/grouped \\
@@ -27,14 +27,19 @@ from utils.storage import files, manifest, samples
 @shared_options.root_dir
 @shared_options.output_manifest_file
 @shared_options.tolerance_mm
-def main(dataset, root_dir, output_manifest_file, tolerance_mm, overwrite):
+@shared_options.review
+def main(dataset, root_dir, output_manifest_file, tolerance_mm, review, overwrite):
     target = manifest.refuse_if_changed(output_manifest_file, overwrite)
     facts = described.read(dataset)
     files.sweep(root_dir)
     found = samples.find(root_dir)
-    checks = facts.DATASET_KEYS, tolerance_mm, facts.mask_faults
+    decisions, notes = dataset_manifest.read_review(found, root_dir, cli.review_file(review), facts)
+    for note in notes:
+        cli.print_note("review", note)
+    checks = facts.DATASET_KEYS, tolerance_mm, facts.mask_faults, decisions
     outcome = cli.for_each_mask(dataset_manifest.describe, found, root_dir, *checks)
-    cli.finish(outcome, dataset_manifest.write(found, outcome, target, facts.DATASET_KEYS))
+    written = dataset_manifest.write(found, outcome, target, facts.DATASET_KEYS, decisions)
+    cli.finish(outcome, written)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,15 @@ def scanned_root(tmp_path):
 
 
 def plan(root, scanners=amos22.CT_SCANNERS, tree="AMOS-CT"):
-    return pairs.plan(
+    found, notes = pairs.plan(
         root / "archive",
         root / "grouped" / tree,
         root / "descriptor/archive_manifest.xlsx",
         amos22,
         amos22.of_scanners(scanners),
     )
+    assert notes == []
+    return found
 
 
 def test_plan_lists_the_samples_of_these_scanners_by_name(root):
@@ -76,7 +78,7 @@ def test_plan_takes_the_facts_of_any_data_set(tmp_path):
             }
         )
     manifest.Target(tmp_path / "rows.xlsx").write({"Manifest": workbook.frame(list(rows[0]), rows)})
-    (pair,) = pairs.plan(tmp_path, tmp_path / "out", tmp_path / "rows.xlsx", facts)
+    (pair,), _ = pairs.plan(tmp_path, tmp_path / "out", tmp_path / "rows.xlsx", facts)
     assert pairs.confirm(pair, overwrite=False) == "train"
     assert sorted(path.name for path in (tmp_path / "out/train/nme_a").iterdir()) == [
         "nme_a_info.yaml",

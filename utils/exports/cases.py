@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import errors
 from utils.arrays import labels
 from utils.facts import DataSet
-from utils.routines import dataset, fold_dealing, split_choices, splits
+from utils.routines import dataset, decided, fold_dealing, split_choices, splits
 from utils.running import calls, runner
 from utils.storage import files, forms, manifest, workbook
 
@@ -222,13 +222,15 @@ def check(selection: Selection, facts: DataSet, chosen: list[Case] | None = None
 
     Of those that exports take, if no others are `chosen`.
     A result is whether the sample can be used: one of train or val without a mask cannot, and is
-    warned about. A missing file is a failure, and so is what `facts.mask_faults` finds. A
-    DatasetError where the samples are those of another data set.
+    warned about; so are samples that people excluded since. A missing file is a failure, and so is
+    what `facts.mask_faults` finds. A DatasetError where the samples are those of another data set.
     """
+    chosen = selection.used if chosen is None else chosen
     for where in {case.manifest_path for case in selection.cases}:
         facts.check_names([case.id for case in selection.cases], where)
+        decided.warn_of_excluded(where, [case.id for case in chosen])
     is_usable = functools.partial(_is_usable, selection.label_names, facts.mask_faults)
-    return runner.run(is_usable, selection.used if chosen is None else chosen)
+    return runner.run(is_usable, chosen)
 
 
 def _is_usable(label_names, mask_faults, case):

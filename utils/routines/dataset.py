@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from utils import errors
 from utils.arrays import geometry, labels
-from utils.routines import binary_masks, splits
+from utils.facts import DataSet
+from utils.routines import binary_masks, decided, splits
 from utils.running import calls
-from utils.storage import manifest, nifti, samples, workbook
+from utils.storage import manifest, nifti, nifti_writing, review, samples, workbook
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,7 @@ GEOMETRY_COLUMNS = [
 EXISTENCE = "_existence"
 # How many files of a data type a message names.
 _NAMED_FILES = 3
+_NO_DECISION = review.Decision()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +46,46 @@ class Entry:
         Label and name to the path relative to the root; empty without a mask.
     present : frozenset of int
         Labels that occur in the mask.
+    is_changed : bool
+        Whether the mask has other voxels than when it was decided about.
     """
 
     row: dict
     binary_masks: dict[tuple[int, str], str]
     present: frozenset[int]
+    is_changed: bool = False
 
     @property
     def has_mask(self) -> bool:
         """Whether the sample has a multi-label mask."""
         return bool(self.row["mask"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Excluded:
+    """What is found of a sample that people excluded: whether its mask changed since."""
+
+    is_changed: bool
+
+
+def read_review(
+    found: list[samples.Sample], root_dir: Path, path: Path | None, facts: DataSet
+) -> tuple[dict[str, review.Decision], list[str]]:
+    """Read what a review decides about the samples of a tree, and notes on it; see `decided.read`.
+
+    A DatasetError where it excludes all of them: there would be no manifest.
+    """
+
+    def others():
+        trees = facts.trees(Path(os.path.abspath(root_dir)))[1:]
+        return [sample.stem for tree in trees for sample in samples.scan(tree)]
+
+    own = {sample.stem for sample in found}
+    here, notes = decided.read(path, own, others)
+    if len(review.having(here, review.EXCLUDE)) == len(own):
+        text = f"{path}: excludes all {len(own)} samples below {root_dir}, expected one to be left"
+        raise errors.DatasetError(f"{text}; no manifest is written", file=path, code="review")
+    return here, notes
 
 
 def describe(
@@ -61,13 +94,18 @@ def describe(
     info_keys: Sequence[str],
     tolerance_mm: float,
     mask_faults: Callable[..., list[errors.DatasetError]],
-) -> Entry:
+    decisions: Mapping[str, review.Decision],
+) -> Entry | Excluded:
     """Check one sample and collect its row.
 
     Paths are relative to `root_dir`; `info_keys` of the info file become columns; affine, spacing
-    and origin may differ by `tolerance_mm`; `mask_faults` is the data set's (`facts.DataSet`).
+    and origin may differ by `tolerance_mm`; `mask_faults` is the data set's (`facts.DataSet`);
+    of a sample that the `decisions` exclude the mask alone is looked at.
     Everything that does not fit together is a CasesError.
     """
+    decision = decisions.get(sample.stem, _NO_DECISION)
+    if decision.decision == review.EXCLUDE:
+        return _excluded(sample, decision)
     cases: list[errors.DatasetError] = []
     info = _tried(cases, _read_info, sample, info_keys)
     volume = _tried(cases, _read_volume, sample)
@@ -78,7 +116,7 @@ def describe(
     for header in headers if volume else ():
         cases += _misfits(header, volume, tolerance_mm)
     cases += _mixed_types(headers)
-    present: frozenset[int] = frozenset()
+    mask, present = None, frozenset[int]()
     if own:
         readable = {header.path: header for header in headers}
         header = readable.get(own[0])
@@ -93,7 +131,21 @@ def describe(
     _warn_of_oddities(sample, volume)
     if cases:
         raise errors.CasesError(cases)
-    return _entry(sample, root_dir, info, volume, headers, present)
+    entry = _entry(sample, root_dir, info, volume, headers, present)
+    return dataclasses.replace(entry, is_changed=_is_changed(mask, decision))
+
+
+def _excluded(sample, decision):
+    is_judged = decision.mask_crc32 is not None and sample.has_mask
+    mask = nifti.read_mask(sample.mask_path) if is_judged else None
+    return Excluded(_is_changed(mask, decision))
+
+
+def _is_changed(mask, decision):
+    """Whether a mask, or None, is another one than was decided about."""
+    if not decision.decision or decision.mask_crc32 is None:
+        return False
+    return mask is None or int(nifti_writing.voxel_crc(mask.data), 16) != decision.mask_crc32
 
 
 def _tried(cases, function, *args):
@@ -265,12 +317,15 @@ def write(
     outcome: calls.Outcome,
     target: manifest.Target,
     info_keys: Sequence[str],
+    decisions: dict[str, review.Decision],
 ) -> str:
     """Write the manifest of all samples, unless one of them failed; return what was done.
 
     What is wrong between samples, and split sheets that are out of date now, are added to the
-    outcome of `describe`; other worksheets are kept.
+    outcome of `describe`; so is what became of the decisions. Excluded samples are taken out of it,
+    however broken they are. Other worksheets are kept.
     """
+    found = _set_aside(found, outcome, decisions)
     check_together(found, outcome)
     if outcome.failures:
         return f"No manifest written; {target.path} is as it was"
@@ -281,3 +336,21 @@ def write(
         for name in (splits.out_of_date(target.before, made) if target.before else ())
     ]
     return f"{target.path}: {len(made)} rows"
+
+
+def _set_aside(found, outcome, decisions):
+    """Take the excluded samples out of an outcome, tell of the decisions, return the others."""
+    excluded = {*review.having(decisions, review.EXCLUDE)}
+    changed = {sample.stem for sample, value in outcome.results if value.is_changed}
+    unknown = sorted(excluded & {name for name, _ in outcome.failures})
+    outcome.results = [pair for pair in outcome.results if pair[0].stem not in excluded]
+    outcome.done = len(outcome.results)
+    for entries in (outcome.failures, outcome.warnings):
+        entries[:] = [entry for entry in entries if entry[0] not in excluded]
+    notes, warnings = decided.after_changes(decisions, changed)
+    if unknown:
+        count = f"{len(unknown)} excluded whose mask cannot be read"
+        notes.append(f"{count}: {errors.listed(unknown)}")
+    outcome.notes += [(review.NAME, note) for note in notes]
+    outcome.warnings += [(review.NAME, warning) for warning in warnings]
+    return [sample for sample in found if sample.stem not in excluded]

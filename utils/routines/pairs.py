@@ -15,7 +15,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet
-from utils.routines import archive, split_choices
+from utils.routines import archive, decided, split_choices
 from utils.running import calls
 from utils.storage import (
     files,
@@ -26,6 +26,7 @@ from utils.storage import (
     nifti,
     nifti_writing,
     organ_masks,
+    review,
     samples,
     workbook,
     zips,
@@ -69,7 +70,8 @@ def plan(
     facts: DataSet,
     belongs: Callable[[dict], bool] | None = None,
     organs: organ_masks.Names | None = None,
-) -> list[Pair]:
+    review_path: Path | None = None,
+) -> tuple[list[Pair], list[str]]:
     """Make out from the archive manifest which samples there are and what is wrong with them.
 
     Parameters
@@ -86,13 +88,45 @@ def plan(
         nowhere and so is a fault. Default: every row.
     organs : organ_masks.Names, optional
         The organs of a data set whose masks lie in one file per organ, told by the column organ.
+    review_path : Path, optional
+        Decisions on samples, see `review.read`; those that it excludes are left out.
 
     Returns
     -------
-    list of Pair
+    pairs : list of Pair
         By sample name; the faulty ones too.
+    notes : list of str
+        What came of the review.
     """
     columns = ("file_path", "type", *facts.INFO_KEYS, *(("organ",) if organs else ()))
+    by_sample, faulty = _sort_rows(_read_rows(root_dir, archive_manifest, facts, columns), facts)
+    mine = [entry for entry in faulty if belongs is None or belongs(entry[1])]
+    told = {name for name, _, _ in mine if name}
+    disk = _look(root_dir, output_dir, facts, organs)
+    _find_renamed(disk, by_sample, facts)
+    asked = {
+        stem: of_sample
+        for stem, of_sample in sorted(by_sample.items())
+        if stem not in told and (belongs is None or any(map(belongs, of_sample)))
+    }
+    known = {*by_sample, *(name for name, _, _ in faulty if name), *disk.directories}
+    excluded, notes = _excluded({*asked, *told}, known, disk, review_path)
+    _warn_of_unlisted(disk, {*by_sample, *told, *excluded})
+    failures = [
+        (row["file_path"] or "row without file_path", error)
+        for name, row, error in mine
+        if name not in excluded
+    ]
+    # In a folder or zip that cannot be listed, label files may lie unseen.
+    failures += [(name, error) for name, error in disk.failures if error.code in ("read", "zip")]
+    found = [Pair(samples.Sample(name, disk.output_dir), {}, error=e) for name, e in failures]
+    found += [
+        _pair(stem, rows, disk, facts) for stem, rows in asked.items() if stem not in excluded
+    ]
+    return found, notes
+
+
+def _read_rows(root_dir, archive_manifest, facts, columns):
     rows = workbook.Workbook(archive_manifest).table(manifest.MAIN_SHEET, required=columns)
     paths = [path for path in rows["file_path"] if path]
     if paths and not any(_is_there(Path(root_dir, path)) for path in paths):
@@ -100,27 +134,41 @@ def plan(
         raise errors.DatasetError(reason + archive.meant(root_dir, facts), file=root_dir)
     records = rows.to_dict("records")
     facts.check_manifest(records, archive_manifest)
-    by_sample = collections.defaultdict(list)
-    faulty, told = [], set()
+    return records
+
+
+def _sort_rows(records, facts):
+    """{sample: its rows}, and of each unusable row (sample, row, what is wrong)."""
+    by_sample, faulty = collections.defaultdict(list), []
     for row in records:
         try:
             plain = facts.plain_row(row)
         except errors.DatasetError as error:
-            if belongs is None or belongs(row):
-                faulty.append((row["file_path"] or "row without file_path", error))
-                told.add(_name_by_path(row, facts))
+            faulty.append((_name_by_path(row, facts), row, error))
             continue
         by_sample[facts.sample_name(plain)].append(plain)
-    disk = _look(root_dir, output_dir, facts, organs)
-    _find_renamed(disk, by_sample, facts)
-    _warn_of_unlisted(disk, {*by_sample, *told})
-    # In a folder or zip that cannot be listed, label files may lie unseen.
-    faulty += [(name, error) for name, error in disk.failures if error.code in ("read", "zip")]
-    found = [Pair(samples.Sample(name, disk.output_dir), {}, error=error) for name, error in faulty]
-    for stem, of_sample in sorted(by_sample.items()):
-        if stem not in told and (belongs is None or any(map(belongs, of_sample))):
-            found.append(_pair(stem, of_sample, disk, facts))
-    return found
+    return by_sample, faulty
+
+
+def _excluded(asked, known, disk, review_path):
+    """The samples that a review excludes, of those asked for or in the tree, and notes on it."""
+    own = {stem for stem in known if stem in asked or _folders_here(disk, stem)}
+    decisions, notes = decided.read(review_path, own, lambda: known)
+    excluded = review.having(decisions, review.EXCLUDE)
+    lying = [folder for stem in excluded for folder in _folders_here(disk, stem)]
+    if lying:
+        notes.append(
+            f"{len(lying)} folders of excluded samples lie in the tree already and stay; the "
+            "dataset manifest leaves them out (remove a folder to be rid of it): "
+            f"{errors.listed(lying)}"
+        )
+    return excluded, notes
+
+
+def _folders_here(disk, stem):
+    """Folders of a sample in the tree that is written to."""
+    output_dir = Path(os.path.abspath(disk.output_dir))
+    return [folder for folder in disk.directories.get(stem, ()) if output_dir in folder.parents]
 
 
 def _is_there(path):
@@ -184,13 +232,11 @@ def _find_renamed(disk, listed, facts):
 def _warn_of_unlisted(disk, listed):
     """Warn about samples that lie there though the manifest does not have them (any more)."""
     for stem in sorted(set(disk.directories) - listed):
-        for directory in disk.directories[stem]:
-            if Path(os.path.abspath(disk.output_dir)) in directory.parents:
-                errors.warn(
-                    f"{stem}: lies in {directory}, but the manifest has no usable row for it; it "
-                    "stays as it is, later routines will take it (remove the folder to leave it "
-                    "out)"
-                )
+        for directory in _folders_here(disk, stem):
+            errors.warn(
+                f"{stem}: lies in {directory}, but the manifest has no usable row for it; it stays "
+                "as it is, later routines will take it (remove the folder to leave it out)"
+            )
 
 
 def _pair(stem, rows, disk, facts):

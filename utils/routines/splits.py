@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils import errors
 from utils.facts import DataSet, patients
-from utils.routines import split_choices
+from utils.routines import decided, split_choices
 from utils.storage import files, holding, manifest, workbook
 
 if typing.TYPE_CHECKING:
@@ -100,12 +100,19 @@ def make_sheet(
         text = workbook.as_text(table)
         _check_ids(text, f"{manifest_path}, worksheet {manifest.MAIN_SHEET}")
         subsets = choose(text)
+        _warn_of_excluded(manifest_path, subsets)
         split = table[text["ID"].isin(list(subsets))].copy()
         if facts:
             split[patients.COLUMN] = text["ID"].map(_patients(text, facts))
         split[split_name] = text["ID"].map(subsets)
         manifest.replace_sheet(book, split_name, split)
     return Split(manifest_path, split_name, workbook.as_text(split))
+
+
+def _warn_of_excluded(manifest_path, subsets):
+    """Warn about samples that take part though people have excluded them since."""
+    taking_part = [key for key, subset in subsets.items() if subset != split_choices.EXCLUDED]
+    decided.warn_of_excluded(manifest_path, taking_part)
 
 
 def _patients(table, facts):
@@ -230,6 +237,7 @@ def extract(
     split = book.table(split_name, required=("ID", split_name), typed=True)
     text = workbook.as_text(split)
     _check_ids(text, f"{manifest_path}, worksheet {split_name}")
+    _warn_of_excluded(manifest_path, dict(zip(text["ID"], text[split_name])))
     groups_of = _named_groups(split_name, groups, list(text[split_name].unique()))
     paths = {name: Path(output_dir, f"{name}.xlsx") for name in groups_of}
     for path in paths.values():

@@ -28,7 +28,8 @@ class Outcome:
         How many of them were worked on, and how many had been finished before.
     failures : list of (sample name, DatasetError)
         One entry per fault; a sample may have several.
-    warnings : list of (sample name, str)
+    notes, warnings : list of (sample name, str)
+        What needs nobody's attention, and what does.
     noun : str
         What a sample is called in the summary.
     dead_workers : int
@@ -39,6 +40,7 @@ class Outcome:
     done: int = 0
     skipped: int = 0
     failures: list = dataclasses.field(default_factory=list)
+    notes: list = dataclasses.field(default_factory=list)
     warnings: list = dataclasses.field(default_factory=list)
     noun: str = "sample"
     dead_workers: int = 0

@@ -18,7 +18,7 @@ import click
 
 from utils import errors
 from utils.running import calls, provenance, runner, shared_options, standard_streams
-from utils.storage import files, holding
+from utils.storage import files, holding, review
 
 _HELP_OPTIONS = ["-h", "--help"]
 _SETTINGS = {"help_option_names": _HELP_OPTIONS, "show_default": True, "max_content_width": 100}
@@ -282,6 +282,19 @@ def for_each_mask(function: Callable, found: Iterable, *args: object) -> calls.O
     return for_each_sample(function, found, *args, size=samples.mask_bytes, memory=memory)
 
 
+def review_file(given: Path | None) -> Path | None:
+    """Return the review that the run obeys: the given one, or that beside the data; None without.
+
+    The record of the run names it.
+    """
+    run = _work().run
+    folder = provenance.folder(run.parameters)
+    path = given or (folder and review.find(folder))
+    if path:
+        run.review = {"file": path, "sha256": review.sha256(path)}
+    return path
+
+
 def hold(folder: files.PathLike) -> None:
     """Make a folder that results of the whole run go to, and hold it until the command ends.
 
@@ -326,6 +339,8 @@ def _tell(outcome, *lines, after=()):
     work.outcome, work.is_told = outcome, True
     work.run.counts = {key: getattr(outcome, key) for key in ("done", "skipped", "failed")}
     work.run.failures = [(name, error.code) for name, error in outcome.failures]
+    for name, message in outcome.notes:
+        print_note(name, message)
     for name, message in outcome.warnings:
         print_warning(name, message)
     for name, error in outcome.failures:

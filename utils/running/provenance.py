@@ -29,6 +29,8 @@ LIBRARIES = (
     "scipy",
 )
 UNKNOWN = "unknown"
+# Parameters whose files may lie anywhere.
+_ELSEWHERE = ("failures_file", "dataset", "review")
 _INSTALLED = ".dist-info"
 _GIT_SECONDS = 5
 # A sample's folder is named after the sex, too; the ID alone may be recorded.
@@ -43,12 +45,14 @@ def _now():
 class Run:
     """One run of a routine.
 
-    ``parameters`` are the values of its options, ``counts`` the samples done, skipped and failed
-    (empty where nothing was counted), ``failures`` pairs of sample name and code of the fault.
+    ``parameters`` are the values of its options, ``review`` path and SHA-256 of the review that it
+    obeyed (empty without one), ``counts`` the samples done, skipped and failed (empty where nothing
+    was counted), ``failures`` pairs of sample name and code of the fault.
     """
 
     script: str | Path
     parameters: dict[str, object]
+    review: dict[str, object] = dataclasses.field(default_factory=dict)
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     started: str = dataclasses.field(default_factory=_now)
@@ -63,7 +67,7 @@ def folder(parameters: dict[str, object]) -> Path | None:
     paths = {
         name: Path(os.path.abspath(value))
         for name, value in parameters.items()
-        if isinstance(value, Path) and name not in ("failures_file", "dataset")
+        if isinstance(value, Path) and name not in _ELSEWHERE
     }
     ordered = sorted(paths, key=lambda name: (name != "root_dir", name.startswith("output"), name))
     for name in ordered:
@@ -99,13 +103,18 @@ def line(run: Run, root: Path, exit_status: int) -> str:
         "started": run.started,
         "ended": _now(),
         "exit_status": exit_status,
-        "parameters": {name: _plain(value, root) for name, value in run.parameters.items()},
+        "parameters": _plain_values(run.parameters, root),
+        **({"review": _plain_values(run.review, root)} if run.review else {}),
         "counts": run.counts,
         "failures": [{"sample": name, "code": code} for name, code in run.failures],
         "python": platform.python_version(),
         "libraries": library_versions(),
     }
     return _SEX_IN_NAME.sub(r"\1", json.dumps(content))
+
+
+def _plain_values(named, root):
+    return {name: _plain(value, root) for name, value in named.items()}
 
 
 def _plain(value, root):

@@ -279,6 +279,15 @@ dataset_name = optional(
 _TOLERANCE = "Affine, spacing and origin of a sample's files may differ by this"
 tolerance_mm = threshold("--tolerance_mm", 1e-3, _TOLERANCE, "mm")
 
+# Of all routines that leave out what people excluded.
+review = optional(
+    "--review",
+    FILE,
+    "The review: decisions on single samples, of which the excluded ones are left out.",
+    metavar="CSV",
+    show_default="descriptor/review.csv beside the data",
+)
+
 # Besides --root_dir, of all routines that pair volumes and masks.
 pairing = together(
     output_dir("Folder of the grouped tree to put the samples in; made where missing."),
