@@ -9,7 +9,7 @@ from utils import errors
 _SOURCES = Path(__file__).resolve().parent / "page"
 _STYLES = ("page.css",)
 # In the order in which they run; each adds to the one global QC.
-_SCRIPTS = ("core.js", "index_view.js")
+_SCRIPTS = ("core.js", "index_view.js", "other_views.js")
 # Nothing from elsewhere: what is inline, and files beside the document.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'self' file:; style-src 'unsafe-inline'; "

@@ -22,8 +22,8 @@ QC.ODD = new RegExp(
 QC.printable = function (text) {
   return String(text).replace(QC.ODD, (odd) => {
     const code = odd.codePointAt(0);
-    return code > 0xffff ? `\\U${code.toString(16).padStart(8, "0")}`
-      : `\\u${code.toString(16).padStart(4, "0")}`;
+    const digits = code > 0xffff ? 8 : 4;
+    return `${digits > 4 ? "\\U" : "\\u"}${code.toString(16).padStart(digits, "0")}`;
   });
 };
 
@@ -57,7 +57,8 @@ QC.el = function (tag, attributes = {}, ...children) {
   return made;
 };
 
-// ---- events: "route" (the address changed), "decision" (a decision was made, loaded, withdrawn)
+// ---- events: "route" (the address changed), "list" (so did the filter or order of the list),
+// "decision" (a decision was made, loaded, withdrawn)
 
 QC.events = new EventTarget();
 QC.on = (name, listener) => QC.events.addEventListener(name, (event) => listener(event.detail));
@@ -149,7 +150,7 @@ QC.key = function (key, what, action, view = null) {
   QC.keys.push({ key, what, action, view });
 };
 
-// Keys belong to fields that are typed into, to open dialogs, to links and buttons that are pressed.
+// Fields that are typed into, open dialogs, links and buttons that are pressed have keys first.
 QC.isTaken = function (event) {
   const { target, key } = event;
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return true;
