@@ -290,13 +290,24 @@
   }
 
   function list(params) {
+    const before = shown.samples || [];
     shown.params = new URLSearchParams(params);
     shown.samples = null;
-    const fragment = document.createDocumentFragment();
-    fragment.append(...QC.visible().map(row));
-    shown.rows.replaceChildren(fragment);
+    const samples = QC.visible();
+    const isSame = samples.length === before.length && samples.every((one, k) => one === before[k]);
+    if (!isSame || !shown.rows.hasChildNodes()) replaceRows(samples);
     shown.controls.forEach((follow) => follow(shown.params));
     QC.tell("list", shown.params);
+  }
+
+  function replaceRows(samples) {
+    const focused = document.activeElement;
+    const fragment = document.createDocumentFragment();
+    fragment.append(...samples.map(row));
+    shown.rows.replaceChildren(fragment);
+    if (focused !== document.activeElement && focused.isConnected) {
+      focused.focus({ preventScroll: true });
+    }
   }
 
   // ---- summary
@@ -507,13 +518,25 @@
     pointAt(samples[next].name);
   }
 
-  // Rows out of the window have no exact height, so the place is told by a row in it.
+  // Rows keep the height that they had in the window also when they are put back out of it.
+  function keepHeights() {
+    const all = [...shown.rows.children];
+    if (!all.length) return;
+    const { paddingTop, paddingBottom } = getComputedStyle(all[0]);
+    const padding = parseFloat(paddingTop) + parseFloat(paddingBottom);
+    const heights = all.map((made) => made.clientHeight - padding); // all before the first change
+    all.forEach((made, k) => (made.style.containIntrinsicHeight = `auto ${heights[k]}px`));
+  }
+
+  // Filters may take rows away meanwhile, so the place is told by a row in the window.
   function placeOf() {
     const bar = document.getElementById("top").getBoundingClientRect().bottom;
     const isBelow = ({ name }) => rows.get(name).getBoundingClientRect().bottom > bar;
     const first = QC.visible().find(isBelow);
     if (!first) return null;
-    return { name: first.name, top: rows.get(first.name).getBoundingClientRect().top };
+    const { top } = rows.get(first.name).getBoundingClientRect();
+    keepHeights();
+    return { name: first.name, top };
   }
 
   function restore(place) {
@@ -530,7 +553,6 @@
       renewDecisions();
       list(route.params);
       restore(shown.place);
-      restore(shown.place); // now that the rows around it have been laid out
       if (shown.lastSeen) pointAt(shown.lastSeen);
       shown.lastSeen = "";
     },
@@ -546,8 +568,10 @@
   QC.on("decision", () => {
     if (QC.shown !== QC.views.samples) return;
     const here = QC.visible().findIndex(({ name }) => name === shown.cursor);
+    const place = placeOf();
     renewDecisions();
     list(shown.params);
+    restore(place);
     const last = QC.visible().length - 1;
     if (here >= 0 && last >= 0 && !QC.cursor()) pointAt(QC.visible()[Math.min(here, last)].name);
   });
