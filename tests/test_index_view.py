@@ -407,11 +407,13 @@ def test_help_lists_the_keys_and_closes(view):
 
 
 def test_a_click_in_a_plot_opens_its_sample_without_loading_the_report_anew(view):
+    view.run("document.addEventListener('load', () => { window.isDrawn = true; }, true)")
     _click(view, "#top a[data-view=plots]")
     assert view.run("document.title") == "AMOS22: plots"
     assert view.run("document.querySelector('[aria-current]').textContent") == "Plots"
     view.run("window.isSamePage = true")
-    view.wait("document.querySelector('object').offsetHeight > 100")
+    view.wait("window.isDrawn")
+    assert view.run("document.querySelector('object').offsetHeight") > 100
     view.run(_SETTLED)
     view.click("object")
     view.wait("document.getElementById('alone')")

@@ -446,7 +446,6 @@
       METADATA.map(metadataSelect),
       patientSelect(),
       select("decision", "decision", words.map((word) => [word, word])),
-      clearButton(),
     );
   }
 
@@ -469,14 +468,14 @@
   }
 
   function countLine() {
-    const line = el("p", { id: "count", class: "count", role: "status" });
+    const line = el("span", { id: "count", class: "count", role: "status" });
     shown.controls.push(() => {
       const n = QC.visible().length;
       line.textContent = `${number(n)} of ${number(QC.samples.length)} samples`;
       nothing.hidden = n > 0;
     });
     const nothing = el("p", {}, "No sample is like this.");
-    return [line, nothing];
+    return [el("div", { class: "shown" }, line, clearButton()), nothing];
   }
 
   function panel() {

@@ -10,7 +10,7 @@
   function plot({ file, title }) {
     const data = QC.url(file);
     const drawn = el("object", { type: "image/svg+xml", data, "aria-label": title }, title);
-    const alone = el("a", { href: data, target: "_blank" }, "alone");
+    const alone = el("a", { href: data, target: "_blank" }, "open alone");
     const heading = el("h2", {}, title, " ", el("small", {}, alone));
     return el("section", {}, heading, el("div", { class: "plot wide" }, drawn));
   }
