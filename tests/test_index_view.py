@@ -432,8 +432,9 @@ def test_an_address_that_is_none_says_so_and_shows_the_list(view):
         _go(view, address)
         shown = view.run("document.getElementById('message').textContent")
         assert shown.startswith("There is no page #") and _count(view) == "600 of 600 samples"
-    _go(view, "#samples?sex=F")
-    assert view.run("document.getElementById('message').textContent") == ""
+    view.run("QC.MESSAGE_SECONDS = 0.01; QC.announce('Copied.')")
+    view.wait("!document.getElementById('message').textContent")
+    view.run("QC.MESSAGE_SECONDS = 10")
 
 
 def test_scripts_beside_the_document_load_and_others_do_not(view, place):
@@ -510,3 +511,13 @@ def test_names_of_files_that_are_no_utf_8_are_linked_and_found(browser, place):
     _click(browser, ".title")
     assert browser.run("document.getElementById('alone').textContent") == "a\\udcff#?% \u810a"
     assert browser.run("QC.route.name === QC.samples[0].name") and browser.errors == []
+
+
+def test_the_cursor_stops_below_the_bar_however_high_that_is(view):
+    place = "document.getElementById('decisions-bar').style"
+    view.run(f"{place}.cssText = 'display: block; height: 120px'")
+    view.run(_SETTLED)
+    view.press(*"j" * 30, *"k" * 12)
+    cursor = view.run("document.querySelector('.cursor').getBoundingClientRect().top")
+    assert cursor >= view.run("document.getElementById('top').offsetHeight") > 120
+    view.run(f"{place}.cssText = ''")

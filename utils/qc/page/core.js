@@ -110,16 +110,15 @@ QC.replaceAddress = function (params) {
 
 QC.views = {};
 QC.shown = null;
-QC.isLost = false;
 
 QC.follow = function () {
   const wanted = QC.readAddress();
   const isHere = wanted.view !== "sample" || QC.byName.has(wanted.name);
   const isKnown = isHere && Object.hasOwn(QC.views, wanted.view);
-  if (!isKnown) QC.announce(`There is no page ${QC.decoded(location.hash)} in this report.`);
-  else if (QC.isLost) QC.announce("");
-  QC.isLost = !isKnown;
-  if (!isKnown) Object.assign(wanted, { view: "samples", name: "" });
+  if (!isKnown) {
+    QC.announce(`There is no page ${QC.decoded(location.hash)} in this report.`);
+    Object.assign(wanted, { view: "samples", name: "" });
+  }
   const view = QC.views[wanted.view];
   const isSame = view === QC.shown && wanted.name === QC.route.name;
   if (isSame && view.update) {
@@ -170,8 +169,14 @@ QC.onKey = function (event) {
 
 // ---- messages
 
+QC.MESSAGE_SECONDS = 10;
+QC.timer = 0;
+
 QC.announce = function (text) {
-  document.getElementById("message").textContent = QC.printable(text);
+  const message = document.getElementById("message");
+  message.textContent = QC.printable(text);
+  clearTimeout(QC.timer);
+  QC.timer = setTimeout(() => message.replaceChildren(), QC.MESSAGE_SECONDS * 1000);
 };
 
 QC.start = function () {

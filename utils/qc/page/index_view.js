@@ -529,7 +529,7 @@
 
   // Filters may take rows away meanwhile, so the place is told by a row in the window.
   function placeOf() {
-    const bar = document.getElementById("top").getBoundingClientRect().bottom;
+    const bar = Math.max(document.getElementById("top").getBoundingClientRect().bottom, 0);
     const isBelow = ({ name }) => rows.get(name).getBoundingClientRect().bottom > bar;
     const first = QC.visible().find(isBelow);
     if (!first) return null;

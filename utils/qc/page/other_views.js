@@ -57,7 +57,7 @@
       if (changes.length) {
         main.append(el("h2", {}, "What denoising changed, all samples"), changeTable(changes));
       }
-      main.append(...keyLists());
+      main.append(keyLists());
     },
   };
 
@@ -73,9 +73,9 @@
     " ": "space",
   };
 
-  // The keys of each view; those that do the same stand on one line.
+  // The keys of each view, the present one first; those that do the same stand on one line.
   function keyLists() {
-    const lines = new Map();
+    const lines = new Map(QC.route.view in VIEWS ? [[VIEWS[QC.route.view], new Map()]] : []);
     for (const { key, what, view } of QC.keys) {
       const title = VIEWS[view] || "Keys everywhere";
       if (!lines.has(title)) lines.set(title, new Map());
@@ -83,15 +83,14 @@
       lines.get(title).set(what, [...same, el("kbd", {}, NAMES[key] || key), " "]);
     }
     const line = ([what, keys]) => [el("dt", {}, keys), el("dd", {}, what)];
-    return [...lines].flatMap(([title, whats]) => [
-      el("h2", {}, title),
-      el("dl", { class: "keys" }, [...whats].map(line)),
-    ]);
+    const list = ([title, whats]) =>
+      el("section", {}, el("h2", {}, title), el("dl", {}, [...whats].map(line)));
+    return el("div", { class: "keys" }, [...lines].map(list));
   }
 
   function help() {
     const close = el("button", { type: "button", onclick: () => dialog.close() }, "Close");
-    const dialog = el("dialog", { "aria-label": "keys" }, keyLists(), el("p", {}, close));
+    const dialog = el("dialog", { "aria-label": "keys", class: "help" }, close, keyLists());
     dialog.addEventListener("close", () => dialog.remove());
     document.body.append(dialog);
     dialog.showModal();
@@ -105,6 +104,13 @@
       if (link.dataset.view === "samples") link.href = QC.listAddress();
     }
   }
+
+  // What is scrolled to stops below the bar, which is as high as what stands in it.
+  const bar = document.getElementById("top");
+  new ResizeObserver(() => {
+    const height = getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
+    document.documentElement.style.setProperty("--bar", `${height}px`);
+  }).observe(bar);
 
   document.getElementById("help").addEventListener("click", help);
   QC.on("route", markView);
