@@ -1,67 +1,22 @@
-"""Pages, plots and colours of the quality report, without any image behind them."""
+"""The report's document, its plots and colours, without any image behind them."""
 
-import dataclasses
 import html
-import html.parser
-import os
+import itertools
+import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
+import report_data
 import trees
 
 from utils import errors
-from utils.qc import anatomy, contours, drawing, judging, pages, plotting, report, sample_report
+from utils.qc import anatomy, contours, drawing, pages, plotting, report, sample_report
 from utils.storage import label_map, samples
 
-_METADATA = {
-    "subset": "train",
-    "modality": "CT",
-    "scanner": "A & B",
-    "sex": "F",
-    "age": "061Y",
-    "site": "<center>",
-}
-
-
-def _record(n_changed=None):
-    counts = {
-        "lost": 1,
-        "gained": 2,
-        "islands_removed": 3,
-        "holes_filled": 4,
-        "small_before": 50,
-        "small_after": 6,
-    }
-    return {
-        "volume": {
-            "modality": "CT",
-            "shape": [4, 5, 6],
-            "spacing": [1.0, 1.0, 5.0],
-            "orientation_to": "LAS",
-        },
-        "organs": {
-            "liver": {"value": 6, "volume_ml": 1234.56, "centre": [1.0, 2.0, 3.0], "at_edge": True}
-        },
-        "small_regions": 6,
-        "pictures": ["a b.png", "a b_changes.png", "a b_small.png"],
-        "changes": n_changed
-        and {"n_voxels": n_changed, "n_slices": 1, "per_label": {"6": counts, "0": counts}},
-    }
-
-
-def _entry(name="a b", flags=(), **more):
-    return pages.Entry(name, _METADATA, _record(**more), list(flags), {6: "liver"})
-
-
-def test_text_from_tables_is_escaped_and_paths_are_quoted():
-    page = pages.index([_entry(flags=[judging.Flag("sex", "a < b")])], ["x y.svg"], ["n & m"])
-    text = page.decode()
-    assert "A &amp; B" in text and "&lt;center&gt;" in text and "<center>" not in text
-    assert "a &lt; b" in text and "n &amp; m" in text
-    assert 'src="pictures/a%20b_small.png"' in text and 'src="plots/x%20y.svg"' in text
-    assert 'href="samples/a%20b.html#picture"' in text
-
-
+_SOURCES = sorted((Path(pages.__file__).parent / "page").iterdir())
 ODD_TEXTS = [
     "$\\frac$ a^b_{c} \\",
     "<script>alert(1)</script>",
@@ -73,82 +28,99 @@ ODD_TEXTS = [
     "_hidden",
     "x" * 40_000,
 ]
+# Characters that turn their neighbours round.
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+MORE_ODD_TEXTS = [
+    "</script><img src=x onerror=alert(1)>",
+    "<!-- <script>",
+    "&lt; &amp; \\u003c",
+    "\u2028\u2029",
+    "\U0001f9e0 \u810a",
+    "{policy} %s",
+]
 
 
-class _Cells(html.parser.HTMLParser):
-    """Tags, and texts of cells."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.texts = [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def _parsed(page):
-    text = page.decode("utf-8")
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\ufffe\ud800-\udfff]", text)
-    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f]", text)
-    parser = _Cells()
-    parser.feed(text)
-    return parser
+def odd_data(text):
+    """Data with one text wherever the data set's files have a say."""
+    flag = report_data.flag("left/right", reason=text) | {"kind": text, "evidence": text}
+    metadata = dict.fromkeys(("subset", "modality", "scanner", "sex", "age", "site"), text)
+    odd = report_data.sample(2, [flag], name=text, metadata=metadata, orientation=text)
+    data = report_data.index_data(1, notes=[text])
+    label = report_data.LABELS[0] | {"name": text, "shown": text}
+    row = {"ID": text, "decision": "fix", "note": text, "reviewer": text, "mask_crc32": ""}
+    return data | {
+        "set": {"name": text, "identity": text},
+        "samples": [*data["samples"], odd],
+        "labels": [label],
+        "review": {"rows": [row], "place": text},
+    }
 
 
-@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-def test_odd_texts_stay_texts_on_the_pages(text):
-    metadata = dict.fromkeys(_METADATA, text)
-    plain, odd = (
-        pages.Entry("a", given, _record(n_changed=1), [judging.Flag(kind, kind)], {6: kind})
-        for given, kind in ((_METADATA, "x"), (metadata, text))
-    )
-    for make in (
-        lambda entry: pages.index([entry], [], []),
-        lambda entry: pages.sample(*3 * [entry]),
-    ):
-        expected, found = _parsed(make(plain)), _parsed(make(odd))
-        assert found.tags == expected.tags
-    shown = re.sub("[\u202e\u2066\u200f]", "", errors.printable(text))
-    assert shown in found.texts
+def _parts(document):
+    """What stands before, in and behind the element with the data."""
+    before, found, rest = document.decode("utf-8").partition('id="data">')
+    assert found
+    held, found, behind = rest.partition("</script>")
+    assert found
+    return before, held, behind
 
 
-def test_names_of_files_that_are_no_utf_8_are_linked():
-    page = pages.index([_entry(os.fsdecode(b"a\xff#?%"))], [], []).decode()
-    assert 'href="samples/a%FF%23%3F%25.html"' in page
-    assert ">a\\udcff#?%</a>" in page
+@pytest.mark.parametrize("text", [*ODD_TEXTS, *MORE_ODD_TEXTS], ids=itertools.count())
+def test_odd_texts_come_through_and_are_no_markup(text):
+    data = odd_data(text)
+    before, held, behind = _parts(pages.document(data))
+    assert json.loads(held) == data
+    assert not re.search("[<>&\x00-\x1f\x7f-\uffff]", held)
+    plain_before, _, plain_behind = _parts(pages.document(odd_data("plain")))
+    assert behind == plain_behind
+    title = html.escape(errors.printable(text))
+    assert before == plain_before.replace("<title>plain:", f"<title>{title}:")
+    assert re.fullmatch("[^<]*", title)
 
 
-def test_changes_are_added_up_over_all_samples():
-    text = pages.index([_entry("a", n_changed=7), _entry("b", n_changed=8)], [], []).decode()
-    table = text[text.index("What denoising changed") :]
-    cells = re.search(r"<td>6 liver</td>(.*?)</tr>", table)[1]
-    assert re.findall(r">(\d+)<", cells) == ["2", "4", "6", "8", "100", "12"]
+def test_the_document_holds_its_sources_and_leads_nowhere_else():
+    before, _, behind = _parts(pages.document(report_data.index_data(1)))
+    for path in _SOURCES:
+        source = path.read_text(encoding="utf-8")
+        assert source in (before if path.suffix == ".css" else behind), path.name
+    assert behind.endswith("QC.start();\n</script>\n</body></html>\n")
+    assert not re.search(r"https?:|//[a-z]+\.", before + behind)
+    assert not re.search(r"@import|url\(", before)
+    policy = re.search('Content-Security-Policy" content="([^"]*)"', before)[1]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    allowed = {"'none'", "'self'", "'unsafe-inline'", "file:", "data:", "blob:"}
+    assert {place for rule in rules.values() for place in rule.split()} == allowed
+    assert '<meta name="viewport" content="width=device-width' in before
+    assert '<link rel="icon" href="data:,">' in before and "<noscript>" in before
 
 
-def test_a_failed_sample_has_a_row_and_a_page_without_picture():
-    entry = pages.Entry("a", {}, None, [judging.Flag("failed", "cut off")], {})
-    assert "cut off" in pages.index([entry], [], []).decode()
-    page = pages.sample(entry, None, None).decode()
-    assert "cut off" in page and "<img" not in page
+def test_a_number_that_is_none_is_refused():
+    data = report_data.index_data(1)
+    data["samples"][0]["dice"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        pages.document(data)
 
 
-def test_a_samples_page_leads_to_its_neighbours():
-    page = pages.sample(_entry("b"), _entry("a"), _entry("c")).decode()
-    assert 'href="a.html"' in page and 'href="c.html"' in page
-    assert "1234.6" in page and "cut off by the image" in page
+@pytest.mark.parametrize("path", _SOURCES, ids=lambda path: path.name)
+def test_sources_keep_to_the_style_of_the_page(path):
+    """Nothing makes markup or code of texts, and no source can end its element."""
+    source = path.read_text(encoding="utf-8")
+    assert source.endswith("\n") and "\r" not in source
+    assert [line for line in source.splitlines() if len(line) > 100 or line != line.rstrip()] == []
+    assert not re.search("</(script|style)|<!--", source, re.IGNORECASE)
+    if path.suffix == ".js":
+        assert '"use strict";' in source
+        forbidden = r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|new Function"
+        assert not re.search(forbidden, source)
 
 
-@pytest.mark.parametrize(
-    "age, years",
-    [("062Y", "62"), ("62.0", "62"), ("018M", "1"), ("UND", ""), ("6.5Y", ""), ("9999999999Y", "")],
-)
-def test_ages_are_sorted_by_years(age, years):
-    entry = dataclasses.replace(_entry("a"), metadata={"age": age})
-    page = pages.index([entry], [], []).decode()
-    assert f'<td class="number" data-key="{years}">{age}</td>' in page
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node is installed")
+def test_scripts_are_javascript():
+    for path in _SOURCES:
+        if path.suffix == ".js":
+            checked = subprocess.run(["node", "--check", path], capture_output=True, text=True)
+            assert checked.returncode == 0, checked.stderr
 
 
 def _row(**more):

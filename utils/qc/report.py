@@ -1,6 +1,7 @@
 """The quality report of a data set: flags, plots and pages from the records of its samples."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from utils import errors
@@ -29,6 +30,28 @@ _METADATA = {
     "site": "site",
 }
 _DAY = "acquisition_date"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sample of the report.
+
+    Attributes
+    ----------
+    name : str
+    metadata : dict of str to str
+        ``subset``, ``modality``, ``scanner``, ``sex``, ``age``, ``site``.
+    record : dict or None
+        See `sample_report.render`; None for a sample that failed.
+    flags : list of judging.Flag
+    label_names : dict of int to str
+    """
+
+    name: str
+    metadata: dict[str, str]
+    record: dict | None
+    flags: list[judging.Flag]
+    label_names: dict[int, str]
 
 
 def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples.Sample]:
@@ -82,7 +105,7 @@ def write(
     outcome: calls.Outcome,
     listed: dict[str, dict] | None,
     facts: DataSet,
-) -> list[pages.Entry]:
+) -> list[Entry]:
     """Judge all samples and write plots and pages, the index last.
 
     Parameters
@@ -97,20 +120,14 @@ def write(
 
     Returns
     -------
-    list of pages.Entry
+    list of Entry
         In the order of the index.
     """
     entries = _entries(found, outcome, listed or {}, facts)
     plots = plotting.draw([_plotted(entry) for entry in entries if entry.record])
-    neighbours = [
-        (before, entry, after)
-        for before, entry, after in zip([None, *entries], entries, [*entries[1:], None])
-        if not (output_dir / entry.page).is_dir()  # that has failed the sample already
-    ]
     contents = {
         **{f"{_PLOTS}/{name}": content for name, content in plots.items()},
-        **{entry.page: pages.sample(entry, before, after) for before, entry, after in neighbours},
-        INDEX: pages.index(entries, list(plots), _notes(facts)),
+        INDEX: pages.document(_data(entries, list(plots), _notes(facts))),
     }
     for name, content in contents.items():
         files.put(output_dir / name, content)
@@ -124,7 +141,7 @@ def _entries(found, outcome, listed, facts):
     metadata = {name: _metadata(row, results.get(name)) for name, row in rows.items()}
     flags = _flags(results, rows, metadata, outcome.failures, facts)
     return [
-        pages.Entry(
+        Entry(
             sample.stem,
             metadata[sample.stem],
             results[sample.stem].record if sample.stem in results else None,
@@ -188,6 +205,48 @@ def _findings(name, result, sex, visit, row, facts):
         has_identity=result.has_identity,
         **(record["alignment"] or {}),
     )
+
+
+def _data(entries, plots, notes):
+    names = {value: name for entry in entries for value, name in entry.label_names.items()}
+    titles = {name: Path(name).stem.replace("_", " ").capitalize() for name in plots}
+    return {
+        "set": {"name": "Quality report", "identity": ""},
+        "severities": ["doubtful"],
+        "labels": [{"value": value, "name": names[value]} for value in sorted(names)],
+        "review": {"rows": [], "place": "../descriptor/review.csv"},
+        "notes": notes,
+        "plots": [{"file": f"{_PLOTS}/{name}", "title": title} for name, title in titles.items()],
+        "changes": [],
+        "samples": [_sample_data(entry) for entry in entries],
+    }
+
+
+def _sample_data(entry):
+    record = entry.record or {}
+    volume, organs, changes = (record.get(key) for key in ("volume", "organs", "changes"))
+    small = f"{entry.name}_small.png"
+    nothing = {"place": None, "labels": [], "evidence": "", "severity": "doubtful"}
+    return {
+        "name": entry.name,
+        "metadata": entry.metadata,
+        "age_years": forms.years(entry.metadata.get("age", "")),
+        "patient": "",
+        "relatives": [],
+        "flags": [{"kind": f.kind, "reason": f.reason, **nothing} for f in entry.flags],
+        "shape": volume and volume["shape"],
+        "spacing": volume and volume["spacing"],
+        "orientation": volume["orientation_to"] if volume else "",
+        "n_labels": None if organs is None else len(organs),
+        "small_regions": record.get("small_regions"),
+        "n_changed": changes and changes["n_voxels"],
+        "dice": None,
+        "mask_crc32": "",
+        "pictures": [name for name in record.get("pictures", ()) if name != small],
+        "thumbnail": small if record else "",
+        "paths": {},
+        "data": "",
+    }
 
 
 def _plotted(entry):
