@@ -7,19 +7,58 @@ QC.data = JSON.parse(document.getElementById("data").textContent);
 QC.samples = QC.data.samples;
 QC.byName = new Map(QC.samples.map((sample) => [sample.name, sample]));
 
+// ---- texts from the data
+
+// Characters that turn the text around, are not seen, or are none: as errors.printable has them,
+// but for line breaks and tabs, which do no harm on a page.
+QC.ODD = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f" +
+    "\\u2028-\\u202e\\u2060-\\u206f\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\ufffe\\uffff" +
+    "\\u{e0000}-\\u{e007f}]",
+  "gu",
+);
+
+// A text as it is shown, odd characters as \u202e.
+QC.printable = function (text) {
+  return String(text).replace(QC.ODD, (odd) => {
+    const code = odd.codePointAt(0);
+    const digits = code > 0xffff ? 8 : 4;
+    return `${digits > 4 ? "\\U" : "\\u"}${code.toString(16).padStart(digits, "0")}`;
+  });
+};
+
+// Part of an address. Bytes of a file's name that are no UTF-8 come as lone surrogates.
+QC.encoded = function (text) {
+  return Array.from(text, (one) => {
+    if (!/^[\ud800-\udfff]$/.test(one)) return encodeURIComponent(one);
+    const byte = one.charCodeAt(0) - 0xdc00;
+    return byte < 0x80 || byte > 0xff ? "%EF%BF%BD" : `%${byte.toString(16).toUpperCase()}`;
+  }).join("");
+};
+
+// Address of a file, from its path with "/" between the parts.
+QC.url = (path) => path.split("/").map(QC.encoded).join("/");
+
+// ---- the DOM
+
+QC.SHOWN = new Set(["title", "alt", "aria-label", "placeholder"]);
+
 // An element. Texts become text nodes, never markup; "on..." are listeners; null is left out.
 QC.el = function (tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value === true ? "" : value);
+    else if (value === true) made.setAttribute(name, "");
+    else made.setAttribute(name, QC.SHOWN.has(name) ? QC.printable(value) : value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  const present = children.flat(Infinity).filter((one) => one !== null && one !== undefined);
+  made.append(...present.map((one) => (one instanceof Node ? one : QC.printable(one))));
   return made;
 };
 
-// ---- events: "route" (the address changed), "decision" (a decision was made, loaded, withdrawn)
+// ---- events: "route" (the address changed), "list" (so did the filter or order of the list),
+// "decision" (a decision was made, loaded, withdrawn)
 
 QC.events = new EventTarget();
 QC.on = (name, listener) => QC.events.addEventListener(name, (event) => listener(event.detail));
@@ -28,13 +67,15 @@ QC.tell = (name, detail) => QC.events.dispatchEvent(new CustomEvent(name, { deta
 // ---- the address: #/NAME?at=1,2,3 is a sample, #samples?flag=volume and #plots are views
 
 QC.route = { view: "samples", name: "", params: new URLSearchParams() };
+QC.byAddress = new Map(QC.samples.map((sample) => [QC.encoded(sample.name), sample.name]));
 
 QC.readAddress = function () {
   const [place, query] = location.hash.slice(1).split(/\?(.*)/s);
   const isSample = place.startsWith("/");
+  const name = place.slice(1);
   return {
     view: isSample ? "sample" : place || "samples",
-    name: isSample ? QC.decoded(place.slice(1)) : "",
+    name: isSample ? QC.byAddress.get(name) || QC.decoded(name) : "",
     params: new URLSearchParams(query || ""),
   };
 };
@@ -48,7 +89,7 @@ QC.decoded = function (text) {
 };
 
 QC.address = function (view, name = "", params = {}) {
-  const place = view === "sample" ? `/${encodeURIComponent(name)}` : view;
+  const place = view === "sample" ? `/${QC.encoded(name)}` : view;
   const query = new URLSearchParams(params).toString();
   return `#${place}${query ? `?${query}` : ""}`;
 };
@@ -64,26 +105,41 @@ QC.replaceAddress = function (params) {
   QC.route.params = new URLSearchParams(params);
 };
 
-// ---- views: {title, show(route, element), hide()}, by the name of their route
+// ---- views, by the name of their route: {title, show(route, element), hide()}; with update(route)
+// a view takes another address of itself (of the same sample) without being shown anew
 
 QC.views = {};
 QC.shown = null;
+QC.isLost = false;
 
 QC.follow = function () {
   const wanted = QC.readAddress();
-  const isKnown = wanted.view !== "sample" || QC.byName.has(wanted.name);
-  if (!isKnown || !QC.views[wanted.view]) {
-    QC.announce(`There is no page ${location.hash} in this report.`);
-    wanted.view = "samples";
+  const isHere = wanted.view !== "sample" || QC.byName.has(wanted.name);
+  const isKnown = isHere && Object.hasOwn(QC.views, wanted.view);
+  if (!isKnown) QC.announce(`There is no page ${QC.decoded(location.hash)} in this report.`);
+  else if (QC.isLost) QC.announce("");
+  QC.isLost = !isKnown;
+  if (!isKnown) Object.assign(wanted, { view: "samples", name: "" });
+  const view = QC.views[wanted.view];
+  const isSame = view === QC.shown && wanted.name === QC.route.name;
+  if (isSame && view.update) {
+    QC.route = wanted;
+    view.update(wanted);
+  } else {
+    QC.show(view, wanted);
   }
+  QC.tell("route", wanted);
+};
+
+QC.show = function (view, route) {
   if (QC.shown && QC.shown.hide) QC.shown.hide();
-  QC.route = wanted;
-  QC.shown = QC.views[wanted.view];
+  QC.route = route;
+  QC.shown = view;
   const main = document.getElementById("main");
   main.replaceChildren();
-  document.title = wanted.view === "sample" ? wanted.name : QC.shown.title;
-  QC.shown.show(wanted, main);
-  QC.tell("route", wanted);
+  document.title = QC.printable(route.view === "sample" ? route.name : view.title);
+  window.scrollTo(0, 0);
+  view.show(route, main);
 };
 
 // ---- keys: each is listed in the help that "?" opens
@@ -94,9 +150,17 @@ QC.key = function (key, what, action, view = null) {
   QC.keys.push({ key, what, action, view });
 };
 
+// Fields that are typed into, open dialogs, links and buttons that are pressed have keys first.
+QC.isTaken = function (event) {
+  const { target, key } = event;
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return true;
+  if (event.defaultPrevented || document.querySelector("dialog[open]")) return true;
+  if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return key !== "Escape";
+  return (key === "Enter" || key === " ") && /^(A|BUTTON|SUMMARY)$/.test(target.tagName);
+};
+
 QC.onKey = function (event) {
-  const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
-  if (event.ctrlKey || event.altKey || event.metaKey || (isTyping && event.key !== "Escape")) return;
+  if (QC.isTaken(event)) return;
   const isHere = (one) => one.key === event.key && (!one.view || one.view === QC.route.view);
   const found = QC.keys.find(isHere);
   if (!found) return;
@@ -107,10 +171,11 @@ QC.onKey = function (event) {
 // ---- messages
 
 QC.announce = function (text) {
-  document.getElementById("message").textContent = text;
+  document.getElementById("message").textContent = QC.printable(text);
 };
 
 QC.start = function () {
+  history.scrollRestoration = "manual"; // views come from scripts, and know their own place
   window.addEventListener("hashchange", QC.follow);
   document.addEventListener("keydown", QC.onKey);
   QC.follow();
