@@ -1,5 +1,7 @@
 """The page of one sample and its viewer, in a browser, on made-up data."""
 
+import base64
+import io
 import itertools
 import json
 import re
@@ -52,7 +54,40 @@ QC.Viewer = class extends QC.Viewer {
 };
 QC.start();
 """
-SPLEEN, KIDNEY, LIVER = (45, 15, 5), (65, 40, 5), (15, 20, 5)
+# Where the one bright voxel of a sample is seen, as parts of the picture from its middle.
+WHERE = """
+(cases) => cases.map(([views, at]) => {
+  const size = [16, 20, 24];
+  const grey = new Uint8Array(16 * 20 * 24);
+  grey[at[0] + 16 * (at[1] + 20 * at[2])] = 255;
+  const values = Array.from({ length: 256 }, (_, level) => level);
+  const sample = { shape: size, size, spacing: [1, 1.5, 2], bins: [1, 1, 1], views, grey,
+    values, windows: [{ name: "all", low: 0, high: 255 }], layers: [], labels: [] };
+  const made = new Viewer(sample);
+  made.hasCross = false;
+  made.planes.style.height = "160px";
+  document.querySelector(".stage").replaceChildren(made.element);
+  made.pointTo(at);
+  const found = Object.keys(made.boxes).map((plane) => {
+    made.drawLetters = made.drawScale = () => {};
+    made.draw(plane);
+    const { canvas } = made.boxes[plane];
+    const { width, height } = canvas;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+    let [sum, x, y] = [0, 0, 0];
+    for (let i = 0; i < data.length; i += 4) {
+      sum += data[i];
+      x += data[i] * ((i / 4) % width);
+      y += data[i] * Math.floor(i / 4 / width);
+    }
+    const { axes, fit } = made.frame(plane);
+    const mm = axes.map((axis) => size[axis] * [1, 1.5, 2][axis]);
+    return [(x / sum - width / 2) / fit / mm[0], (y / sum - height / 2) / fit / mm[1]];
+  });
+  made.close();
+  return found;
+})"""
+SPLEEN, LIVER = (45, 15, 5), (15, 20, 5)
 GREEN, PINK = [0x12, 0xC1, 0x8A], [0xE5, 0x8C, 0xC0]
 
 
@@ -261,40 +296,7 @@ def test_the_patients_left_is_on_the_right_in_every_orientation(browser, show):
         is_up = (np.linalg.inv(affine[:3, :3]) @ towards) > 0
         at = np.where(is_up, shape * 4 // 5, shape // 5)
         cases.append([as_json(slices.views(affine)), at.tolist()])
-    script = """
-    (cases) => cases.map(([views, at]) => {
-      const size = [16, 20, 24];
-      const grey = new Uint8Array(16 * 20 * 24);
-      grey[at[0] + 16 * (at[1] + 20 * at[2])] = 255;
-      const values = Array.from({ length: 256 }, (_, level) => level);
-      const sample = { shape: size, size, spacing: [1, 1.5, 2], bins: [1, 1, 1], views, grey,
-        values, windows: [{ name: "all", low: 0, high: 255 }], layers: [], labels: [] };
-      const made = new Viewer(sample);
-      made.hasCross = false;
-      made.planes.style.height = "160px";
-      document.querySelector(".stage").replaceChildren(made.element);
-      made.pointTo(at);
-      const found = Object.keys(made.boxes).map((plane) => {
-        made.drawLetters = made.drawScale = () => {};
-        made.draw(plane);
-        const { canvas } = made.boxes[plane];
-        const { width, height } = canvas;
-        const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-        let [sum, x, y] = [0, 0, 0];
-        for (let i = 0; i < data.length; i += 4) {
-          sum += data[i];
-          x += data[i] * ((i / 4) % width);
-          y += data[i] * Math.floor(i / 4 / width);
-        }
-        const { axes, fit } = made.frame(plane);
-        const mm = axes.map((axis) => size[axis] * [1, 1.5, 2][axis]);
-        return [(x / sum - width / 2) / fit / mm[0], (y / sum - height / 2) / fit / mm[1]];
-      });
-      made.close();
-      return found;
-    })"""
-    for found in browser.run(f"({script})({json.dumps(cases)})"):
-        axial, coronal, sagittal = found
+    for found in browser.run(f"({WHERE})({json.dumps(cases)})"):
         # Left and front, left and head, front and head: as parts of the picture from its middle.
         for (x, y), (right, down) in zip(found, ((1, -1), (1, -1), (-1, -1)), strict=True):
             assert x * right == pytest.approx(0.3, abs=0.08)
@@ -476,6 +478,14 @@ def test_the_wheel_moves_one_slice_and_not_the_page(show):
     browser.wheel("canvas[data-plane=sagittal]", 1)
     browser.wait("viewer.at[0] === 31")  # to the patient's left
     assert browser.run("viewer.at") == [31, 50, 7]
+
+
+def test_a_touchpad_moves_one_slice_for_several_small_turns(show):
+    browser = show(query="?at=30,50,5")
+    for n, slice_ in ((4, 5), (1, 4), (5, 3)):
+        for _ in range(n):
+            mouse(browser, plane="axial", at=(30, 30, 5), kind="mouseWheel", deltaX=0, deltaY=10)
+        browser.wait(f"viewer.at[2] === {slice_}")
 
 
 def test_keys_move_the_large_plane(show):
@@ -694,6 +704,21 @@ def test_a_wrong_address_shows_what_is_usual(show, query, at):
     }
 
 
+def test_the_next_sample_is_loaded_ahead_and_the_last_ones_are_kept(show):
+    for other in ("no_mask", "flat", "odd"):  # no others are kept any more
+        browser = show(other)
+    browser.run(
+        "window.ran = []; window.receive = window.receive || QC.receive;"
+        "QC.receive = (name, data) => { ran.push(name); receive(name, data); }"
+    )
+    show("amos_0001")
+    browser.wait("ran.includes('amos_0002')")
+    show("amos_0002")
+    browser.wait("ran.includes('amos_0003')")
+    show("amos_0001")
+    assert browser.run("ran") == ["amos_0001", "amos_0002", "amos_0003"]
+
+
 def test_paths_and_commands_to_copy(show, report):
     browser = show()
     lines = browser.run(
@@ -813,7 +838,7 @@ def test_tables_and_relatives(show):
     assert row == ["6 liver", "4", "0", "1", "0", "1", "0"]
     link = "[...document.querySelectorAll('header p a')].map((a) => a.getAttribute('href'))"
     assert browser.run(link) == ["#/amos_0002"]
-    about = browser.run("document.querySelector('header p').innerText")
+    about = browser.run("document.querySelector('header p').innerText").replace("\n", " ")
     assert (
         about
         == "CT · Optima CT660 · F · 021Y · val · A 80 × 64 × 12 voxels · 1.5 × 1.5 × 5 mm · LAS"
@@ -951,3 +976,51 @@ def test_lines_are_crisp_on_a_dense_screen(show):
     browser.wait("(({ canvas }) => canvas.width === 2 * canvas.clientWidth)(viewer.boxes.axial)")
     assert pixel(browser, "axial", (15, 20, 4)) != [0, 0, 0]
     browser.resize(1400, 900)
+
+
+def test_the_keys_are_documented(browser):
+    text = (PAGE.parents[2] / "docs/report.md").read_text(encoding="utf-8")
+    section = text.split("## The sample\n")[1].split("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.split("|---|---|\n")[1].split("\n") if "|" in row]
+    arrows = {"→": "ArrowRight", "←": "ArrowLeft", "↑": "ArrowUp", "↓": "ArrowDown"}
+    documented = {
+        (arrows | {"Esc": "Escape"}).get(key, key)
+        for row in rows
+        for key in re.findall(r"`([^`]+)`", row)
+    }
+    used = browser.run("QC.keys.filter((one) => one.view === 'sample').map((one) => one.key)")
+    assert documented == set(used)
+    assert len(used) == len(set(used))
+
+
+@pytest.mark.parametrize("across", [0, 1, 2])
+def test_every_voxel_comes_out_of_the_sheets_as_it_went_in(browser, across):
+    size = [5, 6, 7]
+    size[across] = 70  # more than one sheet
+    voxels = np.random.default_rng(across).integers(0, 256, size, dtype=np.uint8)
+    planes = [plane.T for plane in np.moveaxis(voxels, across, 0)]
+    height, width = planes[0].shape
+    sheets = []
+    for start in range(0, 70, 64):
+        part = planes[start : start + 64]
+        sheet = np.zeros((-(-len(part) // 8) * height, 8 * width), np.uint8)
+        for k, plane in enumerate(part):
+            top, left = k // 8 * height, k % 8 * width
+            sheet[top : top + height, left : left + width] = plane
+        stream = io.BytesIO()
+        Image.fromarray(sheet).save(stream, "PNG")
+        content = base64.b64encode(stream.getvalue()).decode()
+        sheets.append(f"data:image/png;base64,{content}")
+    mask = voxels % 4
+    layers = [{"key": "mask", "title": "mask", "deflated": report_data._deflated(mask)}]
+    data = {"size": size, "across": across, "sheets": sheets, "layers": layers, "labels": []}
+    script = (
+        f"QC.decode({json.dumps(data)}).then((found) => [Array.from(found.grey), "
+        "Array.from(found.layers[0].labels), found.isExact, "
+        "found.labels.map((label) => label.shown)])"
+    )
+    grey, labels, is_exact, names = browser.run(script)
+    assert grey == voxels.ravel(order="F").tolist()
+    assert labels == mask.ravel(order="F").tolist()
+    assert is_exact
+    assert names == ["label 1", "label 2", "label 3"]

@@ -179,7 +179,7 @@
     );
     const about = METADATA.map((key) => sample.metadata[key]).filter(Boolean).join(" · ");
     const grid = el("span", { class: "quiet" }, gridText(sample));
-    const lines = [el("p", {}, about, " ", grid), relatives(sample)];
+    const lines = [el("p", { class: "about" }, el("span", {}, about), grid), relatives(sample)];
     return el("header", {}, el("div", { class: "name" }, el("h1", {}, sample.name), nav), lines);
   }
 

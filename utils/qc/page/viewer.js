@@ -319,7 +319,7 @@
       this.planes = QC.el("div", { class: "planes" }, figures);
       this.status = QC.el("output", { class: "status" });
       const side = QC.el("div", { class: "side" }, this.buildLegend());
-      const parts = [this.buildTools(), this.planes, this.status, side];
+      const parts = [this.buildTools(), this.status, this.planes, side];
       this.element = QC.el("section", { class: "viewer", "aria-label": "viewer" }, parts);
       this.observer = new ResizeObserver(() => this.ask());
       PLANES.forEach((plane) => this.observer.observe(this.boxes[plane].canvas));
@@ -851,7 +851,6 @@
       if (this.isBoth) this.drawOther(pen, plane, frame, labels);
       for (const label of this.data.labels) {
         const isThick = this.highlighted.has(label.value);
-        if (this.show === "areas" && !isThick) continue;
         pen.strokeStyle = label.colour;
         pen.lineWidth = isThick ? 3 : 1.25;
         pen.setLineDash(label.dashed ? DASHES : []);
