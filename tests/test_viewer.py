@@ -459,8 +459,12 @@ def test_what_is_under_the_mouse(show):
     assert browser.run("viewer.status.textContent") == (
         f"voxel 30, 50, 2 · {round(report_data.VALUES[40])} HU · background"
     )
+    # The slice below it, by a key, without the mouse being moved.
+    mouse(browser, "mouseMoved", "axial", SPLEEN)
+    browser.press("PageDown")
+    assert browser.run("viewer.status.textContent").startswith("voxel 45, 15, 0 ")
     browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=2, y=2)
-    assert browser.run("viewer.status.textContent") == ""
+    assert browser.run("viewer.status.textContent").startswith("cross: voxel 30, 50, 0 · ")
 
 
 # ---- moving

@@ -299,6 +299,7 @@
       this.hasCross = true;
       this.highlighted = new Set();
       this.turned = 0;
+      this.pointer = null;
       this.ink = this.areaColours();
       this.build();
       this.refresh();
@@ -353,7 +354,7 @@
       on("pointermove", this.onMove);
       on("pointerup", () => (this.drag = null));
       on("pointercancel", () => (this.drag = null));
-      on("pointerleave", () => this.tell(null));
+      on("pointerleave", () => this.tell());
       // Neither text is marked nor the page scrolled by the middle button.
       on("mousedown", (event) => event.preventDefault());
       on("dblclick", () => this.choosePlane(plane));
@@ -670,6 +671,7 @@
       this.planes.dataset.large = this.plane;
       for (const plane of PLANES) this.refreshPlane(plane);
       for (const label of this.data.labels) this.refreshEntry(label);
+      this.refreshStatus();
       this.ask();
     }
 
@@ -932,7 +934,7 @@
       const slices = isFine ? Math.trunc(this.turned / WHEEL_NOTCH) : Math.sign(turn);
       this.turned = isFine ? this.turned - slices * WHEEL_NOTCH : 0;
       if (slices) this.move(slices, plane);
-      this.tell(this.voxelAt(plane, [event.offsetX, event.offsetY]));
+      this.tell(plane, [event.offsetX, event.offsetY]);
     }
 
     onDown(event, plane) {
@@ -951,7 +953,7 @@
       if (kind === "place" && at) this.setAt(at, plane);
       if (kind === "window") this.dragWindow(...point);
       if (kind === "pan") this.dragCentre(...point);
-      this.tell(at);
+      this.tell(plane, point);
     }
 
     dragWindow(x, y) {
@@ -976,9 +978,15 @@
       this.ask();
     }
 
-    // What is under the mouse, in words.
-    tell(at) {
-      this.status.textContent = at ? this.describe(at) : "";
+    // Tell in words what is under the mouse, or under the cross where there is no mouse.
+    tell(plane = "", point = null) {
+      this.pointer = point && { plane, point };
+      this.refreshStatus();
+    }
+
+    refreshStatus() {
+      const at = this.pointer && this.voxelAt(this.pointer.plane, this.pointer.point);
+      this.status.textContent = at ? this.describe(at) : `cross: ${this.describe(this.at)}`;
     }
 
     describe(at) {
