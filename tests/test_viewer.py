@@ -35,15 +35,15 @@ QC.Viewer = class extends QC.Viewer {
   constructor(...given) { super(...given); window.viewer = this; }
   // What a plane shows in the middle of a voxel.
   pixel(plane, at) {
-    this.draw(plane);
-    const [x, y] = this.placeOf(plane, at).map((px) => Math.floor(px * devicePixelRatio));
-    const pen = this.boxes[plane].canvas.getContext("2d");
+    this.planes[plane].draw();
+    const [x, y] = this.planes[plane].placeOf(at).map((px) => Math.floor(px * devicePixelRatio));
+    const pen = this.planes[plane].canvas.getContext("2d");
     return Array.from(pen.getImageData(x, y, 1, 1).data).slice(0, 3);
   }
   // How many pixels of a plane have about a colour.
   count(plane, colour) {
-    this.draw(plane);
-    const { canvas } = this.boxes[plane];
+    this.planes[plane].draw();
+    const { canvas } = this.planes[plane];
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     let found = 0;
     for (let i = 0; i < data.length; i += 4) {
@@ -65,13 +65,13 @@ WHERE = """
     values, windows: [{ name: "all", low: 0, high: 255 }], layers: [], labels: [] };
   const made = new Viewer(sample);
   made.hasCross = false;
-  made.planes.style.height = "160px";
+  made.grid.style.height = "160px";
   document.querySelector(".stage").replaceChildren(made.element);
   made.pointTo(at);
-  const found = Object.keys(made.boxes).map((plane) => {
-    made.drawLetters = made.drawScale = () => {};
-    made.draw(plane);
-    const { canvas } = made.boxes[plane];
+  const found = Object.keys(made.planes).map((plane) => {
+    made.planes[plane].drawLetters = made.planes[plane].drawScale = () => {};
+    made.planes[plane].draw();
+    const { canvas } = made.planes[plane];
     const { width, height } = canvas;
     const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
     let [sum, x, y] = [0, 0, 0];
@@ -80,7 +80,7 @@ WHERE = """
       x += data[i] * ((i / 4) % width);
       y += data[i] * Math.floor(i / 4 / width);
     }
-    const { axes, fit } = made.frame(plane);
+    const { axes, fit } = made.planes[plane].frame();
     const mm = axes.map((axis) => size[axis] * [1, 1.5, 2][axis]);
     return [(x / sum - width / 2) / fit / mm[0], (y / sum - height / 2) / fit / mm[1]];
   });
@@ -94,7 +94,7 @@ GREEN, PINK = [0x12, 0xC1, 0x8A], [0xE5, 0x8C, 0xC0]
 def document(data):
     """The smallest page around the scripts of the viewer."""
     css = "".join(path.read_text("utf-8") for path in sorted(PAGE.glob("*.css")))
-    scripts = (PAGE / f"{name}.js" for name in ("core", "viewer", "sample_view"))
+    scripts = (PAGE / f"{name}.js" for name in ("core", "slices", "plane", "viewer", "sample_view"))
     script = "".join(path.read_text("utf-8") for path in scripts) + STUB
     text = json.dumps(data).replace("<", "\\u003c").replace("&", "\\u0026")
     return (
@@ -227,9 +227,9 @@ def pixel(browser, plane, at):
 def mouse(browser, kind, plane, at, **more):
     """Do something with the mouse over the middle of a voxel."""
     script = (
-        f"(() => {{ const {{ canvas }} = viewer.boxes.{plane};"
+        f"(() => {{ const {{ canvas }} = viewer.planes.{plane};"
         "canvas.scrollIntoView({ block: 'center' }); const box = canvas.getBoundingClientRect();"
-        f"const [x, y] = viewer.placeOf('{plane}', {list(at)});"
+        f"const [x, y] = viewer.planes.{plane}.placeOf({list(at)});"
         "return [box.left + x, box.top + y]; })()"
     )
     x, y = browser.run(script)
@@ -246,7 +246,7 @@ def expected_grey(value, low, high):
     return round(255 * min(max((value - low) / (high - low), 0), 1))
 
 
-@pytest.mark.parametrize("name", ["viewer", "sample_view"])
+@pytest.mark.parametrize("name", ["slices", "plane", "viewer", "sample_view"])
 def test_scripts_are_javascript(name):
     if chromium.shutil.which("node") is None:
         pytest.skip("no node is installed")
@@ -505,21 +505,21 @@ def test_keys_move_the_large_plane(show):
     browser.press("End", "2", "PageDown")
     assert browser.run("[viewer.at, viewer.plane]") == [[30, 40, 0], "coronal"]
     browser.press("PageUp", "3", "ArrowDown")
-    assert browser.run("[viewer.at, viewer.planes.dataset.large]") == [[31, 50, 0], "sagittal"]
-    sizes = browser.run("['axial', 'sagittal'].map((p) => viewer.boxes[p].canvas.clientWidth)")
+    assert browser.run("[viewer.at, viewer.grid.dataset.large]") == [[31, 50, 0], "sagittal"]
+    sizes = browser.run("['axial', 'sagittal'].map((p) => viewer.planes[p].canvas.clientWidth)")
     assert sizes[1] > 1.5 * sizes[0]
     browser.press("1")
-    assert browser.run("viewer.boxes.axial.text.textContent") == "1 of 12"
+    assert browser.run("viewer.planes.axial.text.textContent") == "1 of 12"
 
 
 def test_sliders_move_slices(show):
     browser = show(query="?at=30,50,5")
     browser.run(
-        "(() => { const { input } = viewer.boxes.coronal; input.value = 3;"
+        "(() => { const { input } = viewer.planes.coronal; input.value = 3;"
         "input.dispatchEvent(new Event('input')); })()"
     )
     assert browser.run("viewer.at") == [30, 60, 5]  # the fourth from the front
-    assert browser.run("viewer.boxes.coronal.input.getAttribute('aria-label')") == "coronal slice"
+    assert browser.run("viewer.planes.coronal.input.getAttribute('aria-label')") == "coronal slice"
 
 
 def test_a_click_moves_the_other_planes_there(show):
@@ -559,16 +559,16 @@ def test_zoom_keeps_the_place_in_sight(show):
     assert browser.run("viewer.zoom") == pytest.approx(1.25**4)
     for plane in PLANES:
         x, y, width, height = browser.run(
-            f"[...viewer.placeOf('{plane}'), ...viewer.frame('{plane}').room]"
+            f"[...viewer.planes.{plane}.placeOf(), ...viewer.planes.{plane}.frame().room]"
         )
         assert 0 < x < width and 0 < y < height
     click(browser, "axial", (70, 8, 5))
     assert browser.run("viewer.at") == [70, 8, 5]
-    before = browser.run("viewer.placeOf('axial', [70, 8, 5])")
+    before = browser.run("viewer.planes.axial.placeOf([70, 8, 5])")
     mouse(browser, "mousePressed", "axial", (70, 8, 5), modifiers=8)
     mouse(browser, "mouseMoved", "axial", (74, 4, 5), button="left", buttons=1, modifiers=8)
     mouse(browser, "mouseReleased", "axial", (74, 4, 5), modifiers=8)
-    assert browser.run("viewer.placeOf('axial', [70, 8, 5])") != before
+    assert browser.run("viewer.planes.axial.placeOf([70, 8, 5])") != before
     assert browser.run("viewer.at") == [70, 8, 5]
     browser.press("-")
     assert browser.run("viewer.zoom") == pytest.approx(1.25**3)
@@ -864,7 +864,7 @@ def test_a_sample_of_one_slice(show):
     browser = show("flat")
     browser.press("ArrowDown", "PageUp", "End", "2", "ArrowDown", "3", "+", "v")
     browser.wheel("canvas[data-plane=axial]", 1)
-    assert browser.run("viewer.boxes.axial.input.disabled") is True
+    assert browser.run("viewer.planes.axial.input.disabled") is True
     assert browser.run("viewer.at[2]") == 0
 
 
@@ -878,7 +878,7 @@ def test_an_odd_grid_and_labels_that_nobody_named(show):
     # mm are mm: 39 x 0.5 mm (40 on the viewer's grid) along one axis, 12 x 3 along another.
     for plane in PLANES:
         axes, voxel, fit = browser.run(
-            f"(({{axes, voxel, fit}}) => [axes, voxel, fit])(viewer.frame('{plane}'))"
+            f"(({{axes, voxel, fit}}) => [axes, voxel, fit])(viewer.planes.{plane}.frame())"
         )
         assert [px / fit for px in voxel] == pytest.approx([(1, 2, 3)[axis] for axis in axes])
     browser.press("ArrowDown", "ArrowDown", "2", "ArrowDown")
@@ -965,10 +965,11 @@ def test_nothing_is_wider_than_the_window(show, width):
     browser.wait(f"innerWidth === {width}")
     assert browser.run("document.documentElement.scrollWidth") <= width
     sizes = browser.run(
-        "Object.values(viewer.boxes).map(({ canvas }) => [canvas.clientWidth, canvas.clientHeight])"
+        "Object.values(viewer.planes).map(({ canvas }) => "
+        "[canvas.clientWidth, canvas.clientHeight])"
     )
     assert min(sizes[0]) >= 256
-    browser.wait("viewer.boxes.axial.canvas.width === viewer.boxes.axial.canvas.clientWidth")
+    browser.wait("viewer.planes.axial.canvas.width === viewer.planes.axial.canvas.clientWidth")
     browser.resize(1400, 900)
 
 
@@ -977,7 +978,7 @@ def test_lines_are_crisp_on_a_dense_screen(show):
     size = {"width": 1400, "height": 900, "deviceScaleFactor": 2, "mobile": False}
     browser.call("Emulation.setDeviceMetricsOverride", **size)
     browser.run("viewer.ask()")
-    browser.wait("(({ canvas }) => canvas.width === 2 * canvas.clientWidth)(viewer.boxes.axial)")
+    browser.wait("(({ canvas }) => canvas.width === 2 * canvas.clientWidth)(viewer.planes.axial)")
     assert pixel(browser, "axial", (15, 20, 4)) != [0, 0, 0]
     browser.resize(1400, 900)
 
