@@ -162,7 +162,7 @@ def report(tmp_path_factory):
     }
     found = {"spleen": {"value": 1, "dice": 0.95, "difference_ml": 1.5, "volume_ml": 6.0}}
     found["liver"] = {"value": 6, "dice": 0.5, "difference_ml": -3.25, "volume_ml": 30.0}
-    counts = {"lost": 4, "gained": 0, "islands_removed": 1, "holes_filled": 0}
+    counts = {"lost": 400, "gained": 0, "islands_removed": 1, "holes_filled": 0}
     counts |= {"small_before": 1, "small_after": 0}
     changes = {"n_voxels": 4, "n_slices": 1, "per_label": {"6": counts}}
     hostile = [report_data.LABELS[0] | {"shown": HOSTILE}, *report_data.LABELS[1:]]
@@ -420,7 +420,7 @@ def test_before_and_after_denoising(show):
     mouse(browser, "mouseMoved", "axial", at)
     status = browser.run("viewer.status.textContent")
     assert status.startswith("voxel 70, 5, 5 · ") and status.endswith(
-        "liver 31.5 ml · mask: background"
+        "liver 36.0 ml · mask: background"
     )
     browser.press("b")
     assert pixel(browser, "axial", at) == after
@@ -839,7 +839,7 @@ def test_tables_and_relatives(show):
         "4 voxels in 1 slice changed."
     )
     row = browser.run("[...document.querySelectorAll('#changed td')].map((td) => td.textContent)")
-    assert row == ["6 liver", "4", "0", "1", "0", "1", "0"]
+    assert row == ["6 liver", "400", "0", "1", "0", "1", "0"]
     link = "[...document.querySelectorAll('header p a')].map((a) => a.getAttribute('href'))"
     assert browser.run(link) == ["#/amos_0002"]
     about = browser.run("document.querySelector('header p').innerText").replace("\n", " ")

@@ -457,7 +457,7 @@
     mlOf(value) {
       const layer = this.layerOf(this.layer);
       const measured = this.measured(value);
-      if (measured !== undefined) return `${number(measured, 1)} ml`;
+      if (Number.isFinite(measured)) return `${number(measured, 1)} ml`;
       const voxel = this.step.reduce((product, mm) => product * mm, 1);
       const isExact = QC.isEqual(this.data.bins, [1, 1, 1]);
       const counted = number((layer.counts[value] * voxel) / 1000, 1);
@@ -465,9 +465,13 @@
     }
 
     measured(value) {
-      const table = { mask: this.data.organs, prediction: this.data.prediction }[this.layer];
-      const found = Object.values(table || {}).find((organ) => organ.value === value);
-      return found && Number.isFinite(found.volume_ml) ? found.volume_ml : undefined;
+      const { organs, prediction, changes } = this.data;
+      const of = (table) => Object.values(table || {}).find((organ) => organ.value === value) || {};
+      if (this.layer !== "before") return of({ mask: organs, prediction }[this.layer]).volume_ml;
+      if (!organs || !changes) return undefined;
+      const { lost = 0, gained = 0 } = changes.per_label[value] || {};
+      const voxel = this.data.spacing.reduce((product, mm) => product * mm, 1);
+      return (of(organs).volume_ml || 0) + ((lost - gained) * voxel) / 1000;
     }
 
     // Draw with the next frame of the screen, once however much changed.
