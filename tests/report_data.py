@@ -21,6 +21,12 @@ WINDOWS = [
     {"name": "lung", "low": -1350, "high": 150},
     {"name": "bone", "low": -200, "high": 1500},
 ]
+# Of an array in LAS, see slices.View.
+VIEWS = {
+    "axial": {"axis": 2, "rows": 1, "columns": 0, "flipped": [True, False], "letters": "RLAP"},
+    "coronal": {"axis": 1, "rows": 2, "columns": 0, "flipped": [True, False]} | {"letters": "RLSI"},
+    "sagittal": {"axis": 0, "rows": 2, "columns": 1, "flipped": [True, True]} | {"letters": "APSI"},
+}
 # Grey level -> Hounsfield units.
 VALUES = np.interp(range(256), (0, 56, 192, 255), (-1024, -200, 300, 1500)).tolist()
 
@@ -106,13 +112,6 @@ def sample_data(shape=(80, 64, 12)):
     before = mask.copy()
     before[70:72, 5:7, 5] = 6
     grey = np.where(mask > 0, 150, 40).astype(np.uint8)
-    views = {
-        "axial": {"axis": 2, "rows": 1, "columns": 0, "flipped": [True, False], "letters": "RLAP"},
-        "coronal": {"axis": 1, "rows": 2, "columns": 0, "flipped": [True, False]}
-        | {"letters": "RLSI"},
-        "sagittal": {"axis": 0, "rows": 2, "columns": 1, "flipped": [True, True]}
-        | {"letters": "APSI"},
-    }
     organs = {
         label["name"]: {
             "value": label["value"],
@@ -127,7 +126,7 @@ def sample_data(shape=(80, 64, 12)):
         "spacing": [1.5, 1.5, 5.0],
         "bins": [1, 1, 1],
         "size": list(shape),
-        "views": views,
+        "views": VIEWS,
         "sheets": [_sheet(grey)],
         "across": 2,
         "values": VALUES,
