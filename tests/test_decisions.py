@@ -1,11 +1,13 @@
 """Decisions in the report's page, in a headless Chromium: made, kept, saved, loaded, merged."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -14,6 +16,8 @@ from pathlib import Path
 import chromium
 import pytest
 import report_data
+
+from utils import errors
 
 PAGE = Path(__file__).resolve().parents[1] / "utils/qc/page"
 SCRIPTS = ("csv.js", "review_file.js", "decisions.js", "decisions_view.js")
@@ -350,10 +354,9 @@ def test_the_name_once_given_is_written_with_each_decision(report, browser):
     report.open("amos_0001")
     browser.press("a")
     browser.click(".decisions-bar label input")
-    browser.call("Input.insertText", text="Anna B.")
+    browser.call("Input.insertText", text=" Anna B. ")
     report.go("amos_0002")
-    browser.run("document.activeElement.blur()")
-    browser.press("e")
+    browser.press("Escape", "e")
     browser.reload()
     assert browser.run("document.querySelector('.decisions-bar label input').value") == "Anna B."
     assert report.of("amos_0001")["reviewer"] == ""
@@ -691,6 +694,27 @@ def test_files_of_two_reviewers_are_merged_and_conflicts_chosen(report, browser,
     assert report.download() == saved  # a file that is in it already adds nothing
 
 
+def test_loading_leaves_rows_that_it_does_not_name_as_they_are(report):
+    rows = [
+        ["amos_0001", "fix", "x; x", "Anna, Anna", "0x000000aa"],
+        ["amos_0002", "fix", "", "", ""],
+    ]
+    report.draw(rows)
+    report.open()
+    report.load(more=[["amos_0003", "accept", "", "", ""], rows[0]])
+    assert report.counts()["unsaved"] == 1
+    assert report.download() == _file([*rows, ["amos_0003", "accept", "", "", ""]])
+
+
+def test_of_one_decision_on_two_masks_the_mask_at_hand_counts(report):
+    report.draw([["amos_0001", "accept", "", "Anna", "0x000000aa"]])
+    report.open()
+    assert report.of("amos_0001")["isLapsed"] is True
+    report.load(bert=[["amos_0001", "accept", "", "Bert", "0x00000001"]])
+    found = report.of("amos_0001")
+    assert (found["reviewer"], found["isLapsed"]) == ("Anna, Bert", False)
+
+
 def test_a_cancelled_merge_changes_nothing(report, browser):
     report.draw()
     report.open()
@@ -702,7 +726,7 @@ def test_a_cancelled_merge_changes_nothing(report, browser):
     assert report.decision("amos_0001") is None
     assert report.of("amos_0002")["note"] == "liver"
     report.load(anna=ANNA)
-    browser.press("Escape")
+    browser.press("a", "Escape")
     browser.wait("!document.querySelector('dialog')")
     assert report.counts()["unsaved"] == 1
 
@@ -769,6 +793,78 @@ def test_rows_of_one_id_that_agree_are_one(report):
     rows = [["2", "fix", "a", "Anna", ""], ["amos_0002", "Fix", "b", "Bert", "0x2"]]
     report.load(both=[*rows, ["0002.0", "", "a", "", "0x7"]])
     assert report.download() == _file([["amos_0002", "fix", "a; b", "Anna, Bert", "0x00000002"]])
+
+
+def _any_file(deal):
+    """A review as people write it: mostly whole, sometimes not."""
+    cells = {
+        "ID": ["amos_0001", "amos_0002", "1", "0002", "3.0", "other_5", "7", " amos_0004 "],
+        "decision": ["accept", "exclude", "Fix", "FIX ", "", "fix"],
+        "note": ["", "", "a", "'=1", "''-1", "-1", "x\ny", "x\r\ny", 'say "a"; b,\tc', "'tis"],
+        "reviewer": ["", "Anna", "'@Bert", "Jürgen 😀"],
+        "mask_crc32": ["", "", "0x1", "0x00000001", "0000000A", "0XA"],
+    }
+    if deal.random() < 0.1:
+        cells[deal.choice(COLUMNS)] += ["maybe", "0xg", "1"]
+    columns = deal.sample([*COLUMNS, "more"], 6) if deal.random() < 0.3 else COLUMNS
+    cells["more"] = ["", "b"]
+    rows = [[deal.choice(cells[one]) for one in columns] for _ in range(deal.randrange(6))]
+    if deal.random() < 0.1:
+        rows.append(deal.choice([[], ["a"], [""] * 9, ["amos_0003", "fix", "", "", "", "", "z"]]))
+    stream = io.StringIO(newline="")
+    separator, end = deal.choice(",;\t"), deal.choice(["\r\n", "\n"])
+    table = [columns, *rows]
+    csv.writer(stream, delimiter=separator, lineterminator=end).writerows(table)
+    text = stream.getvalue()
+    return text if deal.random() < 0.95 else text + '"a"b'
+
+
+def test_files_are_read_as_the_pipeline_reads_them(report, browser):
+    review = pytest.importorskip("utils.storage.review")
+    report.draw()
+    report.open()
+    deal = random.Random(3)
+    texts = [_any_file(deal) for _ in range(200)]
+    read = browser.run(
+        f"{json.dumps(texts)}.map(QC.review.read).map(({{ rows, faults }}) =>"
+        " [[...rows.values()], faults])"
+    )
+    n_faults = 0
+    for text, (rows, faults) in zip(texts, read, strict=True):
+        path = report.qc / "review.csv"
+        path.write_bytes(text.encode())
+        try:
+            expected = review.read(path, report.names)
+        except errors.DatasetError as error:
+            n_faults += 1
+            assert len(faults) == len(error.cases), (faults, [*map(str, error.cases)])
+            lines = [re.findall("line ([0-9]+)", str(case)) for case in error.cases]
+            assert [re.findall("line ([0-9]+)", fault) for fault in faults if lines[0]] == (
+                lines if lines[0] else []
+            ), (faults, lines)
+            continue
+        assert faults == [], text
+        assert [
+            review.Decision(
+                row["decision"],
+                row["note"],
+                row["reviewer"],
+                int(row["mask_crc32"], 16) if row["mask_crc32"] else None,
+            )
+            for row in rows
+        ] == [
+            dataclasses.replace(one, note=one.note.replace("\r\n", "\n"))
+            for one in expected.values()
+        ]
+        assert [row["ID"] for row in rows] == [*expected]
+        path.write_bytes(
+            browser.run(f"QC.csv.write({json.dumps(rows)}, QC.review.columns)").encode()
+        )
+        assert review.read(path, report.names) == {
+            name: dataclasses.replace(one, note=one.note.replace("\r\n", "\n"))
+            for name, one in expected.items()
+        }
+    assert 20 < n_faults < 180
 
 
 # ---- the browser's store

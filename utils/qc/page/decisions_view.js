@@ -35,11 +35,19 @@ QC.decisions.madeBar = function () {
   const reviewer = el("input", {
     type: "text", autocomplete: "off", size: 14, maxlength: 200, placeholder: "your name",
     oninput: () => decisions.rename(reviewer.value),
+    onkeydown: decisions.leave,
   });
   const bar = el("section", { class: "decisions-bar", "aria-label": "decisions" },
     el("span", {}, decided, " ", counts), unsaved, download, load, files,
     el("label", {}, "reviewer ", reviewer), hint, alerts);
   return { bar, decided, counts, unsaved, download, reviewer, hint, alerts };
+};
+
+// Escape leaves what is being typed; to the page it means something else.
+QC.decisions.leave = function (event) {
+  if (event.key !== "Escape") return;
+  event.stopPropagation();
+  event.target.blur();
 };
 
 QC.decisions.rename = function (text) {
@@ -129,11 +137,7 @@ QC.decisions.panel = function (sample) {
     rows: 2, maxlength: 30000, autocomplete: "off", placeholder: "note (key t)",
     "aria-label": "note", "aria-keyshortcuts": "t",
     oninput: () => decisions.note(name, note.value),
-    onkeydown: (event) => {
-      if (event.key !== "Escape") return;
-      event.stopPropagation();
-      note.blur();
-    },
+    onkeydown: decisions.leave,
   });
   const about = el("div", { class: "about", "aria-live": "polite" });
   const panel = el("section", { class: "decision-panel", "aria-label": `decision on ${name}` },

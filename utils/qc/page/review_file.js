@@ -165,6 +165,7 @@ QC.review.merge = function (sources) {
 
 // One row of rows of one ID that do not contradict each other; the first one is decided, if any.
 QC.review.joined = function (rows) {
+  if (rows.every((row) => QC.review.isSame(row, rows[0]))) return rows[0];
   const [{ ID, decision }] = rows;
   const judged = rows.filter((row) => row.decision === decision);
   const crcs = QC.review.distinct(judged, "mask_crc32");
