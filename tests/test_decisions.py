@@ -187,9 +187,8 @@ def test_the_scripts_are_javascript_of_at_most_100_characters_a_line():
             assert word not in text, (name, word)
 
 
-def test_tables_are_read_and_written_as_python_does(report, browser):
-    report.draw()
-    report.open()
+def _any_tables():
+    """200 made-up tables of three columns, each with its text as Python writes it."""
     deal = random.Random(1)
     letters = [
         "a",
@@ -209,18 +208,21 @@ def test_tables_are_read_and_written_as_python_does(report, browser):
         "-",
         "0",
     ]
-    tables = [
-        [
-            ["".join(deal.choices(letters, k=deal.randrange(6))) for _ in "abc"]
-            for _ in range(deal.randrange(1, 5))
-        ]
-        for _ in range(200)
-    ]
-    texts = []
-    for table in tables:
+
+    def cell():
+        return "".join(deal.choices(letters, k=deal.randrange(6)))
+
+    for _ in range(200):
+        table = [[cell(), cell(), cell()] for _ in range(deal.randrange(1, 5))]
         stream = io.StringIO(newline="")
         csv.writer(stream, delimiter=deal.choice(",;\t")).writerows(table)
-        texts.append(stream.getvalue())
+        yield table, stream.getvalue()
+
+
+def test_tables_are_read_as_python_reads_them(report, browser):
+    report.draw()
+    report.open()
+    tables, texts = zip(*_any_tables(), strict=True)
     separators = [_separator_of(text, table) for text, table in zip(texts, tables, strict=True)]
     read = browser.run(
         f"{json.dumps([texts, separators])}[0].map((text, k) => QC.csv.parse(text, "
@@ -230,6 +232,12 @@ def test_tables_are_read_and_written_as_python_does(report, browser):
         assert [row["cells"] for row in found] == table
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         assert [row["line"] for row in found] == [lines.line_num for _ in lines]
+
+
+def test_tables_are_written_as_python_writes_them_and_hold_no_formulas(report, browser):
+    report.draw()
+    report.open()
+    tables, _ = zip(*_any_tables(), strict=True)
     rows = [[dict(zip("abc", row, strict=True)) for row in table] for table in tables]
     written = browser.run(f"{json.dumps(rows)}.map((one) => QC.csv.write(one, ['a', 'b', 'c']))")
     for text, table in zip(written, tables, strict=True):
@@ -238,6 +246,7 @@ def test_tables_are_read_and_written_as_python_does(report, browser):
         csv.writer(stream).writerows([["a", "b", "c"], *guarded])
         assert text == "\ufeff" + stream.getvalue()
     cells = sorted({cell for table in tables for row in table for cell in row})
+    assert any(cell.startswith("=") for cell in cells)
     again = browser.run(
         f"{json.dumps(cells)}.map((text) => QC.csv.unguarded(QC.csv.guarded(text)))"
     )
@@ -827,44 +836,39 @@ def test_files_are_read_as_the_pipeline_reads_them(report, browser):
     texts = [_any_file(deal) for _ in range(200)]
     read = browser.run(
         f"{json.dumps(texts)}.map(QC.review.read).map(({{ rows, faults }}) =>"
-        " [[...rows.values()], faults])"
+        " [[...rows.values()], faults, QC.csv.write([...rows.values()], QC.review.columns)])"
     )
+    path = report.qc / "review.csv"
     n_faults = 0
-    for text, (rows, faults) in zip(texts, read, strict=True):
-        path = report.qc / "review.csv"
+    for text, (rows, faults, again) in zip(texts, read, strict=True):
         path.write_bytes(text.encode())
         try:
-            expected = review.read(path, report.names)
+            expected = _in_one_form(review.read(path, report.names))
         except errors.DatasetError as error:
             n_faults += 1
-            assert len(faults) == len(error.cases), (faults, [*map(str, error.cases)])
-            lines = [re.findall("line ([0-9]+)", str(case)) for case in error.cases]
-            assert [re.findall("line ([0-9]+)", fault) for fault in faults if lines[0]] == (
-                lines if lines[0] else []
-            ), (faults, lines)
+            if "cannot be read as CSV" not in str(error):  # which Python does not number
+                assert [*map(_lines, faults)] == [*map(_lines, error.cases)], text
             continue
         assert faults == [], text
-        assert [
-            review.Decision(
-                row["decision"],
-                row["note"],
-                row["reviewer"],
-                int(row["mask_crc32"], 16) if row["mask_crc32"] else None,
-            )
-            for row in rows
-        ] == [
-            dataclasses.replace(one, note=one.note.replace("\r\n", "\n"))
-            for one in expected.values()
-        ]
+        path.write_bytes(again.encode())
+        assert [*review.read(path, report.names).items()] == [*expected.items()], text
         assert [row["ID"] for row in rows] == [*expected]
-        path.write_bytes(
-            browser.run(f"QC.csv.write({json.dumps(rows)}, QC.review.columns)").encode()
-        )
-        assert review.read(path, report.names) == {
-            name: dataclasses.replace(one, note=one.note.replace("\r\n", "\n"))
-            for name, one in expected.items()
-        }
+        assert [row["decision"] for row in rows] == [one.decision for one in expected.values()]
+        assert [row["note"] for row in rows] == [one.note for one in expected.values()]
     assert 20 < n_faults < 180
+
+
+def _in_one_form(decisions):
+    """Decisions with the line breaks that the page writes."""
+    return {
+        name: dataclasses.replace(one, note=one.note.replace("\r\n", "\n"))
+        for name, one in decisions.items()
+    }
+
+
+def _lines(fault):
+    """The numbers of lines in a message; of a header, which Python does not number, none."""
+    return [number for number in re.findall("line ([0-9]+)", str(fault)) if number != "1"]
 
 
 # ---- the browser's store
