@@ -69,9 +69,9 @@ QC.decisions.drawBar = function () {
     ? (state.own.size ? waiting : "")
     : `${QC.decisions.number(counts.unsaved)} not saved`;
   parts.unsaved.classList.toggle("waiting", isSaved);
-  const end = `at ${QC.decisions.place()}, then run 05 again.`;
-  const hint = isSaved ? `Put it ${end}` : `Download review.csv and put it ${end}`;
-  parts.hint.textContent = state.own.size ? hint : "";
+  const hint = `Put it at ${QC.decisions.place()}, then run 05 again.`;
+  parts.download.title = hint;
+  parts.hint.textContent = isSaved && state.own.size ? hint : "";
   if (document.activeElement !== parts.reviewer) parts.reviewer.value = state.reviewer;
   QC.decisions.drawAlerts();
 };
