@@ -7,11 +7,12 @@ from pathlib import Path
 from utils import errors
 
 _SOURCES = Path(__file__).resolve().parent / "page"
-_STYLES = ("page.css", "viewer.css")
+_STYLES = ("page.css", "viewer.css", "decisions.css")
 # In the order in which they run; each adds to the one global QC.
 _SCRIPTS = (
     *("core.js", "index_view.js", "other_views.js"),
     *("slices.js", "plane.js", "viewer.js", "sample_view.js"),
+    *("csv.js", "review_file.js", "decisions.js", "decisions_view.js"),
 )
 # Nothing from elsewhere: what is inline, and files beside the document.
 _POLICY = (
