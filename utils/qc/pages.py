@@ -87,9 +87,9 @@ def sample(entry: Entry, before: Entry | None, after: Entry | None) -> bytes:
     nav = f'<nav><a href="../index.html">All samples</a>{"".join(links)}</nav>'
     parts = [f"{nav}<h1>{name}</h1><p>{_text(about)}</p>", _flag_list(entry)]
     for picture in record.get("pictures", ()):
-        if not picture.endswith("_small.png"):
+        if not picture.endswith("_small.jpg"):
             anchor, what = "picture", "montage"
-            if picture.endswith("_changes.png"):
+            if picture.endswith("_changes.jpg"):
                 anchor, what = "changes", "before and after denoising"
             source = f"../pictures/{_link(picture)}"
             parts.append(f'<img class="full" id="{anchor}" src="{source}" alt="{name}: {what}">')
@@ -170,7 +170,7 @@ def _row(entry, has_changes):
     kinds = "|".join(sorted({flag.kind for flag in entry.flags}))
     picture, age = "", meta.get("age", "")
     if record:
-        source = f"pictures/{_link(entry.name)}_small.png"
+        source = f"pictures/{_link(entry.name)}_small.jpg"
         image = f'<img loading="lazy" width="110" alt="" src="{source}">'
         picture = f'<a href="{page}">{image}</a>'
     cells = [
