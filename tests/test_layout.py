@@ -56,6 +56,7 @@ HEAVY = {
     "distributed",
     "pandas",
     "matplotlib",
+    "PIL",
 }
 # A worker of a cluster that somebody else started gets the repository's path from here.
 PATH_MAKERS = ("cluster",)
@@ -429,7 +430,7 @@ def test_every_module_of_utils_has_tests():
 
 
 # Distribution -> name to import.
-IMPORTED_AS = {"connected-components-3d": "cc3d", "PyYAML": "yaml"}
+IMPORTED_AS = {"connected-components-3d": "cc3d", "PyYAML": "yaml", "pillow": "PIL"}
 
 
 def test_every_requirement_is_imported_and_every_import_required():

@@ -21,7 +21,7 @@ _SHAPE = (12, 10, 8)
 LOOKS = amos22.modality, amos22.slice_axis
 _RANDOM = np.random.default_rng(0)
 _VALUES = _RANDOM.normal(0, 200, _SHAPE).astype(np.float32)
-_NAMES = ("amos_0001.png", "amos_0001_small.png")
+_NAMES = ("amos_0001.jpg", "amos_0001_small.jpg")
 
 
 def _block(shape=_SHAPE):
@@ -131,7 +131,7 @@ def test_changes_far_from_all_that_is_left_are_drawn(tmp_path, settings, axis):
     places = {"before_dir": tmp_path / "before", "slice_axis": {0: _first, 2: _third}[axis]}
     rendered = sample_report.render(sample, dataclasses.replace(settings, **places))
     assert rendered.record["changes"]["n_voxels"] == 8
-    assert (settings.output_dir / "pictures/amos_0001_changes.png").is_file()
+    assert (settings.output_dir / "pictures/amos_0001_changes.jpg").is_file()
 
 
 def _first(affine):
@@ -206,7 +206,7 @@ def test_pictures_of_a_record_are_those_of_its_sample(sample, settings):
 PLACES = ["measures/amos_0001.json", "samples/amos_0001.html", *(f"pictures/{n}" for n in _NAMES)]
 
 
-@pytest.mark.parametrize("place", [*PLACES, "pictures/amos_0001_changes.png"])
+@pytest.mark.parametrize("place", [*PLACES, "pictures/amos_0001_changes.jpg"])
 def test_a_folder_in_a_files_place_fails_the_sample_before_it_is_drawn(sample, settings, place):
     path = settings.output_dir / place
     path.mkdir()

@@ -52,6 +52,8 @@ class Inputs:
         None where the info file does not tell.
     slice_axis : int
         Array axis along which slices were denoised.
+    prediction : nifti.Header or None
+        A mask that somebody's program made, to look at beside the sample's.
     """
 
     volume: nifti.Header
@@ -61,6 +63,7 @@ class Inputs:
     label_names: dict[int, str]
     modality: str | None
     slice_axis: int
+    prediction: nifti.Header | None = None
 
 
 def of_tree(sample: samples.Sample, settings: ReportSettings) -> Inputs:

@@ -6,8 +6,10 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import regions
+from utils.qc import packed_masks, slices
 
 _COUNTS = ("lost", "gained", "islands_removed", "holes_filled", "small_before", "small_after")
+_WIDTH_MM = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,12 @@ class Changes:
 
 
 def find(
-    before: np.ndarray,
-    after: np.ndarray,
-    zooms: np.ndarray,
-    region_volume_thresh: float,
-    axis: int = 2,
+    before: packed_masks.PackedMask, after: np.ndarray, small: tuple[np.ndarray, np.ndarray]
 ) -> Changes:
-    """Compare a mask before and after denoising along an axis, (X, Y, Z) uint8.
+    """Compare a mask before and after denoising, slice by slice, (X, Y, Z) uint8.
 
-    DatasetError where the shapes differ. `zooms` is the stored spacing (mm); regions strictly
-    below the threshold (mm^3) are small.
+    DatasetError where the shapes differ. `small` holds the labels of the small regions before and
+    after, see `regions.find_small_regions`.
 
     Notes
     -----
@@ -54,24 +52,57 @@ def find(
         reason = f"shapes {before.shape} before and {after.shape} after denoising differ"
         sides = {"expected": after.shape, "found": before.shape}
         raise errors.DatasetError(reason, code="shape", **sides)
-    per_slice, counts = (
-        np.zeros(after.shape[axis], np.int64),
-        np.zeros((len(_COUNTS), 256), np.int64),
-    )
-    for z, (old, new) in enumerate(zip(np.moveaxis(before, axis, 0), np.moveaxis(after, axis, 0))):
+    per_slice = np.zeros(after.shape[before.axis], np.int64)
+    counts = np.zeros((len(_COUNTS), 256), np.int64)
+    for z in range(len(per_slice)):
+        old, new = before[z], slices.one_slice(after, before.axis, z)
         changed = old != new
         per_slice[z] = np.count_nonzero(changed)
         if per_slice[z]:
             counts[0] += np.bincount(old[changed], minlength=256)
             counts[1] += np.bincount(new[changed], minlength=256)
-            counts[2:4] += _regions_gone(old, new)
-    for row, mask in ((4, before), (5, after)):
-        small = regions.find_small_regions(mask, zooms, region_volume_thresh)
-        counts[row] = np.bincount(small.label, minlength=256)
+            counts[2:4] += _regions_gone(*_where(changed, old, new))
+    counts[4:6] = [np.bincount(labels, minlength=256) for labels in small]
     labels = np.flatnonzero(counts.any(axis=0)).tolist()
     return Changes(
         per_slice, {value: dict(zip(_COUNTS, counts[:, value].tolist())) for value in labels}
     )
+
+
+def densest(changed: np.ndarray, spacing: tuple[float, float]) -> tuple[slice, slice]:
+    """Rows and columns of the part of a slice, some 60 mm wide, with most changes in its middle."""
+    from scipy import ndimage as ndi
+
+    size = [min(n, int(np.ceil(_WIDTH_MM / step))) for n, step in zip(changed.shape, spacing)]
+    counts = ndi.uniform_filter(changed.astype(np.float64), size, mode="constant")
+    best = np.unravel_index(counts.argmax(), counts.shape)
+    places = np.argwhere(changed)
+    inside = (2 * np.abs(places - best) <= size).all(axis=1)
+    middle = places[inside].mean(axis=0)  # so that they do not lie at its edge
+    box = []
+    for centre, n, length in zip(middle, size, changed.shape):
+        start = int(np.clip(round(centre - n / 2), 0, length - n))
+        box.append(slice(start, start + n))
+    return box[0], box[1]
+
+
+def place(changed: np.ndarray, spacing: tuple[float, float]) -> list[int]:
+    """Row and column of a pixel that changed, among most others that did."""
+    box = densest(changed, spacing)
+    nearest = slices.middle(changed[box], spacing)
+    return [n + part.start for n, part in zip(nearest, box)]
+
+
+def _where(changed, *planes):
+    """The part of slices that holds all changes, and a rim.
+
+    A region that reaches beyond the changes has a pixel that was kept in the rim.
+    """
+    box = []
+    for axis in (0, 1):
+        places = np.flatnonzero(changed.any(axis=1 - axis))
+        box.append(slice(max(0, places[0] - 1), places[-1] + 2))
+    return [plane[tuple(box)] for plane in planes]
 
 
 def _regions_gone(before, after):

@@ -2,19 +2,16 @@
 
 import contextlib
 import dataclasses
-import io
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from utils import errors
-from utils.qc import contours, slices
+from utils.qc import changes, contours, raster, slices
 from utils.storage import label_map
 
 WIDTH_PX = 1500
 THUMBNAIL_PX = 220
-_DPI = 100
-_COMPRESSION = 4  # 10 percent larger than with zlib's own choice, and twice as fast
 _GAP_PX = 6
 _HEAD_PX, _LEGEND_ROW_PX = 34, 22
 _TALLEST_PX = 560
@@ -24,7 +21,9 @@ _LEGEND_COLUMNS, _LEGEND_CHARACTERS = 8, 22
 _LONGEST_CAPTION = 40
 # Below this size in a slice an organ gets no number.
 _NUMBERED_MM2 = 40.0
-_ZOOM_MM = 60.0
+# Sizes of texts.
+_TITLE_PX, _LETTER_PX, _LEGEND_PX, _PANEL_PX, _SMALL_PX = 15, 14, 12, 11, 10.5
+_LEGEND_LINE_PX, _MARK_RIM_PX = 2.8, 0.55
 _TEXT_COLOUR, _QUIET_COLOUR, _BACKGROUND = "#FFFFFF", "#B8B8B8", "#101010"
 # What happened to a voxel -> colour: it left all organs, joined one, or changed sides. Hues that
 # no contour has.
@@ -79,14 +78,19 @@ class Panel:
 
 
 def crop_box(
-    labels: np.ndarray, spacing: tuple[float, float], margin_mm: float = _MARGIN_MM
+    occupied: tuple[np.ndarray, np.ndarray],
+    spacing: tuple[float, float],
+    margin_mm: float = _MARGIN_MM,
 ) -> tuple[slice, slice]:
-    """Rows and columns that hold all labels of an upright picture and a margin."""
-    if not labels.any():
-        return slice(None), slice(None)
+    """Rows and columns of an upright picture that hold all labels and a margin.
+
+    `occupied` tells which rows and which columns do, (n,) bool.
+    """
     box = []
-    for axis, step in enumerate(spacing):
-        filled = np.flatnonzero(labels.any(axis=1 - axis)).tolist()
+    for is_filled, step in zip(occupied, spacing):
+        filled = np.flatnonzero(is_filled).tolist()
+        if not filled:
+            return slice(None), slice(None)
         margin = int(np.ceil(margin_mm / step))
         box.append(slice(max(0, filled[0] - margin), filled[-1] + 1 + margin))
     return box[0], box[1]
@@ -117,27 +121,10 @@ def caption(text: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def _figure(width_px, height_px):
-    from matplotlib import figure
-    from matplotlib.backends import backend_agg
-
-    drawn = figure.Figure((width_px / _DPI, height_px / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
-    backend_agg.FigureCanvasAgg(drawn)
-    return drawn
-
-
-def _png(drawn):
-    stream = io.BytesIO()
-    options = {"facecolor": _BACKGROUND, "metadata": {"Software": None}}
-    compression = {"compress_level": _COMPRESSION}
-    drawn.savefig(stream, format="png", pil_kwargs=compression, **options)
-    return stream.getvalue()
-
-
 def montage(
     title: str, rows: list[list[Panel]], window: tuple[float, float], label_names: dict[int, str]
 ) -> bytes:
-    """Draw rows of slices with the contours of their labels, as a PNG file without time stamp.
+    """Draw rows of slices with the contours of their labels, as a JPEG file.
 
     Parameters
     ----------
@@ -149,13 +136,7 @@ def montage(
     label_names : dict of int to str
         Those in the legend.
     """
-    entries = {v: f"{v} {caption(label_map.shown(name))}" for v, name in label_names.items()}
-    n_columns = legend_columns(entries.values())
-    n_rows = -(-len(label_names) // n_columns)
-    with plain_style():
-        drawn, total = _sheet(title, rows, window, n_rows * _LEGEND_ROW_PX, numbered=True)
-        _legend(drawn, entries, (n_rows, n_columns), total)
-        return _png(drawn)
+    return _sheet(title, rows, window, _legend(label_names), numbered=True).jpeg()
 
 
 def legend_columns(texts: Iterable[str]) -> int:
@@ -164,43 +145,37 @@ def legend_columns(texts: Iterable[str]) -> int:
     return max(1, min(_LEGEND_COLUMNS, _LEGEND_COLUMNS * _LEGEND_CHARACTERS // longest))
 
 
-def changes(
+def comparison(
     title: str, compared: list[tuple[Panel, np.ndarray]], window: tuple[float, float]
 ) -> bytes:
-    """Draw slices before and after denoising, what changed marked, as a PNG file.
+    """Draw slices before and after denoising, what changed marked, as a JPEG file.
 
     `compared` holds the slice after denoising and its labels before, both upright. Each has a row:
     the whole with a frame around the place with most changes, then this place before and after.
     """
     rows = [_before_after(panel, before) for panel, before in compared]
-    with plain_style():
-        drawn, total = _sheet(title, rows, window, _LEGEND_ROW_PX, numbered=False)
-        _change_legend(drawn, total)
-        return _png(drawn)
+    return _sheet(title, rows, window, _change_legend(), numbered=False).jpeg()
 
 
 def thumbnail(panel: Panel, window: tuple[float, float]) -> bytes:
-    """Draw one slice small, as a PNG file."""
+    """Draw one slice small, as a JPEG file."""
     height_mm, width_mm = panel.size_mm
     scale = THUMBNAIL_PX / max(height_mm, width_mm)
-    with plain_style():
-        drawn = _figure(max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
-        _draw(drawn.add_axes((0, 0, 1, 1)), panel, window, numbered=False)
-        return _png(drawn)
+    size = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
+    return _drawn(panel, size, window, numbered=False).jpeg()
 
 
-def _sheet(title, rows, window, legend_px, numbered):
-    """Draw a title and rows of panels above an empty legend; return the figure and its height."""
+def _sheet(title, rows, window, legend, numbered):
+    """Draw a title and rows of panels above a legend."""
     placed, height = _layout(rows)
-    total = _HEAD_PX + height + legend_px + _GAP_PX
-    drawn = _figure(WIDTH_PX, total)
-    drawn.text(10 / WIDTH_PX, 1 - 22 / total, title, color=_TEXT_COLOUR, fontsize=11)
-    for panel, (left, top, width, height) in placed:
-        low = 1 - (_HEAD_PX + top + height) / total
-        axes = drawn.add_axes((left / WIDTH_PX, low, width / WIDTH_PX, height / total))
-        _draw(axes, panel, window, numbered)
-        _annotate(axes, panel)
-    return drawn, total
+    sheet = raster.Picture(WIDTH_PX, _HEAD_PX + height + legend.size[1] + _GAP_PX)
+    sheet.text((10, 22), title, _TEXT_COLOUR, _TITLE_PX, "ls", is_outlined=False)
+    for panel, (left, top, *size) in placed:
+        picture = _drawn(panel, [max(1, round(length)) for length in size], window, numbered)
+        _annotate(picture, panel)
+        sheet.put(picture, round(left), _HEAD_PX + round(top))
+    sheet.put(legend, 0, _HEAD_PX + height)
+    return sheet
 
 
 def _layout(rows):
@@ -219,93 +194,85 @@ def _layout(rows):
     return placed, top
 
 
-def _draw(axes, panel, window, numbered):
-    height_mm, width_mm = panel.size_mm
-    axes.set_axis_off()
-    # The box of the axes has the picture's own proportions: nothing is stretched.
-    values = {"cmap": "gray", "vmin": window[0], "vmax": window[1], "interpolation": "bilinear"}
-    axes.imshow(panel.image, aspect="auto", extent=(0, width_mm, height_mm, 0), **values)
-    for value in np.unique(panel.labels[panel.labels > 0]).tolist():
-        _draw_contour(axes, panel, value, numbered)
-    axes.set_xlim(0, width_mm)
-    axes.set_ylim(height_mm, 0)
-    if panel.frame:
-        (top, low), (left, right) = (
-            (side.start * step, side.stop * step) for side, step in zip(panel.frame, panel.spacing)
-        )
-        corners = (left, right, right, left, left), (top, top, low, low, top)
-        axes.plot(*corners, color=_TEXT_COLOUR, linewidth=1)
+def _drawn(panel, size, window, numbered):
+    """A panel's slice with contours, marks, frame and numbers; `size` is its width and height."""
+    picture = raster.Picture(*size)
+    picture.fill(_levels(panel.image, window))
+    pixel = np.divide(size, panel.image.shape[::-1])  # width and height of one of the slice's
+    organs = [*_organs(panel.labels)]
+    picture.lines(
+        ((points + corner) * pixel, *contours.line(value))
+        for value, inside, corner in organs
+        for points in contours.trace(inside)
+    )
     if panel.marks is not None:
-        _mark(axes, panel)
+        _mark(picture, panel.marks, pixel)
+    if panel.frame:
+        rows, columns = panel.frame
+        corners = np.array([(columns.start, rows.start), (columns.stop, rows.stop)]) * pixel
+        picture.rectangle(corners, _TEXT_COLOUR, is_filled=False)
+    for value, inside, corner in organs if numbered else ():
+        if np.count_nonzero(inside) * np.prod(panel.spacing) >= _NUMBERED_MM2:
+            place = (np.add(slices.middle(inside, panel.spacing)[::-1], corner) + 0.5) * pixel
+            picture.text(tuple(place), str(value), contours.line(value)[0], _SMALL_PX, "mm")
+    return picture
 
 
-def _draw_contour(axes, panel, value, numbered):
-    import contourpy
-    from matplotlib import collections as mpl_collections
-
-    inside = panel.labels == value
-    places = np.argwhere(inside)
-    (top, left), (low, right) = places.min(axis=0), places.max(axis=0) + 1
-    # A rim of zeros closes the contour of an organ that the image cuts off.
-    part = np.pad(inside[top:low, left:right].astype(np.float32), 1)
-    step = np.array(panel.spacing[::-1])
-    colour, style = contours.line(value)
-    lines = [
-        (line + (left - 0.5, top - 0.5)) * step
-        for line in contourpy.contour_generator(z=part).lines(0.5)
-    ]
-    style_of_line = {"colors": colour, "linestyles": [style], "linewidths": 1.1}
-    axes.add_collection(mpl_collections.LineCollection(lines, **style_of_line))
-    if numbered and len(places) * step.prod() >= _NUMBERED_MM2:
-        middle = places[np.square((places - places.mean(axis=0)) * panel.spacing).sum(1).argmin()]
-        _text(axes, (middle[::-1] + 0.5) * step, str(value), colour, 7.5, "center", "center")
+def _levels(image, window):
+    """Grey levels of values; those outside of the window are black or white."""
+    low, high = window
+    with np.errstate(over="ignore"):
+        levels = (image - np.float32(low)) * np.float32(255 / (high - low))
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
-def _text(axes, place, text, colour, size, across, along, **options):
-    from matplotlib import patheffects
+def _organs(labels):
+    """(value, where it is, upper left corner) of each label, within its box in the slice."""
+    from scipy import ndimage as ndi
 
-    outline = [patheffects.withStroke(linewidth=1.8, foreground="black")]
-    options.update(color=colour, fontsize=size, clip_on=True, path_effects=outline)
-    axes.text(*place, text, ha=across, va=along, **options)
+    for value, box in enumerate(ndi.find_objects(labels), start=1):
+        if box:
+            yield value, labels[box] == value, (box[1].start, box[0].start)
 
 
-def _annotate(axes, panel):
-    whole = axes.transAxes
+def _annotate(picture, panel):
+    width, height = picture.size
     left, right, top, bottom = panel.view.letters
-    for place, text, across, along in (
-        ((0.012, 0.5), left, "left", "center"),
-        ((0.988, 0.5), right, "right", "center"),
-        ((0.5, 0.988), top, "center", "top"),
-        ((0.5, 0.012), bottom, "center", "bottom"),
+    for place, text, anchor in (
+        ((0.012 * width, height / 2), left, "lm"),
+        ((0.988 * width, height / 2), right, "rm"),
+        ((width / 2, 0.012 * height), top, "mt"),
+        ((width / 2, 0.988 * height), bottom, "mb"),
     ):
-        _text(axes, place, text, _TEXT_COLOUR, 10, across, along, transform=whole)
-    _text(axes, (0.012, 0.988), panel.title, _QUIET_COLOUR, 8, "left", "top", transform=whole)
+        picture.text(place, text, _TEXT_COLOUR, _LETTER_PX, anchor)
+    picture.text((0.012 * width, 0.012 * height), panel.title, _QUIET_COLOUR, _PANEL_PX, "lt")
     height_mm, width_mm = panel.size_mm
     if width_mm > 150 and height_mm > 30:  # room for a scale bar
-        x, y = 8.0, height_mm - 6.0
-        axes.plot((x, x + 50), (y, y), color=_TEXT_COLOUR, linewidth=1.5)
-        _text(axes, (x + 25, y - 2), "5 cm", _TEXT_COLOUR, 7.5, "center", "bottom")
+        scale, y = width / width_mm, height - 6 * height / height_mm
+        picture.rectangle(np.array([(8 * scale, y - 1), (58 * scale, y + 1)]), _TEXT_COLOUR)
+        picture.text((33 * scale, y - 3), "5 cm", _TEXT_COLOUR, _SMALL_PX, "mb")
 
 
-def _legend(drawn, entries, shape, total):
-    from matplotlib import lines
-
-    n_rows, n_columns = shape
+def _legend(label_names):
+    entries = {v: f"{v} {caption(label_map.shown(name))}" for v, name in label_names.items()}
+    n_columns = legend_columns(entries.values())
+    n_rows = -(-len(entries) // n_columns)
+    legend = raster.Picture(WIDTH_PX, max(1, n_rows * _LEGEND_ROW_PX))
+    lines = []
     for number, (value, text) in enumerate(sorted(entries.items())):
         row, column = divmod(number, n_columns)
-        x = (12 + column * (WIDTH_PX - 20) / n_columns) / WIDTH_PX
-        y = (_GAP_PX + (n_rows - row - 0.5) * _LEGEND_ROW_PX) / total
-        colour, style = contours.line(value)
-        ends = (x, x + 26 / WIDTH_PX), (y, y)
-        drawn.add_artist(lines.Line2D(*ends, color=colour, linestyle=style, linewidth=2))
-        drawn.text(x + 33 / WIDTH_PX, y, text, color=_TEXT_COLOUR, fontsize=8.5, va="center")
+        x, y = 12 + column * (WIDTH_PX - 20) / n_columns, (row + 0.5) * _LEGEND_ROW_PX
+        lines.append((np.array([(x, y), (x + 26, y)]), *contours.line(value)))
+        legend.text((x + 33, y), text, _TEXT_COLOUR, _LEGEND_PX, "lm", is_outlined=False)
+    legend.lines(lines, _LEGEND_LINE_PX)
+    return legend
 
 
 def _before_after(panel, before):
     """The whole slice, framed and marked, and its detail before and after."""
     changed = before != panel.labels
     marks = np.where(changed, np.where(panel.labels == 0, 1, np.where(before == 0, 2, 3)), 0)
-    frame = rows, columns = _densest(changed, panel.spacing)
+    frame = rows, columns = changes.densest(changed, panel.spacing)
     detail = panel.cropped(rows, columns)
     magnify = panel.size_mm[0] / detail.size_mm[0]
     after = dataclasses.replace(detail, title="after", magnify=magnify, marks=marks[rows, columns])
@@ -316,39 +283,18 @@ def _before_after(panel, before):
     ]
 
 
-def _densest(changed, spacing):
-    """Rows and columns of the window with most changes."""
-    from scipy import ndimage as ndi
-
-    size = [min(n, int(np.ceil(_ZOOM_MM / step))) for n, step in zip(changed.shape, spacing)]
-    counts = ndi.uniform_filter(changed.astype(np.float64), size, mode="constant")
-    best = np.unravel_index(counts.argmax(), counts.shape)
-    places = np.argwhere(changed)
-    inside = (2 * np.abs(places - best) <= size).all(axis=1)
-    middle = places[inside].mean(axis=0)  # so that they do not lie at its edge
-    starts = [
-        int(np.clip(round(centre - n / 2), 0, length - n))
-        for centre, n, length in zip(middle, size, changed.shape)
-    ]
-    return tuple(slice(start, start + n) for start, n in zip(starts, size))
+def _mark(picture, marks, pixel):
+    """Colour the pixels that changed, wide enough to be seen."""
+    rows, columns = np.nonzero(marks)
+    starts = np.column_stack([columns, rows])
+    corners = np.hstack([starts * pixel - _MARK_RIM_PX, (starts + 1) * pixel + _MARK_RIM_PX])
+    picture.patches(corners, marks[rows, columns] - 1, list(_CHANGE_COLOURS.values()))
 
 
-def _mark(axes, panel):
-    from matplotlib import collections as mpl_collections
-
-    height, width = panel.spacing
-    square = np.array([(0, 0), (width, 0), (width, height), (0, height)])
-    for kind, colour in enumerate(_CHANGE_COLOURS.values(), start=1):
-        corners = np.argwhere(panel.marks == kind)[:, None, ::-1] * (width, height)
-        fill = {"facecolors": colour, "edgecolors": colour, "alpha": 0.75, "linewidths": 0.8}
-        axes.add_collection(mpl_collections.PolyCollection(corners + square, **fill))
-
-
-def _change_legend(drawn, total):
-    from matplotlib import patches
-
+def _change_legend():
+    legend = raster.Picture(WIDTH_PX, _LEGEND_ROW_PX)
     for number, (text, colour) in enumerate(_CHANGE_COLOURS.items()):
-        x, y = (12 + 190 * number) / WIDTH_PX, _GAP_PX / total
-        drawn.add_artist(patches.Rectangle((x, y), 14 / WIDTH_PX, 14 / total, color=colour))
-        place = x + 22 / WIDTH_PX, y + 7 / total
-        drawn.text(*place, text, color=_TEXT_COLOUR, fontsize=9, va="center")
+        x, y = 12 + 190 * number, _LEGEND_ROW_PX / 2
+        legend.rectangle(np.array([(x, y - 7), (x + 14, y + 7)]), colour)
+        legend.text((x + 22, y), text, _TEXT_COLOUR, _LEGEND_PX, "lm", is_outlined=False)
+    return legend

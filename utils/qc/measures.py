@@ -1,5 +1,7 @@
 """What the quality report measures of one mask: sizes, places, pieces, cut faces, tissue."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from utils.arrays import geometry, labels, regions
@@ -27,7 +29,9 @@ def measure(
     dict of str to dict
         Label name to ``value``, ``volume_ml``, ``centre`` (RAS+ mm), ``at_edge`` (the image ends
         inside the organ), ``pieces`` (share of the organ and gap in mm of each large piece but the
-        largest) and ``cuts`` (sides where it ends in a flat face); plain numbers and texts.
+        largest), ``cuts`` (sides where it ends in a flat face), and voxels to look at, by their
+        indices: ``at`` of the organ and of each piece, ``cuts_at`` of each face; plain numbers and
+        texts.
 
     Notes
     -----
@@ -37,8 +41,8 @@ def measure(
     n_voxels = labels.counts(mask)
     at_edge = _labels_at_edge(mask)
     steps = slices.coarse_steps(zooms)
-    coarse = slices.coarse(mask, steps)
-    profiles = [slices.areas(coarse, axis) for axis in range(3)]
+    coarse = np.ascontiguousarray(slices.coarse(mask, steps))
+    profiles = slices.areas(coarse)
     spacing = np.asarray(zooms, np.float64) * steps
     found = {}
     for value in (np.flatnonzero(n_voxels[1:]) + 1).tolist():
@@ -46,11 +50,49 @@ def measure(
         organ = {"value": value, "at_edge": value in at_edge, "volume_ml": volume_ml}
         per_axis = [profile[:, value] for profile in profiles]
         if per_axis[0].any():
+            part = _Part.of(coarse, value, per_axis)
             organ["centre"] = _centre(per_axis, steps, affine)
-            organ["pieces"] = _pieces(_crop(coarse, per_axis) == value, spacing)
-            organ["cuts"] = _cuts(per_axis, geometry.axis_codes(affine))
+            organ["at"] = part.voxel(part.inside, spacing, steps)
+            organ["pieces"] = _pieces(part, spacing, steps)
+            cuts = _cuts(per_axis, geometry.axis_codes(affine))
+            organ["cuts"] = [side for side, _, _ in cuts]
+            faces = (part.face(axis, index) for _, axis, index in cuts)
+            organ["cuts_at"] = [part.voxel(face, spacing, steps) for face in faces]
+        else:  # it lies between the voxels that were looked at
+            organ["at"] = _first_voxel(mask, value)
         found[label_names.get(value, f"label_{value:02d}")] = organ
     return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The box of the coarse mask that holds an organ: its begin, and which voxels are inside."""
+
+    start: list[int]
+    inside: np.ndarray
+
+    @classmethod
+    def of(cls, coarse, value, per_axis):
+        filled = [np.flatnonzero(area).tolist() for area in per_axis]
+        box = tuple(slice(places[0], places[-1] + 1) for places in filled)
+        return cls([places[0] for places in filled], coarse[box] == value)
+
+    def face(self, axis, index):
+        """The organ's voxels in one slice of the coarse mask."""
+        face = np.zeros_like(self.inside)
+        place = (slice(None),) * axis + (index - self.start[axis],)
+        face[place] = self.inside[place]
+        return face
+
+    def voxel(self, inside, spacing, steps):
+        """Index, in the whole mask, of that of some voxels which is nearest their centre."""
+        nearest = slices.middle(inside, spacing)
+        return [(n + first) * step for n, first, step in zip(nearest, self.start, steps)]
+
+
+def _first_voxel(mask, value):
+    place = (mask.ravel(order="F") == value).argmax()
+    return [int(n) for n in np.unravel_index(place, mask.shape, order="F")]
 
 
 def _labels_at_edge(mask):
@@ -65,15 +107,11 @@ def _centre(per_axis, steps, affine):
     return (affine[:3, :3] @ index + affine[:3, 3]).tolist()
 
 
-def _crop(coarse, per_axis):
-    filled = map(np.flatnonzero, per_axis)
-    return coarse[tuple(slice(places[0], places[-1] + 1) for places in filled)]
-
-
-def _pieces(organ, spacing):
-    """Share and gap of each large piece but the largest."""
+def _pieces(part, spacing, steps):
+    """Share, gap and a voxel of each large piece but the largest."""
     from scipy import spatial
 
+    organ = part.inside
     components, n_regions = regions.connect(organ.astype(np.uint8))
     sizes = np.bincount(components[organ], minlength=n_regions + 1)
     total = sizes.sum()
@@ -87,23 +125,25 @@ def _pieces(organ, spacing):
         {
             "share": float(sizes[piece] / total),
             "gap_mm": float(main.query(np.argwhere(components == piece) * spacing)[0].min()),
+            "at": part.voxel(components == piece, spacing, steps),
         }
         for piece in others
     ]
 
 
 def _cuts(per_axis, codes):
-    """Sides, by name, where the area falls from large to next to nothing between two slices."""
+    """(side, axis, slice) where the area falls from large to next to nothing between two slices."""
     found = []
-    for area, start, end in zip(per_axis, geometry.opposite(codes), codes):
+    for axis, area in enumerate(per_axis):
         if np.count_nonzero(area) < _LEAST_SLICES:
             continue
         share = area / area.max()
         large, small = share >= CUT_SHARE, share < _CUT_TO_SHARE
-        if (large[:-1] & small[1:]).any():
-            found.append(_SIDE_OF[end])
-        if (large[1:] & small[:-1]).any():
-            found.append(_SIDE_OF[start])
+        ends = np.flatnonzero(large[:-1] & small[1:]).tolist()
+        starts = (np.flatnonzero(large[1:] & small[:-1]) + 1).tolist()
+        for side, faces in ((codes[axis], ends), (geometry.opposite(codes)[axis], starts)):
+            if faces:
+                found.append((_SIDE_OF[side], axis, faces[0]))
     return found
 
 

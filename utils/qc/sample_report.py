@@ -9,24 +9,42 @@ import os
 import numpy as np
 
 from utils import errors
-from utils.arrays import geometry, regions
-from utils.qc import alignment, anatomy, case_files, changes, drawing, measures, slices
+from utils.arrays import geometry
+from utils.qc import (
+    alignment,
+    anatomy,
+    binning,
+    case_files,
+    mask_layers,
+    measures,
+    sample_pictures,
+    slices,
+    viewer_data,
+    volume_stream,
+)
 from utils.running import calls
 from utils.storage import files, json_files, nifti, samples
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
-FORMAT = 2
+FORMAT = 3
 PICTURES, MEASURES, PAGES = "pictures", "measures", "samples"
-_ENDINGS = (".png", "_small.png", "_changes.png")
-_N_SLICES = {"axial": 6, "coronal": 2, "sagittal": 2}
-_AXIAL_PER_ROW = 3
-_N_CHANGED_SLICES = 4
+_SCRIPT = ".js"
+# Endings of the names of a sample's files -> their folders; and of those of earlier versions.
+_FOLDERS = {
+    **dict.fromkeys(
+        (sample_pictures.MONTAGE, sample_pictures.THUMBNAIL, sample_pictures.CHANGES), PICTURES
+    ),
+    _SCRIPT: PAGES,
+}
+_OUTDATED = {**dict.fromkeys((".png", "_small.png", "_changes.png"), PICTURES), ".html": PAGES}
 # Modality unknown: only CT has values this far below 0.
 _CT_BELOW = -200.0
 _MRI_PERCENTILES = (1.0, 99.5)
-# Both masks, and what passes by; matplotlib and the coarse volume come on top.
-_MEMORY_PER_VOXEL = 2.5
-_MEMORY_BESIDES = 300 << 20
+# So that black and white differ where all values are the same; in parts of the value.
+_LEAST_WIDTH = 1e-6
+# One mask and what passes by; later the viewer's volume. Measured, and a little added.
+_MEMORY_PER_VOXEL, _MEMORY_PER_BIN = 1.3, 6
+_MEMORY_BESIDES = 200 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +55,7 @@ class Result:
     ----------
     record : dict
         As it lies in ``measures/``: ``volume``, ``organs``, ``alignment``, ``changes``,
-        ``small_regions``, ``pictures``.
+        ``small_regions``, ``mask_crc32``, ``pictures``, ``sizes`` of all its files.
     info : dict of str to str
         The info file.
     label_names : dict of int to str
@@ -57,147 +75,119 @@ class Result:
 
 def memory(sample: samples.Sample) -> int:
     """Estimate the bytes that `render` needs for a sample."""
-    size = nifti.mask_memory(sample.mask_path) if sample.has_mask else 0
-    return _MEMORY_BESIDES + int(size / 2 * _MEMORY_PER_VOXEL)
+    path = sample.mask_path if sample.has_mask else sample.volume_path
+    try:
+        header = nifti.read_header(path, glance=True)
+    except errors.DamagedFileError:  # it will fail at once
+        return _MEMORY_BESIDES
+    n_bins = np.prod(binning.Grid.of(header.shape, 2).size, dtype=object)
+    most = max(_MEMORY_PER_VOXEL * header.n_voxels, _MEMORY_PER_BIN * n_bins)
+    return _MEMORY_BESIDES + int(most)
 
 
 def render(sample: samples.Sample, settings: case_files.ReportSettings) -> Result | calls.Finished:
     """Measure one sample and draw its pictures, unless its record says that this was done.
 
     DatasetError where a file is missing or damaged, or shapes differ, or where a folder has the
-    name of a file to write. The record is written last: it says that the pictures are there, and
-    of which inputs.
+    name of a file to write. The record is written last: it says that all the other files are there,
+    and of which inputs.
     """
-    record_path, pictures = _places(sample.stem, settings.output_dir)
+    record_path, places, outdated = _places(sample.stem, settings.output_dir)
     inputs = case_files.of_tree(sample, settings)
     affine = inputs.volume.affine
     seen = geometry.axis_codes(affine), geometry.is_identity(affine)
     result = Result({}, inputs.info, inputs.label_names, *seen)
     digest = _digest(inputs, settings)
-    finished = None if settings.overwrite else _finished(record_path, digest, pictures)
+    finished = None if settings.overwrite else _finished(record_path, digest, places)
     if finished:
         return calls.Finished(dataclasses.replace(result, record=finished))
-    record, drawn = _measure_and_draw(sample.stem, inputs, settings.region_volume_thresh)
-    names = sorted(pictures[ending].name for ending in drawn)
-    record = {"digest": digest, **record, "pictures": names}
-    for ending, path in pictures.items():
-        if ending in drawn:
-            files.put(path, drawn[ending])
+    measured, made = _measure_and_draw(sample.stem, inputs, settings.region_volume_thresh)
+    sizes = {ending: len(content) for ending, content in made.items()}
+    record = {"digest": digest, **measured, **_listed(places, sizes)}
+    for ending, path in places.items():
+        if ending in made:
+            files.put(path, made[ending])
         else:
             files.remove(path)
+    for path in outdated:
+        files.remove(path)
     files.put(record_path, json_files.sealed(record))
     return dataclasses.replace(result, record=record)
 
 
 def _places(stem, output_dir):
-    """Where the record of a sample goes, and its pictures by the endings of their names."""
+    """Where the record of a sample goes, its files by the endings of their names, and old ones."""
     record_path = output_dir / MEASURES / f"{stem}.json"
-    pictures = {ending: output_dir / PICTURES / f"{stem}{ending}" for ending in _ENDINGS}
-    for path in (record_path, *pictures.values(), output_dir / PAGES / f"{stem}.html"):
+    places, outdated = (
+        {ending: output_dir / folder / f"{stem}{ending}" for ending, folder in folders.items()}
+        for folders in (_FOLDERS, _OUTDATED)
+    )
+    for path in (record_path, *places.values(), *outdated.values()):
         if os.path.isdir(path):
             reason = f"{path}: a folder, expected a file of the report; move it away"
             raise errors.DatasetError(reason, file=path, code="write")
-    return record_path, pictures
+    return record_path, places, outdated.values()
 
 
-def _finished(record_path, digest, pictures):
-    """The record, where it is as it was written, of these inputs, and its pictures are there."""
+def _listed(places, sizes):
+    """What the record says of the files: which pictures there are, and how long all files are."""
+    names = {ending: places[ending].name for ending in sizes}
+    pictures = sorted(name for ending, name in names.items() if _FOLDERS[ending] == PICTURES)
+    return {"pictures": pictures, "sizes": {names[ending]: n for ending, n in sizes.items()}}
+
+
+def _finished(record_path, digest, places):
+    """The record, where it is as it was written, of these inputs, and its files are there."""
     with contextlib.suppress(errors.DamagedFileError):  # there is none yet
         record = json_files.unsealed(record_path)
-        there = {path.name for path in pictures.values() if path.is_file()}
-        if record and record.get("digest") == digest and there.issuperset(record["pictures"]):
+        there = {end: path.stat().st_size for end, path in places.items() if path.is_file()}
+        if record and record.get("digest") == digest and record | _listed(places, there) == record:
             return record
     return None
 
 
 def _digest(inputs, settings):
     """SHA-256 of all that measures and pictures depend on, the files by their stored CRC32."""
-    import matplotlib as mpl
+    import PIL
 
-    headers = inputs.volume, inputs.mask, inputs.before
+    headers = inputs.volume, inputs.mask, inputs.before, inputs.prediction
     depends_on = [
         FORMAT,
-        mpl.__version__,
+        PIL.__version__,
         settings.region_volume_thresh,
         inputs.modality,
+        inputs.slice_axis,
         sorted(inputs.label_names.items()),
         *(header and (header.source_crc, header.n_bytes) for header in headers),
-        *((inputs.slice_axis,) if inputs.slice_axis != 2 else ()),
     ]
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
 def _measure_and_draw(stem, inputs, region_volume_thresh):
-    """Return the record of one sample, and its pictures by the endings of their names."""
+    """Return the record of one sample, and its files by the endings of their names."""
     header = inputs.volume
-    mask = _read_mask(inputs.mask) if inputs.mask else None
-    record, before_slices = _measure_mask(mask, inputs, region_volume_thresh)
+    grid = binning.Grid.of(header.shape, inputs.slice_axis)
     views, steps = slices.views(header.affine), slices.coarse_steps(header.spacing)
-    compared = {inputs.slice_axis: before_slices}
-    if mask is not None:
-        views = {
-            plane: _cropped(view, header, mask, compared.get(view.axis, {}))
-            for plane, view in views.items()
-        }
-    chosen = {plane: _choose(view, header, mask, steps) for plane, view in views.items()}
-    wanted = {view.axis: chosen[plane] for plane, view in views.items()}
-    axis = inputs.slice_axis
-    wanted[axis] = sorted({*wanted[axis], *before_slices})
-    reading = slices.read(header, wanted, steps)
+    masks = mask_layers.read(inputs, views, grid, region_volume_thresh)
+    wanted = sample_pictures.wanted(views, masks, grid.across)
+    reading = volume_stream.read(header, wanted, steps, grid)
     modality, window = _window(inputs.modality, reading.coarse)
-    fit = _measure_alignment(mask, reading.coarse, inputs, modality, window)
-    record.update(alignment=fit, volume=_describe(header, modality, reading))
-    panels = {plane: _panels(view, header, mask, reading) for plane, view in views.items()}
-    names = {organ["value"]: name for name, organ in (record["organs"] or {}).items()}
-    rows = _rows(panels, chosen, header)
-    pictures = {
-        ".png": drawing.montage(_title(stem, record["volume"]), rows, window, names),
-        "_small.png": drawing.thumbnail(panels["axial"][chosen["axial"][0]], window),
+    fit = _measure_alignment(masks.coarse, reading.coarse, inputs, modality, window)
+    volume = _describe(header, modality, reading, masks.record["mask_crc32"])
+    record = {**masks.record, "alignment": fit, "volume": volume}
+    made = sample_pictures.draw(stem, inputs, record, masks, reading, window)
+    organs = {organ["value"]: name for name, organ in (record["organs"] or {}).items()}
+    named = {value: name for value, name in (inputs.label_names | organs).items() if value}
+    data = {
+        **viewer_data.geometry(grid, header.spacing, views),
+        **viewer_data.greys(reading.binned, grid.across, modality, window),
+        "layers": masks.layers,
+        "labels": viewer_data.legend(named),
+        "organs": record["organs"],
+        "changes": record["changes"],
+        "prediction": None,
     }
-    if before_slices:
-        after = next(panels[plane] for plane, view in views.items() if view.axis == axis)
-        upright = [(after[z], after[z].view.upright(old)) for z, old in before_slices.items()]
-        title = _changes_title(stem, record["changes"], len(upright))
-        pictures["_changes.png"] = drawing.changes(title, upright, window)
-    return record, pictures
-
-
-def _read_mask(header):
-    """The voxels of a mask whose header was read before; the record tells of these two together."""
-    return nifti.read_mask(header.path, header).data
-
-
-def _measure_mask(mask, inputs, region_volume_thresh):
-    """Measures of a mask, and {index: slice before denoising} where most changed."""
-    if mask is None:
-        return {"organs": None, "small_regions": None, "changes": None}, {}
-    zooms = inputs.mask.zooms
-    regions.check_sizes(zooms, region_volume_thresh)  # all sizes are counted by them
-    organs = measures.measure(mask, inputs.label_names, inputs.mask.affine, zooms)
-    if inputs.before is None:
-        n_small = len(regions.find_small_regions(mask, zooms, region_volume_thresh))
-        return {"organs": organs, "changes": None, "small_regions": n_small}, {}
-    before = _read_mask(inputs.before)
-    axis = inputs.slice_axis
-    found = changes.find(before, mask, zooms, region_volume_thresh, axis)
-    n_small = sum(counts["small_after"] for counts in found.per_label.values())
-    changed = {
-        "n_voxels": int(found.per_slice.sum()),
-        "n_slices": int(np.count_nonzero(found.per_slice)),
-        "per_label": {str(value): counts for value, counts in found.per_label.items()},
-    }
-    numbers = found.slices(_N_CHANGED_SLICES)
-    before_slices = {z: slices.one_slice(before, axis, z).copy() for z in numbers}
-    return {"organs": organs, "small_regions": n_small, "changes": changed}, before_slices
-
-
-def _choose(view, header, mask, steps):
-    """Indices of the slices to show across one axis, the best first."""
-    n_slices = _N_SLICES[view.plane]
-    if mask is None:
-        return slices.choose(np.zeros((header.shape[view.axis], 256), np.int64), n_slices)
-    areas = slices.areas(slices.coarse(mask, steps), view.axis)
-    return [index * steps[view.axis] for index in slices.choose(areas, n_slices)]
+    return record, {**made, _SCRIPT: viewer_data.script(stem, data)}
 
 
 def _window(modality, coarse_volume):
@@ -210,16 +200,15 @@ def _window(modality, coarse_volume):
     if not inside.size:
         return modality, (0.0, 1.0)
     low, high = np.percentile(inside, _MRI_PERCENTILES).tolist()
-    return modality, (low, max(high, low + 1e-6))
+    return modality, (low, max(high, low + _LEAST_WIDTH * max(1.0, abs(low))))
 
 
-def _measure_alignment(mask, coarse_volume, inputs, modality, window):
-    if mask is None:
+def _measure_alignment(coarse_mask, coarse_volume, inputs, modality, window):
+    if coarse_mask is None:
         return None
     header = inputs.volume
-    steps = slices.coarse_steps(header.spacing)
-    coarse_mask = np.ascontiguousarray(slices.coarse(mask, steps))
-    fit = alignment.find_fit(coarse_volume, coarse_mask, header.spacing * steps, window)
+    spacing = header.spacing * slices.coarse_steps(header.spacing)
+    fit = alignment.find_fit(coarse_volume, coarse_mask, spacing, window)
     found = {"fat_share": None, "gain": 1.0, "shift_ras_mm": None}
     if modality == "CT":
         found["fat_share"] = measures.fat_share(coarse_volume, coarse_mask, inputs.label_names)
@@ -229,8 +218,9 @@ def _measure_alignment(mask, coarse_volume, inputs, modality, window):
     return found
 
 
-def _describe(header, modality, reading):
+def _describe(header, modality, reading, mask_crc):
     start, end = geometry.orientation_codes(header.affine)
+    crc = reading.label_crc
     return {
         "modality": modality,
         "shape": list(header.shape),
@@ -239,63 +229,5 @@ def _describe(header, modality, reading):
         "orientation_to": end,
         "tilt_degrees": geometry.obliquity_degrees(header.affine),
         "values": [reading.lowest, reading.highest],
+        "is_mask": crc is not None and f"0x{crc:08x}" == mask_crc,
     }
-
-
-def _title(stem, volume):
-    shape = " x ".join(map(str, volume["shape"]))
-    spacing = " x ".join(f"{step:.3g}" for step in volume["spacing"])
-    size = f"{shape} voxels of {spacing} mm"
-    return (
-        f"{drawing.caption(stem)}    {volume['modality']}    {size}    {volume['orientation_to']}"
-    )
-
-
-def _changes_title(stem, changed, n_shown):
-    found = f"{changed['n_voxels']:,} voxels in {changed['n_slices']} slices changed"
-    return f"{drawing.caption(stem)}    {found}; the {n_shown} slices with most changes"
-
-
-def _spacing(view, header):
-    return header.spacing[view.rows], header.spacing[view.columns]
-
-
-def _cropped(view, header, mask, before_slices):
-    """The view of the part of all pictures that holds all labels, with a margin.
-
-    Also what changed in slices in which all changes would lie outside of it.
-    """
-    flat = view.upright(mask.max(axis=view.axis))
-    box = drawing.crop_box(flat, _spacing(view, header))
-    for index, old in before_slices.items():
-        changed = view.upright(old) != view.cut(mask, index)
-        if not changed[box].any():
-            flat = np.maximum(flat, changed)
-    return dataclasses.replace(view, box=drawing.crop_box(flat, _spacing(view, header)))
-
-
-def _panels(view, header, mask, reading):
-    """{index: panel} of the slices that were read across one axis."""
-    panels = {}
-    for (axis, index), plane in reading.planes.items():
-        if axis == view.axis:
-            image = view.upright(plane)
-            shown = np.zeros(image.shape, np.uint8) if mask is None else view.cut(mask, index)
-            title = f"{view.plane} {index + 1}/{header.shape[axis]}"
-            panels[index] = drawing.Panel(view, title, image, shown, _spacing(view, header))
-    return panels
-
-
-def _rows(panels, chosen, header):
-    """Rows of panels: axial ones from head to foot, then coronal and sagittal ones."""
-    codes = geometry.axis_codes(header.affine)
-    ordered = {}
-    for plane, indices in chosen.items():
-        of_plane = [panels[plane][index] for index in sorted(indices)]
-        is_rising = codes[of_plane[0].view.axis] in "RAS"
-        ordered[plane] = of_plane[::-1] if is_rising else of_plane
-    axial = ordered["axial"]
-    return [
-        *(axial[k : k + _AXIAL_PER_ROW] for k in range(0, len(axial), _AXIAL_PER_ROW)),
-        ordered["coronal"] + ordered["sagittal"],
-    ]

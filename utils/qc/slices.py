@@ -1,11 +1,11 @@
-"""Slices to look at: which ones, how they stand upright, and reading them out of a stream."""
+"""Slices to look at: which ones, and how they stand upright."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from utils.arrays import geometry
-from utils.storage import nifti
 
 # World axis (RAS) that a slice lies across -> name of its plane.
 _PLANES = ("sagittal", "coronal", "axial")
@@ -90,18 +90,27 @@ def coarse(data: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
     return data[:: steps[0], :: steps[1], :: steps[2]]
 
 
-def areas(mask: np.ndarray, axis: int) -> np.ndarray:
-    """Count the voxels of every label, but the background, in every slice across an axis.
+def middle(inside: np.ndarray, spacing: Sequence[float]) -> list[int]:
+    """Index of that True of an array, of any, which is nearest to the centre of them all."""
+    places = np.argwhere(inside)
+    off = np.square((places - places.mean(axis=0)) * spacing).sum(axis=1)
+    return places[off.argmin()].tolist()
+
+
+def areas(mask: np.ndarray) -> list[np.ndarray]:
+    """Count the voxels of every label, but the background, in every slice across each axis.
 
     Returns
     -------
-    (n, 256) int64
-        Slices, labels.
+    list of (n, 256) int64
+        For each axis: slices, labels.
     """
-    n_slices = mask.shape[axis]
     places = np.nonzero(mask)
-    keys = places[axis] * 256 + mask[places]
-    return np.bincount(keys, minlength=n_slices * 256).reshape(n_slices, 256)
+    labels = mask[places]
+    return [
+        np.bincount(index * 256 + labels, minlength=n * 256).reshape(n, 256)
+        for n, index in zip(mask.shape, places)
+    ]
 
 
 def choose(slice_areas: np.ndarray, n_slices: int) -> list[int]:
@@ -138,67 +147,3 @@ def choose(slice_areas: np.ndarray, n_slices: int) -> list[int]:
         chosen.append(int(candidates[len(candidates) // 2]))
         best = np.maximum(best, shares[chosen[-1]])
     return chosen
-
-
-@dataclass
-class Reading:
-    """What was kept of a volume.
-
-    Attributes
-    ----------
-    coarse : (X', Y', Z') float32
-        Every n-th voxel.
-    planes : dict of (int, int) to array
-        (array axis, index) to the slice, its array axes in ascending order.
-    lowest, highest : float
-        Of all voxels.
-    """
-
-    coarse: np.ndarray
-    planes: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
-    lowest: float = np.inf
-    highest: float = -np.inf
-
-
-def read(header: nifti.Header, wanted: dict[int, list[int]], steps: tuple[int, ...]) -> Reading:
-    """Read single slices, a coarse volume and the range of values in one pass.
-
-    The whole is never in memory. `wanted` maps array axes to indices; for `steps` see
-    `coarse_steps`. Values are scaled; what is not finite counts as 0. DamagedFileError where the
-    file is damaged.
-    """
-    shape = header.shape
-    kept = Reading(np.empty([-(-n // step) for n, step in zip(shape, steps)], np.float32))
-    for axis, indices in wanted.items():
-        size = np.delete(shape, axis)
-        kept.planes.update({(axis, index): np.empty(size, np.float32) for index in indices})
-    for z, plane in _slices(header):
-        kept.lowest = min(kept.lowest, float(plane.min()))
-        kept.highest = max(kept.highest, float(plane.max()))
-        if z % steps[2] == 0:
-            kept.coarse[:, :, z // steps[2]] = plane[:: steps[0], :: steps[1]]
-        for (axis, index), picture in kept.planes.items():
-            if axis < 2:
-                picture[:, z] = one_slice(plane, axis, index)
-            elif index == z:
-                picture[:] = plane
-    return kept
-
-
-def _slices(header):
-    """Yield (index, slice) along the third axis; the slice's memory is used again."""
-    rows, columns, _ = header.shape
-    flat = np.empty(rows * columns, np.float32)
-    z = filled = 0
-    for chunk in nifti.voxel_chunks(header):
-        while chunk.size:
-            part, chunk = np.split(chunk, [flat.size - filled])
-            with np.errstate(over="ignore", invalid="ignore"):
-                flat[filled : filled + part.size] = (
-                    part * np.float64(header.slope) + header.inter if header.is_scaled else part
-                )
-            filled += part.size
-            if filled == flat.size:
-                np.nan_to_num(flat, copy=False, posinf=0, neginf=0)
-                yield z, flat.reshape((rows, columns), order="F")
-                z, filled = z + 1, 0

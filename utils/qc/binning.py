@@ -1,0 +1,84 @@
+"""The viewer's grid: a scan made small enough for a browser, voxels of a slice put into bins."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+# Binned no further than to so many along an axis, where the scan has them.
+_LEAST = 256
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How many voxels along each axis make one of the viewer's.
+
+    Attributes
+    ----------
+    shape : (3,) int
+        Of the scan.
+    bins : (3,) int
+        Voxels along each axis that go into one; the last bin of an axis may hold fewer.
+    across : int
+        Array axis across the slices; its bins hold one each.
+    """
+
+    shape: tuple[int, int, int]
+    bins: tuple[int, ...]
+    across: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], across: int) -> "Grid":
+        """Make the grid of a scan whose slices lie across an array axis."""
+        bins = (1 if axis == across else max(1, n // _LEAST) for axis, n in enumerate(shape))
+        return cls(shape, tuple(bins), across)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The viewer's voxels along each axis."""
+        return tuple(-(-length // n) for length, n in zip(self.shape, self.bins))
+
+    def add(self, total: np.ndarray, plane: np.ndarray, z: int) -> None:
+        """Add a scan's slice along its third axis to `total`, `size` float32 that began as zeros.
+
+        Once all slices are added it holds the mean of every bin.
+        """
+        deep = self.bins[2]
+        k = z // deep
+        n_planes = min(deep, self.shape[2] - k * deep)
+        sums = _joined(plane, self.bins, np.add)
+        total[:, :, k] += sums / (self._counts * np.float32(n_planes))
+
+    @functools.cached_property
+    def _counts(self):
+        """How many pixels of a slice go into each bin."""
+        return _joined(np.ones(self.shape[:2], np.float32, order="F"), self.bins, np.add)
+
+    def labels(self, mask: np.ndarray) -> np.ndarray:
+        """Bin a mask of the scan's shape, (X, Y, Z) uint8: `size` uint8, in Fortran order.
+
+        Each bin gets the label of its first voxel; where that is background, the largest label in
+        the bin, so that an island of a single voxel is still seen.
+        """
+        binned = np.empty(self.size, np.uint8, order="F")
+        bins = np.delete(self.bins, self.across)
+        # Slice by slice: what is made in between stays small.
+        planes = (np.moveaxis(data, self.across, 0) for data in (mask, binned))
+        for plane, found in zip(*planes):
+            first = plane[:: bins[0], :: bins[1]]
+            found[:] = np.where(first, first, _joined(plane, bins, np.maximum))
+        return binned
+
+
+def _joined(plane, bins, join):
+    """The pixels of each bin of a slice, (X, Y), joined to one."""
+    for axis in (1, 0):  # the second first: pixels that lie beside each other are joined faster
+        n = bins[axis]
+        if n > 1:
+            moved = np.moveaxis(plane, axis, 0)
+            joined = moved[::n].copy(order="K")
+            for k in range(1, n):
+                part = moved[k::n]
+                join(joined[: len(part)], part, out=joined[: len(part)])
+            plane = np.moveaxis(joined, 0, axis)
+    return plane
