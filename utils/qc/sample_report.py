@@ -14,7 +14,7 @@ from utils import errors
 from utils.arrays import geometry, regions
 from utils.qc import alignment, anatomy, changes, drawing, measures, slices
 from utils.running import calls
-from utils.storage import files, json_files, nifti, samples
+from utils.storage import files, json_files, kept_masks, nifti, samples
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
 FORMAT = 2
@@ -156,11 +156,12 @@ def _inputs(sample, settings):
         place = settings.before_dir / sample.directory.relative_to(settings.root_dir)
         before = samples.Sample(sample.stem, place)
         # A tree that denoising wrote to another --output_dir holds masks only.
-        source = sample if sample.volume_path.exists() else before
+        if not sample.volume_path.exists() and os.path.exists(before.volume_path):
+            source = before
     volume = nifti.read_header(source.volume_path)
     if sample.has_mask:
         mask = nifti.read_header(sample.mask_path)
-    mask_before = _mask_before(before.mask_path) if mask and before else None
+    mask_before = kept_masks.before(mask, before.mask_path) if mask and before else None
     for header in filter(None, (mask, mask_before)):
         if header.shape != volume.shape:
             reason = f"shape {header.shape} differs from its volume's {volume.shape}"
@@ -175,13 +176,6 @@ def _inputs(sample, settings):
     info = samples.read_info(source.info_path)
     how = settings.modality(info), settings.slice_axis(volume.affine)
     return _Inputs(volume, mask, mask_before, info, names, *how)
-
-
-def _mask_before(path):
-    if not path.exists():
-        reason = f"{path}: missing, expected the mask before denoising"
-        raise errors.DatasetError(reason, file=path, code="no_mask")
-    return nifti.read_header(path)
 
 
 def _digest(inputs, settings):
@@ -251,7 +245,7 @@ def _measure_mask(mask, inputs, region_volume_thresh):
     if inputs.before is None:
         n_small = len(regions.find_small_regions(mask, zooms, region_volume_thresh))
         return {"organs": organs, "changes": None, "small_regions": n_small}, {}
-    before = _read_mask(inputs.before)
+    before = mask if inputs.before is inputs.mask else _read_mask(inputs.before)
     axis = inputs.slice_axis
     found = changes.find(before, mask, zooms, region_volume_thresh, axis)
     n_small = sum(counts["small_after"] for counts in found.per_label.values())
