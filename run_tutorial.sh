@@ -491,6 +491,9 @@ stop() {
     if [[ $is_edited == yes ]]; then
         echo "(--from 02 takes archive_manifest.xlsx as it is, corrections by hand included.)" >&2
     fi
+    if [[ " $OPTIONAL " == *" $current "* ]]; then
+        echo "(--without $current leaves that step out.)" >&2
+    fi
     list_failed || true
     exit "$1"
 }

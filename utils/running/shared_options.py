@@ -69,6 +69,7 @@ _workbook_fault = functools.partial(_input_fault, kind="file", is_right=os.path.
 _dir_fault = functools.partial(_input_fault, kind="directory", is_right=os.path.isdir)
 _output_workbook_fault = functools.partial(_output_file_fault, suffix=".xlsx")
 
+
 class _Dataset(_Path):
     """The page of a data set, or the word for the one besides AMOS22 that has none."""
 
