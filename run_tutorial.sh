@@ -5,15 +5,16 @@ set -euo pipefail
 
 usage() {
     cat << 'END'
-Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [ROOT]
+Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [--without STEP] [ROOT]
 
-  From an archive to the finished data set: runs the commands of the README one after the other
-  and prints each as it would be typed. The first time it makes .venv and installs
-  requirements.txt there.
+  From an archive to the finished data set, the report on it and what nnU-Net trains on: runs the
+  commands of the README one after the other and prints each as it would be typed. The first time
+  it makes .venv and installs requirements.txt there.
 
   ROOT/archive holds the archive, unpacked or in zip files (of AMOS22 also the table). Results go to
-  ROOT/descriptor and ROOT/grouped. Without ROOT a small made-up archive is written to sample_data
-  (or sample_data_nme, sample_data_ct-org and so on) and taken.
+  ROOT/descriptor and ROOT/grouped (masks as they were before denoising to ROOT/before_denoising),
+  the report to ROOT/qc, the exports to ROOT/nnUNet_raw. Without ROOT a small made-up archive is
+  written to sample_data (or sample_data_nme, sample_data_ct-org and so on) and taken.
 
   What is finished is skipped: the same command continues an interrupted run.
 
@@ -22,9 +23,11 @@ Options:
                   a page in descriptor_templates, such as ct-org or msd/task03_liver, or the path
                   of a page: the commands of described/README.md. The page is copied to
                   ROOT/descriptor/dataset.yaml; one that is there counts.
-  --from STEP     Begin with a later step: 01 02 03 04 denoise 05 06 07 (all other sets: 01 to
-                  06). With --from 02 a manifest that was corrected by hand after routine 01 is
-                  taken as it is.
+  --from STEP     Begin with a later step: 01 02 03 04 denoise 05 06 07 report exports (all other
+                  sets: 01 to 06 report exports). With --from 02 a manifest that was corrected by
+                  hand after routine 01 is taken as it is.
+  --without STEP  Leave out what is optional: denoise (AMOS22 alone), report or exports. May be
+                  repeated.
   -h, --help      Show this message and exit.
 
 Exit status: 0 all done; 1 some samples failed, all others are done (the routines concerned are
@@ -32,7 +35,8 @@ named at the end); 2 wrong usage or missing input, stopped there.
 END
 }
 
-STEPS=(01 02 03 04 denoise 05 06 07)
+STEPS=(01 02 03 04 denoise 05 06 07 report exports)
+readonly OPTIONAL="denoise report exports"
 FOLDERS="imagesTr, labelsTr, ..."  # what is expected in the archive
 MEMBER=imagesTr                    # one of these folders, or a pattern of them
 SAMPLE_ROOT=sample_data
@@ -43,9 +47,12 @@ readonly SPLIT=split01_standard
 # What gets a manifest, relative to grouped: all of AMOS22 and its two parts.
 readonly MANIFESTS=(dataset_manifest.xlsx AMOS-CT/dataset_manifest_amos_ct.xlsx
                     AMOS-MRI/dataset_manifest_amos_mri.xlsx)
+# What report and exports call the data set.
+OPTION=()
 failed=()    # commands that ended with exit status 1
 failed_in="" # the step of the first of them
 not_made=""  # manifests that routine 05 did not write in this run
+without=()   # steps that are left out
 
 main() {
     local from=01 root='' have_root=no
@@ -55,6 +62,9 @@ main() {
             -h | --help) usage; exit 0 ;;
             --from) (( $# > 1 )) || refuse "--from needs a step: ${STEPS[*]}"; from=$2; shift ;;
             --from=*) from=${1#*=} ;;
+            --without) (( $# > 1 )) || refuse "--without needs a step: $OPTIONAL"
+                       without+=("$2"); shift ;;
+            --without=*) without+=("${1#*=}") ;;
             --dataset) (( $# > 1 )) || refuse "--dataset needs a name such as amos22, or a page"
                        dataset=$2; shift ;;
             --dataset=*) dataset=${1#*=} ;;
@@ -68,6 +78,7 @@ main() {
     [[ $from == [1-7] ]] && from=0$from
     [[ " ${STEPS[*]} " == *" $from "* && $from != *' '* ]] ||
         refuse "no such step: $from; expected one of ${STEPS[*]}"
+    check_without
     while [[ $root == ?*/ ]]; do root=${root%/}; done
     [[ $have_root == no ]] || check_root "$root"
     as_typed=$root  # for stop
@@ -81,6 +92,17 @@ main() {
     show source .venv/bin/activate
     export VIRTUAL_ENV=$PWD/.venv PATH=$PWD/.venv/bin:$PATH
     run_steps "$from" "${root:-$SAMPLE_ROOT}" "$have_root"
+}
+
+check_without() {
+    local step optional=''
+    for step in $OPTIONAL; do
+        [[ " ${STEPS[*]} " != *" $step "* ]] || optional+=" $step"
+    done
+    for step in "${without[@]}"; do
+        [[ "$optional " == *" $step "* && -n $step && $step != *' '* ]] ||
+            refuse "no step that can be left out: $step; expected one of$optional"
+    done
 }
 
 # take_dataset: the steps of the data set in place of those of AMOS22, where it is another one.
@@ -184,9 +206,10 @@ run_steps() {
     put_descriptor
     for step in "${STEPS[@]}"; do
         [[ $step == "$from" ]] && begun=yes
-        [[ $begun == no ]] || "step_$step"
+        [[ $begun == no || " ${without[*]} " == *" $step "* ]] || "step_$step"
     done
     overview
+    what_next
     list_failed
 }
 
@@ -272,17 +295,42 @@ step_07() {
     for_each_set extract_set
 }
 
-# for_each_set FUNCTION: FUNCTION FOLDER MANIFEST for all of AMOS22 and its two parts.
+step_report() {
+    local manifest=$grouped/dataset_manifest.xlsx
+    local -a listed=(--manifest_file "$manifest")
+    title "Report" report
+    if ! has_samples "$grouped"; then
+        echo "$grouped: skipped, it has no samples"
+        return
+    fi
+    # Where the check of all samples has failed the report is needed most.
+    if [[ $not_made == yes || $not_made == *"|${manifest##*/}|"* || ! -e $manifest ]]; then
+        echo "No manifest was written: all samples below $grouped, by their info files"
+        listed=()
+    fi
+    run python utils/render_qc_report.py "${OPTION[@]}" --root_dir "$grouped" "${listed[@]}" \
+        --output_dir "$root/qc"
+}
+
+step_exports() {
+    title "Exports for nnU-Net" exports
+    for_each_set export_set "${MANIFESTS[@]:1}"
+}
+
+# for_each_set FUNCTION [MANIFEST...]: FUNCTION FOLDER MANIFEST for all of AMOS22 and its two parts,
+# or for these.
 for_each_set() {
-    local name folder
-    for name in "${MANIFESTS[@]}"; do
+    local name folder function=$1
+    shift
+    (( $# )) || set -- "${MANIFESTS[@]}"
+    for name in "$@"; do
         folder=$(dirname -- "$grouped/$name")
         if [[ $folder != "$grouped" ]] && ! has_samples "$folder"; then
             echo "$folder: skipped, it has no samples"
         elif [[ $not_made == *"|$name|"* ]]; then
             echo "$folder: skipped, routine 05 wrote no manifest"
         else
-            "$1" "$folder" "$grouped/$name"
+            "$function" "$folder" "$grouped/$name"
         fi
     done
 }
@@ -321,6 +369,38 @@ extract() {
     (( ${#options[@]} )) || options=(--subsets train)
     run python "$EXTRACTOR" --manifest_file "$1" --split_name "$2" \
         --output_index_manifest_dir "$3" "${options[@]}"
+}
+
+export_set() {
+    if [[ $2 == *_mri.xlsx ]]; then
+        export_to_train "$2" "$SPLIT" 219 AMOS22_MRI --ignore_labels 14 15 16
+    else
+        export_to_train "$2" "$SPLIT" 218 AMOS22_CT
+    fi
+}
+
+# export_to_train MANIFEST SPLIT ID NAME OPTION...: unless there is nothing to train on.
+export_to_train() {
+    if ! has_masks "$1" "$2"; then
+        echo "$(dirname -- "$1"): skipped, $2 has no masks to train on"
+        return
+    fi
+    run python utils/export_nnunet.py "${OPTION[@]}" --manifest_file "$1" --split_name "$2" \
+        --output_dir "$root/nnUNet_raw" --dataset_id "$3" --dataset_name "$4" "${@:5}"
+}
+
+# has_masks MANIFEST SPLIT: is there a mask in train, or in a fold? Without the split, or where it
+# cannot be read, the routine itself says what is wrong.
+has_masks() {
+    [[ ! -e $1 ]] || python -c '
+import sys
+from utils import errors
+from utils.exports import cases
+try:
+    found = cases.read(*sys.argv[1:], None).cases
+except errors.DatasetError:
+    sys.exit(0)
+sys.exit(not any(case.is_trained_on and case.row["mask"] for case in found))' "$1" "$2"
 }
 
 # extract_splits SPLIT...: step 06 of the sets with one manifest: index manifests of these splits.
@@ -396,9 +476,10 @@ run() {
 
 # stop STATUS: ends everything, and says how to go on.
 stop() {
-    local again is_edited=no
+    local again step is_edited=no
     again=$(quoted "${called[@]}")
     is_same "$dataset" amos22 || again+=" --dataset $(quoted "$dataset")"
+    for step in "${without[@]}"; do again+=" --without $step"; done
     [[ $1 != 2 || $current != 01 || ! -e $descriptor/archive_manifest.xlsx ]] || is_edited=yes
     # What an earlier step missed, such as the metadata table, would stop this one again.
     [[ $1 != 2 || -z $failed_in ]] || current=$failed_in
@@ -409,6 +490,9 @@ stop() {
     echo "To continue: $again" >&2
     if [[ $is_edited == yes ]]; then
         echo "(--from 02 takes archive_manifest.xlsx as it is, corrections by hand included.)" >&2
+    fi
+    if [[ " $OPTIONAL " == *" $current "* ]]; then
+        echo "(--without $current leaves that step out.)" >&2
     fi
     list_failed || true
     exit "$1"
@@ -424,6 +508,34 @@ overview() {
     entry "$grouped/${MANIFESTS[1]}" "the same of the CT samples"
     entry "$grouped/${MANIFESTS[2]}" "the same of the MRI samples"
     entry "$grouped/splits/$SPLIT" "one workbook per subset; also in AMOS-CT and AMOS-MRI"
+    made_last
+}
+
+# made_last: the lines of the overview on what comes after the index manifests.
+made_last() {
+    entry "$root/before_denoising" "the masks that denoising changed, as they were before"
+    entry "$root/qc/index.html" "the report: a page for every sample, and what looks wrong"
+    entry "$root/nnUNet_raw" "raw data sets of nnU-Net v2"
+}
+
+# what_next: what to open, and what to type.
+what_next() {
+    local path raw=$root/nnUNet_raw number
+    [[ -e $root/qc/index.html || -d $raw ]] || return 0
+    printf '\n== What next ==\n'
+    [[ ! -e $root/qc/index.html ]] || echo "Open $root/qc/index.html in a browser."
+    [[ -d $raw ]] || return 0
+    echo "With nnU-Net v2 type (each export above ended with all that follows, training included):"
+    path=$(CDPATH='' cd -- "$root" && pwd)
+    for number in raw preprocessed results; do
+        show export "nnUNet_$number=$path/nnUNet_$number"
+    done
+    for path in "$raw"/Dataset[0-9][0-9][0-9]_*/dataset.json; do
+        number=${path#"$raw"/Dataset}
+        [[ ! -e $path ]] ||
+            show nnUNetv2_plan_and_preprocess -d $(( 10#${number%%_*} )) -c 3d_fullres \
+                --verify_dataset_integrity
+    done
 }
 
 # entry PATH TEXT: a line of the overview, for what is there.

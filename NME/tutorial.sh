@@ -1,6 +1,7 @@
 # Sourced by run_tutorial.sh --dataset nme: the steps of NME in place of those of AMOS22.
 
-STEPS=(01 02 03 04 05 06)
+STEPS=(01 02 03 04 05 06 report exports)
+OPTION=(--dataset nme)
 FOLDERS="NME-Seg-2025.8.25-train-val, NME-Seg-2025.8.25-test-inner-01, ..."
 MEMBER='NME-Seg-2025.8.25-*'
 SAMPLE_ROOT=sample_data_nme
@@ -82,10 +83,22 @@ step_06() {
     extract_splits "${PREDEFINED[@]%%|*}" "$ACROSS_SITES"
 }
 
+# The split that has a train subset of its own, else the one across the sites that are there.
+step_exports() {
+    local manifest=$grouped/dataset_manifest.xlsx split
+    title "Export for nnU-Net" exports
+    has_manifest || return 0
+    for split in "${PREDEFINED[0]%%|*}" "$ACROSS_SITES"; do
+        [[ -z $(subsets_of "$manifest" "$split") ]] || break
+    done
+    export_to_train "$manifest" "$split" 230 NME
+}
+
 overview() {
     printf '\n== What lies where ==\n'
     entry "$descriptor/archive_manifest.xlsx" "the archive's files; check it, then --from 02"
     entry "$grouped" "the samples, each in SITE/COLLECTION/SUBSET/SEQ_PID"
     entry "$grouped/dataset_manifest.xlsx" "one row per sample, and a worksheet for each split"
     entry "$grouped/splits" "one workbook per split and subset"
+    made_last
 }

@@ -1,7 +1,7 @@
 # Sourced by run_tutorial.sh --dataset: the steps of a set that a page describes. $TEMPLATE is the
 # page, from the repository's root.
 
-STEPS=(01 02 03 04 05 06)
+STEPS=(01 02 03 04 05 06 report exports)
 FOLDERS="the files that $TEMPLATE describes"
 name=$(sed -n "s/^name: *//p" "$TEMPLATE" | tr -cd 'A-Za-z0-9_.+\n-' | tr '[:upper:]' '[:lower:]')
 SAMPLE_ROOT=sample_data_${name:-described}
@@ -12,6 +12,7 @@ readonly BY_PATIENT=split02_by_patient
 # The page, and the list of known faults that it names, go to the data; what is there stays.
 put_descriptor() {
     local target=$descriptor/dataset.yaml there asked faults
+    OPTION=(--dataset "$target")
     if cmp -s "$TEMPLATE" "$target" 2> /dev/null; then
         echo "$target: kept"
         return
@@ -44,8 +45,8 @@ keep() {
     echo "$2: kept$differs"
 }
 
-# of_page PAGE CODE: what Python code prints of the facts of a page; fails, and says why, where the
-# page is faulty.
+# of_page PAGE CODE WORD...: what Python code prints of the facts of a page; fails, and says why,
+# where the page is faulty.
 of_page() {
     python -c "
 import sys
@@ -55,7 +56,7 @@ try:
     facts = described.read(sys.argv[1])
 except errors.DatasetError as error:
     sys.exit(f'Error: {errors.printable(error)}')
-$2" "$1"
+$2" "$1" "${@:3}"
 }
 
 # unpacked_in FOLDER: the folder itself, where it or a folder in it holds what archives consist of.
@@ -110,6 +111,27 @@ step_06() {
     extract_splits "$SPLIT" "$BY_PATIENT"
 }
 
+step_exports() {
+    local manifest=$grouped/dataset_manifest.xlsx name folds=''
+    title "Export for nnU-Net" exports
+    has_manifest || return 0
+    name=$(of_page "$descriptor/dataset.yaml" 'print(facts.NAME)') || stop 2
+    [[ -z $(subsets_of "$manifest" "$SPLIT") ]] || folds=$(folds_for "$manifest") || stop 2
+    # shellcheck disable=SC2086  # an option and its value, or nothing
+    export_to_train "$manifest" "$SPLIT" 240 "${name//[^A-Za-z0-9_.]/_}" $folds
+}
+
+# folds_for MANIFEST: --folds 5 where the split has nothing to validate on, and patients enough.
+folds_for() {
+    of_page "$descriptor/dataset.yaml" '
+from utils.exports import cases
+from utils.facts import patients
+found = [case for case in cases.read(sys.argv[2], sys.argv[3]).cases if case.is_trained_on]
+found = [case for case in found if case.row["mask"]]
+n_patients = len({*patients.group({case.id: case.row for case in found}, facts).values()})
+print("--folds 5" if n_patients >= 5 and not cases.of_subset(found, "val") else "")' "$1" "$SPLIT"
+}
+
 overview() {
     printf '\n== What lies where ==\n'
     entry "$descriptor/dataset.yaml" "the page that describes the set"
@@ -117,4 +139,5 @@ overview() {
     entry "$grouped" "the samples"
     entry "$grouped/dataset_manifest.xlsx" "one row per sample, and a worksheet for each split"
     entry "$grouped/splits" "one workbook per split and subset"
+    made_last
 }

@@ -10,7 +10,7 @@ from utils import errors
 from utils.facts import amos22
 from utils.routines import binary_masks, denoised_masks
 from utils.running import calls
-from utils.storage import files, marks, nifti, nifti_writing, samples
+from utils.storage import files, holding, kept_masks, marks, nifti, nifti_writing, samples
 
 NAMES = {0: "background", 1: "spleen", 2: "right kidney", 3: "never there"}
 PARAMETERS = denoised_masks.Parameters((3, 3), 2, 4.0)
@@ -46,10 +46,17 @@ def noisy_sample(tmp_path):
     return put_sample(tmp_path / "in/train/amos_0001_F")
 
 
-def write(sample, output="in", parameters=PARAMETERS, overwrite=False):
+def write(sample, output="in", parameters=PARAMETERS, overwrite=False, is_kept=True):
     root = sample.directory.parents[1]
+    before = denoised_masks.Before(kept(sample).parents[2], is_kept)
     places = root, root.parent / output
-    return denoised_masks.write(sample, *places, parameters, overwrite, amos22.slice_axis)
+    return denoised_masks.write(sample, *places, parameters, overwrite, amos22.slice_axis, before)
+
+
+def kept(sample):
+    """Where the mask is kept."""
+    root = sample.directory.parents[1]
+    return root.parent / f"before {root.name}/train/amos_0001_F/amos_0001_mask.nii.gz"
 
 
 def at(sample, output):
@@ -205,7 +212,7 @@ def test_overwrite_makes_edited_and_damaged_binary_masks_anew(sample):
 
 def test_every_interruption_between_the_renames_is_completed(sample, tmp_path, monkeypatch):
     write(sample, "whole")
-    whole = contents(at(sample, "whole"))
+    whole, original = contents(at(sample, "whole")), sample.mask_path.read_bytes()
     for n_renamed in itertools.count():
         half = put_sample(tmp_path / f"kill{n_renamed}/train/amos_0001_F")
         with monkeypatch.context() as patched:
@@ -213,11 +220,13 @@ def test_every_interruption_between_the_renames_is_completed(sample, tmp_path, m
                 files, "commit", lambda pending: [file.rename() for file in pending[:n_renamed]]
             )
             write(half, f"kill{n_renamed}")
+        assert kept(half).exists() == (n_renamed > 0)
         is_complete = contents(half) == whole
         assert write(half, f"kill{n_renamed}") == (
             calls.Finished(0) if is_complete else np.count_nonzero(denoised(noisy()) != noisy())
         )
         assert contents(half) == whole
+        assert kept(half).read_bytes() == original
         if is_complete:
             break
     assert n_renamed == 4  # three binary masks change, then the multi-label mask
@@ -304,6 +313,136 @@ def test_a_denoised_source_is_copied_to_an_output_elsewhere(sample):
         nifti.read_mask(at(sample, "out").mask_path).data, denoised(noisy())
     )
     assert write(sample, "out") == calls.Finished(0)
+
+
+# --- the mask before -----------------------------------------------------------------------------
+
+OTHER = denoised_masks.Parameters((5, 5), 1, 1000.0)  # changes the denoised mask, too
+
+
+def kept_files(sample):
+    """Relative path -> bytes of all that is kept."""
+    folder = kept(sample).parents[2]
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def edit(sample, value=1, place=(0, 0, 3)):
+    """Correct the multi-label mask by hand, and run routine 04; gives the mask's bytes."""
+    set_voxel(sample.mask_path, value, place)
+    binary_masks.write(sample, NAMES)
+    return sample.mask_path.read_bytes()
+
+
+def test_the_mask_is_kept_byte_for_byte_and_not_as_a_link(sample):
+    content = sample.mask_path.read_bytes()
+    write(sample)
+    assert kept_files(sample) == {"train/amos_0001_F/amos_0001_mask.nii.gz": content}
+    sample.mask_path.write_bytes(b"a tool that writes into the file")
+    assert kept(sample).read_bytes() == content
+
+
+def test_a_denoised_mask_does_not_replace_what_is_kept(sample):
+    content = sample.mask_path.read_bytes()
+    write(sample)
+    identity = kept(sample).stat()
+    write(sample)
+    assert write(sample, parameters=OTHER, overwrite=True) > 0
+    assert kept(sample).read_bytes() == content and kept(sample).stat() == identity
+
+
+def test_a_mask_edited_since_replaces_what_is_kept(sample):
+    write(sample)
+    edited = edit(sample)
+    assert write(sample) > 0
+    assert list(kept_files(sample).values()) == [edited]
+
+
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_nothing_is_kept_of_a_mask_that_does_not_change(sample, is_edited):
+    nothing = denoised_masks.Parameters((3, 3), 2, 0.0)
+    if is_edited:  # what was kept before would pass for the mask before, and is not
+        write(sample)
+        edit(sample, place=np.s_[11:14, 7:12, 3])
+    assert write(sample, parameters=nothing) == 0
+    assert kept_files(sample) == {}
+    before = kept_masks.before(nifti.read_header(sample.mask_path), kept(sample))
+    assert before.path == sample.mask_path
+
+
+def test_a_mask_that_changes_only_the_second_time_is_kept_then(sample):
+    write(sample, parameters=denoised_masks.Parameters((3, 3), 2, 0.0))
+    content = sample.mask_path.read_bytes()
+    write(sample, overwrite=True)
+    assert list(kept_files(sample).values()) == [content]
+
+
+def test_none_is_kept_where_none_is_wanted(sample):
+    write(sample, is_kept=False)
+    assert not kept(sample).parents[2].exists()
+    assert kept_masks.before(nifti.read_header(sample.mask_path), kept(sample)) is None
+
+
+def test_where_none_is_wanted_an_outdated_one_goes_and_another_stays(sample):
+    content = sample.mask_path.read_bytes()
+    write(sample)
+    write(sample, parameters=OTHER, overwrite=True, is_kept=False)
+    assert list(kept_files(sample).values()) == [content]
+    edit(sample)
+    write(sample, is_kept=False)
+    assert kept_files(sample) == {}
+
+
+def test_nothing_is_kept_for_an_output_elsewhere(sample):
+    write(sample, "out")
+    assert not kept(sample).parents[2].exists()
+
+
+@pytest.mark.parametrize("fault", ["binary mask", "staging", "keeping"])
+def test_a_failure_leaves_masks_and_what_is_kept_as_they_were(sample, fault, monkeypatch):
+    write(sample)
+    edit(sample)
+    if fault == "binary mask":
+        set_voxel(sample.binary_mask_path(3, "never_there"), 1)
+    before = contents(sample), kept_files(sample)
+    doomed = {"staging": sample.mask_path, "keeping": kept(sample)}.get(fault)
+    plain = nifti_writing.files.Pending.seal
+
+    def seal(pending):
+        if pending.path == doomed:
+            raise errors.DatasetError("no space", file=doomed)
+        plain(pending)
+
+    monkeypatch.setattr(files.Pending, "seal", seal)
+    with pytest.raises(errors.DatasetError):
+        write(sample)
+    assert (contents(sample), kept_files(sample)) == before
+
+
+def test_a_mask_that_is_saved_meanwhile_fails_and_is_kept_nowhere(sample, monkeypatch):
+    plain = denoised_masks.denoise.find_changes
+
+    def find_and_save(*args, **options):
+        content = sample.mask_path.read_bytes()
+        sample.mask_path.unlink()
+        sample.mask_path.write_bytes(content)
+        return plain(*args, **options)
+
+    monkeypatch.setattr(denoised_masks.denoise, "find_changes", find_and_save)
+    before = contents(sample)
+    with pytest.raises(errors.DatasetError, match="by another process") as caught:
+        write(sample)
+    assert caught.value.code == "replaced"
+    assert contents(sample) == before and kept_files(sample) == {}
+
+
+def test_what_another_run_keeps_at_the_same_place_is_waited_for_by_failing(sample):
+    kept(sample).parent.mkdir(parents=True)
+    before = contents(sample)
+    with holding.folder(kept(sample).parent):
+        with pytest.raises(errors.DatasetError, match="held by process"):
+            write(sample)
+    assert contents(sample) == before and kept_files(sample) == {}
 
 
 def test_parameters_as_long_as_the_header_holds_and_longer(sample):

@@ -1,5 +1,6 @@
 """run_tutorial.sh --dataset with a set that a page describes, in a copy of the repository."""
 
+import json
 import re
 import shlex
 import shutil
@@ -48,10 +49,12 @@ def test_whole_run_is_01_to_06_with_the_page_beside_the_data(whole):
     _, root, result = whole
     assert result.returncode == 0, result.stderr
     typed = test_run_tutorial.commands(result)
-    assert [words[1] for words in typed] == [f"described/{step}.py" for step in STEPS]
-    for words in typed[:-1]:
+    steps = [f"described/{step}.py" for step in STEPS]
+    assert [words[1] for words in typed] == [*steps, trees.REPORT, trees.NNUNET]
+    for words in typed[:5] + typed[6:]:
         assert words[2:4] == ["--dataset", f"{root}/descriptor/dataset.yaml"]
-    assert typed[-1][-4:] == ["--subsets", "train", "--subsets", "test"]
+    assert typed[5][-4:] == ["--subsets", "train", "--subsets", "test"]
+    assert typed[-1][-4:] == ["--dataset_id", "240", "--dataset_name", "CT_ORG"]
     assert "split02_by_patient: skipped, the page names no patients\n" in result.stdout
     assert "split02_by_patient: skipped, there is no such split\n" in result.stdout
     copies = [line for line in result.stdout.splitlines() if line.startswith("$ cp ")]
@@ -72,8 +75,9 @@ def test_whole_run_ends_with_the_data_set(whole):
     for name in ("dataset.yaml", "known_faults.csv"):
         source = trees.REPOSITORY / "descriptor_templates/CT-ORG" / name
         assert (root / "descriptor" / name).read_bytes() == source.read_bytes()
-    listed = result.stdout.partition("== What lies where ==")[2].splitlines()[1::2]
-    assert len(listed) == 5
+    assert len(test_run_tutorial.overview(result)) == 7
+    assert len(list((root / "qc/samples").iterdir())) == 4
+    assert (root / "nnUNet_raw/Dataset240_CT_ORG/dataset.json").is_file()
     assert not trees.leftovers(root)
     assert clone.calls("-m pip") == [] and list(clone.home.iterdir()) == []
 
@@ -95,7 +99,7 @@ def test_a_damaged_file_ends_with_1_and_its_routines_named(whole, tmp_path):
     root = shutil.copytree(whole_root, tmp_path / "root")
     path = root / "archive/CT-ORG/volume-22.nii.gz"
     path.write_bytes(path.read_bytes()[:-20])
-    result = clone.run(*WORDS, root)
+    result = clone.run(*WORDS, "--without=report", "--without=exports", root)
     assert result.returncode == 1
     named = test_run_tutorial.closing(result).splitlines()[1:]
     expected = [f"described/{step}.py" for step in STEPS[:2]]
@@ -121,13 +125,25 @@ def test_a_page_by_its_path_and_a_split_by_patient(clone, tmp_path):
     page.parent.mkdir()
     page.write_text(PAGE)
     root = build(tmp_path / "root", page)
-    result = clone.run("--dataset", "my pages/own set.yaml", "root", cwd=tmp_path)
+    words = ("--dataset", "my pages/own set.yaml", "--without", "report", "root")
+    result = clone.run(*words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (root / "descriptor/dataset.yaml").read_text() == PAGE
     book = openpyxl.load_workbook(root / "grouped/dataset_manifest.xlsx")
     assert book.sheetnames == ["Manifest", "split01_standard", "split02_by_patient"]
     splits = sorted(path.name for path in (root / "grouped/splits").iterdir())
     assert splits == ["split01_standard", "split02_by_patient"]
+
+
+@test_run_tutorial.whole_tutorial
+def test_a_set_without_val_is_exported_with_folds(clone, tmp_path):
+    root = build(tmp_path / "root", count=8)
+    result = clone.run(*WORDS, "--without", "report", root)
+    assert result.returncode == 0, result.stderr
+    assert test_run_tutorial.commands(result)[-1][-2:] == ["--folds", "5"]
+    assert "WARNING" not in result.stderr
+    folds = (root / "nnUNet_raw/Dataset240_CT_ORG/splits_final.json").read_text()
+    assert len(json.loads(folds)) == 5
 
 
 def test_a_page_and_a_list_that_are_there_are_kept(clone, tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import trees
 
 from utils import errors
-from utils.running import runner
+from utils.running import runner, shared_options
 from utils.storage import workbook
 
 # Options that name what must exist.
@@ -335,7 +335,8 @@ def inputs(routine, root):
     words = routine.words(root)
     for option in trees.main(routine.script).params:
         name = option.opts[0]
-        if name in INPUTS and routine.state != "empty":
+        is_input = name in INPUTS and option.type is not shared_options.OUTPUT_DIR
+        if is_input and routine.state != "empty":
             yield name, words[words.index(name) + 1] if name in words else root / "descriptor"
 
 

@@ -8,6 +8,8 @@ import oracles
 import pytest
 import trees
 
+from utils.storage import processes
+
 # One or two pixels of the phantoms (42 x 31 mm) are below it, three are not.
 AREA = ("--region_area_thresh", "3000")
 
@@ -170,14 +172,126 @@ def test_routines_02_and_04_find_nothing_to_do_afterwards(root):
         (("--region_area_thresh", -0.5), "-0.5"),
         (("--region_area_thresh", "nan"), "nan"),
         (("--output_dir", "inside"), "lies inside"),
+        (("--before_dir", "inside"), "lies in the data's folder {}; expected one outside\n"),
+        (("--before_dir", "root"), "lies in the data's folder {}; expected one outside\n"),
+        (
+            ("--before_dir", "kept", "--no-before"),
+            "--before_dir and --no-before exclude each other",
+        ),
     ],
 )
 def test_wrong_usage_changes_nothing(root, words, told):
     before = trees.identities(root)
-    words = [root / "grouped/AMOS-CT" if word == "inside" else word for word in words]
+    data = root / "grouped"
+    places = {
+        "inside": data / "AMOS-CT",
+        "root": root / "descriptor/../grouped",
+        "kept": root / "k",
+    }
+    words = [places.get(word, word) for word in words]
     result = denoise(root, *words)
-    assert result.exit_code == 2 and told in result.stderr
+    assert result.exit_code == 2 and told.format(data) in result.stderr
     assert trees.identities(root) == before
+
+
+@pytest.mark.parametrize("place", ["", "AMOS-CT/kept"])
+def test_masks_are_not_kept_in_the_tree_that_a_part_of_it_belongs_to(root, place):
+    ct = root / "grouped/AMOS-CT"
+    words = ("--root_dir", ct, "--output_dir", ct, "--before_dir", root / "grouped" / place)
+    before = trees.identities(root)
+    result = trees.run(trees.DENOISE, *words)
+    assert result.exit_code == 2 and "lies in the data's folder" in result.stderr
+    assert trees.identities(root) == before
+
+
+def test_masks_are_not_kept_in_an_output_elsewhere(root, tmp_path):
+    output = tmp_path / "output"
+    words = ("--output_dir", output, "--before_dir", output / "kept")
+    result = denoise(root, *words)
+    told = f"--before_dir {output}/kept lies in the data's folder {output}; expected one outside"
+    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
+    assert not output.exists()
+
+
+# --- the masks before ----------------------------------------------------------------------------
+
+
+def originals(root):
+    """Relative path -> bytes of the multi-label masks."""
+    found = trees.contents(root / "grouped").items()
+    return {name: content for name, content in found if name.endswith("_mask.nii.gz")}
+
+
+def test_masks_that_change_are_kept_beside_grouped_and_no_others(root):
+    trees.edit(trees.mask_path(root, "amos_0004"), lambda data: data.fill(0))
+    assert trees.invoke(trees.EXTRACT, root).exit_code == 0
+    before = originals(root)
+    voxels = {name: trees.voxels(root / "grouped" / name).copy() for name in before}
+    assert denoise(root, *AREA).exit_code == 0
+    expected = {
+        name: content
+        for name, content in before.items()
+        if (trees.voxels(root / "grouped" / name) != voxels[name]).any()
+    }
+    assert len(expected) == len(before) - 1
+    assert trees.contents(root / "before_denoising") == expected
+    stamps = trees.identities(root / "before_denoising")
+    assert denoise(root, *AREA).exit_code == 0
+    assert denoise(root, *AREA, "--workers", 2).exit_code == 0
+    assert trees.identities(root / "before_denoising") == stamps
+
+
+def test_a_part_of_the_tree_keeps_at_the_same_place(root, tmp_path):
+    whole = trees.copy("extracted", tmp_path / "whole")
+    denoise(whole, *AREA)
+    for part in ("AMOS-CT", "AMOS-MRI/train"):
+        folder = root / "grouped" / part
+        words = ("--root_dir", folder, "--output_dir", folder, *AREA)
+        assert trees.run(trees.DENOISE, *words).exit_code == 0
+    expected = trees.contents(whole / "before_denoising")
+    done = {name: content for name, content in expected.items() if "AMOS-MRI/val" not in name}
+    assert trees.contents(root / "before_denoising") == done
+
+
+def test_masks_are_kept_where_it_is_said(root, tmp_path):
+    whole = trees.copy("extracted", tmp_path / "whole")
+    denoise(whole, *AREA)
+    result = denoise(root, *AREA, "--before_dir", tmp_path / "kept ü/here")
+    assert result.exit_code == 0, result.output
+    assert trees.contents(tmp_path / "kept ü/here") == trees.contents(whole / "before_denoising")
+    assert not (root / "before_denoising").exists()
+    assert trees.contents(root / "grouped") == trees.contents(whole / "grouped")
+
+
+def test_none_is_kept_with_no_before_nor_for_an_output_elsewhere(root, tmp_path):
+    assert denoise(root, *AREA, "--output_dir", tmp_path / "elsewhere").exit_code == 0
+    assert denoise(root, *AREA, "--no-before").exit_code == 0
+    assert not (root / "before_denoising").exists()
+    assert not (tmp_path / "before_denoising").exists()
+
+
+def test_a_place_where_nothing_can_be_kept_fails_its_sample_alone(root):
+    (path,) = (root / "grouped").rglob("amos_0001_mask.nii.gz")
+    place = root / "before_denoising" / path.relative_to(root / "grouped")
+    place.mkdir(parents=True)
+    (place / "a file").touch()
+    before = originals(root)
+    result = denoise(root, *AREA)
+    assert result.exit_code == 1
+    (line,) = trees.complaints(result)
+    assert line.startswith(f"FAILED amos_0001: {place}: cannot be written: ")
+    name = path.relative_to(root / "grouped").as_posix()
+    assert originals(root)[name] == before[name]
+    assert "5 done, 0 skipped as finished, 1 failed" in result.stdout
+    assert not trees.leftovers(root)
+
+
+def test_what_a_dead_run_left_where_masks_are_kept_is_swept(root):
+    left = root / "before_denoising/AMOS-CT" / f".part~{processes.HOST}~999999999~1~0"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    assert denoise(root, *AREA).exit_code == 0
+    assert not left.exists()
 
 
 def test_runs_from_another_directory_with_the_same_folder_named_twice(root, tmp_path):

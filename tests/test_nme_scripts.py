@@ -1,5 +1,6 @@
 """The scripts of NME as a person runs them, where something is odd."""
 
+import json
 import os
 import shutil
 
@@ -313,6 +314,28 @@ def test_denoising_works_on_the_tree(extracted):
     assert nme_trees.invoke(nme_trees.INDEX, extracted).exit_code == 0
     again = nme_trees.invoke(trees.DENOISE, extracted)
     assert "0 done, 18 skipped as finished" in again.stdout
+
+
+def test_report_of_a_site(indexed):
+    root = indexed / "grouped/HKU-SZH"
+    words = ("--root_dir", root, "--output_dir", indexed / "qc", "--workers", 1)
+    result = trees.run(trees.REPORT, "--dataset", "NME", *words)
+    assert result.exit_code == 0, result.stderr
+    assert "samples: 3 done, 0 skipped as finished, 0 failed" in result.stdout
+    (path, *_) = sorted((indexed / "qc/measures").iterdir())
+    assert json.loads(path.read_text())["volume"]["modality"] == "MRI"
+
+
+def test_data_list_and_the_data_set_that_is_neither(tmp_path):
+    root = nme_trees.copy("split", tmp_path / "root")
+    split = ("--split_name", "split07_Mix")
+    words = ("--manifest_file", nme_trees.dataset_manifest(root), *split, "--output_file")
+    out = root / "list.json"
+    result = trees.run(trees.DATALIST, "--dataset", "nme", *words, out)
+    assert result.exit_code == 0 and out.exists(), result.stderr
+    result = trees.run(trees.DATALIST, "--dataset", "nmes", *words, root / "other.json")
+    assert result.exit_code == 2 and "no such file: nmes (" in result.stderr
+    assert not (root / "other.json").exists()
 
 
 def test_stale_masks_name_the_routine_of_nme(extracted):

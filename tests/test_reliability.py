@@ -18,7 +18,7 @@ import phantoms
 import pytest
 import trees
 
-from utils.storage import processes
+from utils.storage import kept_masks, processes
 
 pytestmark = pytest.mark.slow("kills, full disks, attacks")
 # Every routine that writes into the grouped tree: the state before it, and its options.
@@ -53,6 +53,16 @@ def images(root):
     """Relative path -> bytes of every NIfTI and YAML file of the grouped tree."""
     found = trees.contents(root / "grouped").items()
     return {name: content for name, content in found if not name.endswith(".xlsx")}
+
+
+def kept_of(root):
+    """Relative path -> bytes of the masks that denoising has kept."""
+    return trees.contents(root / kept_masks.FOLDER)
+
+
+def originals(found):
+    """The multi-label masks among some files."""
+    return {name: content for name, content in found.items() if name.endswith("_mask.nii.gz")}
 
 
 def check_whole(root, before, after):
@@ -92,16 +102,18 @@ def test_killed_at_every_rename_and_every_flush(tmp_path, stage, call):
     whole = tmp_path / "whole"
     shutil.copytree(start, whole)
     assert trees.invoke(script, whole, *options).exit_code == 0
-    before, after = images(start), images(whole)
-    assert before != after
+    before, after, kept = images(start), images(whole), kept_of(whole)
+    assert before != after and len(kept) == (script == trees.DENOISE)
     for number in itertools.count(1):
         root = tmp_path / str(number)
         shutil.copytree(start, root)
         was_killed = killed_at(call, number, script, root, options)
         check_whole(root, before, after)
+        assert kept_of(root) == kept or images(root).items() >= before.items()
         result = trees.invoke(script, root, *options)
         assert result.exit_code == 0, result.output
         assert images(root) == after and not trees.leftovers(root)
+        assert kept_of(root) == kept
         stamps = trees.identities(root)
         assert trees.invoke(script, root, *options).exit_code == 0
         assert trees.identities(root) == stamps
@@ -184,10 +196,16 @@ def test_killed_at_random_moments_the_chain_ends_in_the_same_bytes(tmp_path, lar
             process = start(script, root, workers)
             n_kills += kill_at_work(process, root, chance.uniform(0, 0.05), kill % 2)
             check_whole(root, before, after)
+            assert originals(kept_of(root)).items() <= originals(before).items()
         finishing = start(script, root, workers)
         assert finishing.communicate()[1] == b"" and finishing.returncode == 0
         assert images(root) == after
         assert not trees.leftovers(root)
+    assert kept_of(root) and kept_of(root) == {
+        name: content
+        for name, content in originals(before).items()
+        if gzip.decompress(content)[352:] != gzip.decompress(after[name])[352:]
+    }
     assert n_kills >= 4
     stamps = trees.identities(root)
     for script in STAGES:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 
+import nibabel as nib
 import numpy as np
 import openpyxl
 import phantoms
@@ -33,11 +34,10 @@ pytestmark = pytest.mark.slow("draws reports")
 
 
 def _build(root):
-    """A tree that was denoised, its masks from before kept in before_denoising."""
+    """A tree that was denoised."""
     for script in _CHAIN:
         assert trees.invoke(script, root).exit_code == 0
-    keep = ("--output_dir", root / "before_denoising", "--region_area_thresh", 0)
-    for script, more in ((trees.DENOISE, keep), (trees.DENOISE, _DENOISE_MORE), (trees.INDEX, ())):
+    for script, more in ((trees.DENOISE, _DENOISE_MORE), (trees.INDEX, ())):
         assert trees.invoke(script, root, *more).exit_code == 0
 
 
@@ -77,8 +77,8 @@ def _render(run_script, root, *more):
 
 
 def _render_again(run_script, root, *more):
-    """Render with the masks from before, as the report of the clean tree was."""
-    return _render(run_script, root, "--before_dir", root / "before_denoising", *more)
+    """Render as the report of the clean tree was."""
+    return _render(run_script, root, *more)
 
 
 def _flags(result):
@@ -320,6 +320,7 @@ def test_a_rerun_changes_no_byte_and_draws_nothing(report, run_script):
 def test_the_same_bytes_with_two_workers(report, tmp_path, run_script):
     root = report[0]
     places = ("--root_dir", root / "grouped", "--before_dir", root / "before_denoising")
+    assert places[3].is_dir()  # where it is looked for without the option, too
     result = run_script(REPORT, *places, "--output_dir", tmp_path / "qc", "--workers", 2)
     assert result.exit_code == 0
     assert trees.contents(tmp_path / "qc") == trees.contents(root / "qc")
@@ -406,13 +407,59 @@ def test_a_report_among_the_data_is_refused(clean, run_script, place):
 
 
 @pytest.mark.usefixtures("without_plots")
-def test_a_missing_mask_before_denoising_fails_its_sample(copied, run_script):
-    (mask,) = (copied / "before_denoising").rglob("amos_0001_mask.nii.gz")
-    mask.unlink()
+def _changes(root, name="amos_0001"):
+    """What the record of a sample says of denoising, and whether there is a picture of it."""
+    record = json.loads((root / "qc/measures" / f"{name}.json").read_text())
+    return record["changes"], (root / "qc/pictures" / f"{name}_changes.png").exists()
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_a_mask_of_which_none_is_kept_is_unchanged(copied, run_script):
+    shutil.rmtree(copied / "before_denoising")
+    nothing = ("--region_area_thresh", 0, "--overwrite")
+    assert trees.invoke(trees.DENOISE, copied, *nothing).exit_code == 0
+    (copied / "before_denoising").mkdir()
+    assert _render_again(run_script, copied).exit_code == 0
+    changed, is_drawn = _changes(copied)
+    assert (changed["n_voxels"], changed["n_slices"], is_drawn) == (0, 0, False)
+    counts = changed["per_label"].values()
+    assert all(label["small_before"] == label["small_after"] for label in counts)
+
+
+@pytest.mark.parametrize("reason", ["another source", "nothing kept", "no tree"])
+@pytest.mark.usefixtures("without_plots")
+def test_a_mask_whose_state_before_is_not_known_is_not_compared(copied, run_script, reason):
+    (kept,) = (copied / "before_denoising").rglob("amos_0001_mask.nii.gz")
+    if reason == "another source":  # of another shape, even
+        image = nib.load(kept)
+        image.header["descrip"] = b"src=00000000"
+        smaller = np.asarray(image.dataobj)[1:]
+        nib.save(nib.Nifti1Image(smaller, image.affine, image.header), kept)
+    elif reason == "nothing kept":  # and the mark says that voxels were changed
+        kept.unlink()
+    else:
+        shutil.rmtree(copied / "before_denoising")
     result = _render_again(run_script, copied)
-    assert result.exit_code == 1
-    (failure,) = trees.complaints(result)
-    assert str(mask) in failure and "before denoising" in failure
+    assert result.exit_code == 0, result.output
+    assert _changes(copied) == (None, False)
+    assert (_changes(copied, "amos_0004")[0] is None) == (reason == "no tree")
+
+
+def test_a_part_of_the_tree_is_compared_with_the_part_that_is_kept(report, tmp_path, run_script):
+    folder = report[0] / "grouped/AMOS-CT"
+    places = ("--root_dir", folder, "--output_dir", tmp_path / "qc", "--workers", 1)
+    assert run_script(REPORT, *places).exit_code == 0
+    assert _changes(tmp_path) == _changes(report[0]) and _changes(tmp_path)[1]
+
+
+def test_a_report_among_the_kept_masks_is_refused(report, run_script):
+    before = trees.identities(report[0])
+    place = report[0] / "before_denoising"
+    words = ("--root_dir", report[0] / "grouped", "--output_dir", place / "qc")
+    result = run_script(REPORT, *words)
+    assert result.exit_code == 2
+    assert f"lies in the data's folder {place}; expected one outside" in result.stderr
+    assert trees.identities(report[0]) == before
 
 
 def test_help_does_not_import_what_draws(run_python):

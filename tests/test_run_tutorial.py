@@ -4,6 +4,7 @@ The copy's .venv/bin/python stands for the interpreter of these tests and notes 
 an installation would show; nothing is fetched from the network.
 """
 
+import json
 import os
 import re
 import shlex
@@ -19,7 +20,7 @@ import trees
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COPIED = "*.py *.sh pyproject.toml requirements*.txt AMOS-*/*.py NME/* described/*".split()
-COPIED += "utils/*.py utils/*/*".split()
+COPIED += "utils/*.py utils/*/* utils/*/*/*".split()
 COPIED += "descriptor_templates/* descriptor_templates/*/* descriptor_templates/*/*/*".split()
 REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
 # The words after "python" that tell a printed command from all others.
@@ -28,6 +29,7 @@ ORDER = (
     " region_100_manifest morphological after_modification"
 ).split()
 ORDER += [step for step in ("05_gen", "06_make", "07_extract") for _ in range(3)]
+AFTER = ["render_qc_report", "AMOS22_CT", "AMOS22_MRI"]
 # Where $STUBS is set, routines are not run: calls that hold its text end with $STATUS, others
 # with 0.
 FAKE_PYTHON = """#!/bin/sh
@@ -123,6 +125,12 @@ def titles(result):
     return [line.strip("= ") for line in result.stdout.splitlines() if line.startswith("== ")]
 
 
+def overview(result):
+    """The paths that are named at the end."""
+    told = result.stdout.partition("== What lies where ==\n")[2].partition("\n\n")[0]
+    return told.splitlines()[::2]
+
+
 def closing(result):
     """The last paragraph of stderr, after the complaints of the routines."""
     return result.stderr.rpartition("\n\n")[2].strip()
@@ -152,17 +160,37 @@ def test_whole_run_ends_with_the_data_set(whole):
         ]
     label_map = (REPOSITORY / "descriptor_templates/label_map.yaml").read_bytes()
     assert (root / "descriptor/label_map.yaml").read_bytes() == label_map
-    names = "archive descriptor grouped sample_archive.json truth".split()
+    names = "archive descriptor grouped nnUNet_raw qc sample_archive.json truth".split()
     assert sorted(path.name for path in root.iterdir()) == names
     assert not trees.leftovers(root)
+
+
+@whole_tutorial
+def test_whole_run_ends_with_report_and_exports_and_says_what_comes_next(whole):
+    _, root, result = whole
+    pages = {path.stem for path in (root / "qc/samples").iterdir()}
+    assert pages == {f"amos_{seq}" for seq in "0001 0004 0008 0201 0507 0539 0540 0554".split()}
+    for name, ids in (("218_AMOS22_CT", "0001 0004 0008"), ("219_AMOS22_MRI", "0507 0540 0554")):
+        text = (root / f"nnUNet_raw/Dataset{name}/dataset.json").read_text()
+        assert sorted(json.loads(text)["dataset"]) == [f"amos_{seq}" for seq in ids.split()]
+    told = result.stdout.partition("== What next ==\n")[2].splitlines()
+    assert told[0] == f"Open {root}/qc/index.html in a browser."
+    typed = "; ".join(line[2:] for line in told if line.startswith("$ "))
+    stubs = 'nnUNetv2_plan_and_preprocess() { echo "$nnUNet_raw" "$@"; }'
+    ran = subprocess.run(
+        ["bash", "-euc", f"{stubs}; {typed}; env"], text=True, capture_output=True, check=True
+    ).stdout.splitlines()
+    what = "-c 3d_fullres --verify_dataset_integrity"
+    assert ran[:2] == [f"{root}/nnUNet_raw -d {number} {what}" for number in (218, 219)]
+    assert {f"nnUNet_{name}={root}/nnUNet_{name}" for name in ("preprocessed", "results")} <= {*ran}
 
 
 @whole_tutorial
 def test_whole_run_prints_each_command_as_it_would_be_typed(whole):
     clone, root, result = whole
     typed = commands(result)
-    assert len(typed) == len(ORDER)
-    for words, part in zip(typed, ORDER):
+    assert len(typed) == len(ORDER + AFTER)
+    for words, part in zip(typed, ORDER + AFTER):
         assert any(part in word for word in words), words
     # What was printed is what was run, word for word.
     ran = [call for call in clone.calls() if ".py " in call]
@@ -181,8 +209,8 @@ def test_whole_run_installs_nothing_and_leaves_the_home_folder_empty(whole):
 @whole_tutorial
 def test_overview_names_what_is_there(whole):
     _, root, result = whole
-    listed = result.stdout.partition("== What lies where ==")[2].splitlines()[1::2]
-    assert len(listed) == 8
+    listed = overview(result)
+    assert len(listed) == 10
     for line in listed:
         assert Path(line.strip()).exists()
 
@@ -200,10 +228,78 @@ def test_second_run_changes_no_byte(whole):
 @whole_tutorial
 def test_from_begins_later(whole):
     clone, root, complete = whole
-    result = clone.run("--from", "6", root)
+    result = clone.run("--from", "6", "--without", "report", "--without=exports", root)
     assert result.returncode == 0
-    assert titles(result) == [*titles(complete)[-3:]] and titles(result)[0].startswith("06: ")
+    left = [title for title in titles(complete)[-6:] if "port" not in title]
+    assert titles(result) == left and left[0].startswith("06: ") and len(left) == 4
     assert len(commands(result)) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "begun"),
+    [
+        ("--from report", AFTER),
+        ("--from exports", AFTER[1:]),
+        ("--from report --without report", AFTER[1:]),
+        ("--from denoise --without denoise --without exports", ORDER[9:] + AFTER[:1]),
+    ],
+)
+def test_what_is_optional_can_be_begun_with_and_left_out(clone, tmp_path, words, begun):
+    make_tree(
+        tmp_path,
+        "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004",
+        "AMOS-MRI/train/Prisma/amos_0507_M/amos_0507",
+    )
+    result = clone.run(*words.split(), tmp_path, STUBS="none", STATUS="2")
+    assert result.returncode == 0, result.stderr
+    typed = commands(result)
+    assert len(typed) == len(begun)
+    for command, part in zip(typed, begun):
+        assert any(part in word for word in command), command
+
+
+@pytest.mark.parametrize("step, script", [("report", "render_qc"), ("exports", "AMOS22_MRI")])
+@pytest.mark.parametrize("status", [1, 2])
+def test_a_failure_of_report_or_exports_is_told_like_others(clone, tmp_path, step, script, status):
+    make_tree(tmp_path, "AMOS-MRI/train/Prisma/amos_0507_M/amos_0507")
+    words = ("--without", "denoise", tmp_path)
+    result = clone.run(*words, STUBS=script, STATUS=str(status))
+    assert result.returncode == status
+    assert f"{tmp_path}/grouped/AMOS-CT: skipped, it has no samples\n" in result.stdout
+    if status == 1:
+        (named,) = closing(result).splitlines()[1:]
+        assert script in named and "AMOS22_MRI" in commands(result)[-1]
+        return
+    assert script in " ".join(commands(result)[-1])
+    advice = f"To continue: {clone.called} --without denoise --from {step} {tmp_path}"
+    assert closing(result).splitlines()[1:] == [advice, f"(--without {step} leaves that step out.)"]
+
+
+def test_without_a_manifest_the_report_takes_all_samples(clone, tmp_path):
+    make_tree(tmp_path, "AMOS-CT/train/Brilliance16/amos_0004_M/amos_0004")
+    manifest = tmp_path / "grouped/dataset_manifest.xlsx"
+    manifest.touch()
+    words = ("--without=exports", "--from", "05", tmp_path)
+    for stub, is_listed in (("nothing", True), (str(manifest), False)):
+        result = clone.run(*words, STUBS=stub, STATUS="1")
+        (command,) = (words for words in commands(result) if "render_qc" in words[1])
+        assert (str(manifest) in command) == is_listed
+        assert ("No manifest was written: all samples below " in result.stdout) != is_listed
+
+
+@whole_tutorial
+def test_a_part_without_masks_to_train_on_is_not_exported(whole, tmp_path):
+    clone, whole_root, _ = whole
+    root = tmp_path / "root"
+    shutil.copytree(whole_root / "grouped", root / "grouped")
+    (root / "archive").mkdir()
+    manifest = root / "grouped/AMOS-MRI/dataset_manifest_amos_mri.xlsx"
+    cells = {("split01_standard", name): "test" for name in ("amos_0507", "amos_0540", "amos_0554")}
+    trees.edit_cells(manifest, cells, sheet="split01_standard")
+    result = clone.run("--from", "exports", root)
+    assert result.returncode == 0, result.stderr
+    assert "AMOS-MRI: skipped, split01_standard has no masks to train on\n" in result.stdout
+    assert [path.name for path in (root / "nnUNet_raw").iterdir()] == ["Dataset218_AMOS22_CT"]
 
 
 @whole_tutorial
@@ -230,7 +326,7 @@ def test_exit_1_goes_on_and_is_repeated_at_the_end(whole, tmp_path):
     shutil.copytree(whole_root / "archive", root / "archive")
     damaged = trees.archive_file(root, "imagesTr", "amos_0004")
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    result = clone.run(root)
+    result = clone.run("--without", "report", "--without", "exports", root)
     assert (result.returncode, len(commands(result))) == (1, len(ORDER))
     named = closing(result).splitlines()
     assert named[0].startswith("Some samples failed")
@@ -308,7 +404,7 @@ def test_output_that_cannot_be_printed_stops_no_run(clone, tmp_path, output, stu
     line = f"set -o pipefail; {clone.called} {shlex.quote(str(tmp_path))} {output}"
     options = {"env": {**os.environ, **env}, "capture_output": True, "timeout": 60}
     assert subprocess.run(["bash", "-c", line], **options).returncode == status
-    last = trees.EXTRACT if status == 2 else trees.CUT
+    last = trees.EXTRACT if status == 2 else trees.NNUNET
     assert last in clone.calls()[-1]
 
 
@@ -339,7 +435,7 @@ def test_parts_and_subsets_without_samples_are_left_out(clone, tmp_path):
     )
     result = clone.run(root, STUBS="none", STATUS="2")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count(f"{root}/grouped/AMOS-MRI: skipped, it has no samples\n") == 3
+    assert result.stdout.count(f"{root}/grouped/AMOS-MRI: skipped, it has no samples\n") == 4
     assert f"{root}/grouped/AMOS-CT: no samples in val, left out of --subsets\n" in result.stdout
     of_07 = [words for words in commands(result) if words[1].startswith("07")]
     assert [words[-4:] for words in of_07] == [["--subsets", "train", "--subsets", "test"]] * 2
@@ -354,8 +450,9 @@ def test_no_manifest_of_05_leaves_out_06_and_07(clone, tmp_path):
     )
     result = clone.run("--from", "05", tmp_path, STUBS="dataset_manifest_amos_mri", STATUS="1")
     assert result.returncode == 1
-    assert result.stdout.count("AMOS-MRI: skipped, routine 05 wrote no manifest\n") == 2
-    assert [words[1][:2] for words in commands(result)] == ["05"] * 3 + ["06"] * 2 + ["07"] * 2
+    assert result.stdout.count("AMOS-MRI: skipped, routine 05 wrote no manifest\n") == 3
+    begun = ["05"] * 3 + ["06"] * 2 + ["07"] * 2
+    assert [words[1][:2] for words in commands(result)] == [*begun, "ut", "ut"]
     assert len(closing(result).splitlines()) == 2
 
 
@@ -375,6 +472,11 @@ def test_without_root_the_sample_archive_is_made_in_the_repository(clone):
         (["--from"], "--from needs a step"),
         (["--from", "08"], "no such step: 08"),
         (["--from", "01 02"], "no such step: 01 02"),
+        (["--without"], "--without needs a step: denoise report exports"),
+        (["--without", "05"], "no step that can be left out: 05; expected one of denoise report"),
+        (["--without=report exports"], "no step that can be left out: report exports; expected"),
+        (["--without", ""], "no step that can be left out: ; expected"),
+        (["--dataset=nme", "--without=denoise"], "left out: denoise; expected one of report exp"),
         (["a", "b"], "a second: b"),
         (["no such root"], "no such folder: no such root; expected one with archive/"),
         (["empty"], "no such folder: empty/archive; expected the archive there"),
@@ -417,7 +519,7 @@ def test_wrong_usage_ends_with_2_and_writes_nothing(clone, tmp_path, words, reas
 def test_help(clone):
     result = clone.run("-h")
     assert (result.returncode, result.stderr) == (0, "")
-    usage = "Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [ROOT]\n"
+    usage = "Usage: ./run_tutorial.sh [--dataset NAME] [--from STEP] [--without STEP] [ROOT]\n"
     assert result.stdout.startswith(usage)
     assert clone.run("--help", "nonsense").stdout == result.stdout
 

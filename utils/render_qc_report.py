@@ -4,12 +4,12 @@ Reads volumes, masks and info files below --root_dir. Writes index.html, which a
 browser opens from disk, without network, and beside it samples/, pictures/, plots/ and measures/.
 Pictures show axial, coronal and sagittal slices upright, the patient's left on the right, with the
 contours of all labels. Flags name what looks wrong and why, and faults that are known of single
-scans; the page says how it is judged. With --before_dir also what denoising changed. Samples whose
-files did not change since are not drawn again. Nothing below --root_dir is changed.
+scans; the page says how it is judged. It also shows what denoising changed, by the masks that were
+kept before it; where none is kept a mask is unchanged. Samples whose files did not change since are
+not drawn again. Nothing below --root_dir is changed.
 
 \b
   python utils/render_qc_report.py --root_dir root_dir/grouped \\
-      --before_dir root_dir/before_denoising \\
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --output_dir root_dir/qc
 """
 
@@ -22,7 +22,7 @@ from utils import errors
 from utils.facts import described
 from utils.qc import case_files, report, sample_report
 from utils.running import cli, shared_options
-from utils.storage import samples
+from utils.storage import kept_masks, samples
 
 
 def check_apart(output_dir, *data_dirs):
@@ -41,7 +41,7 @@ def check_apart(output_dir, *data_dirs):
     "--before_dir",
     shared_options.DIRECTORY,
     "Tree with the masks before denoising, same folders as --root_dir.",
-    show_default="none",
+    show_default="where denoising keeps them",
 )
 @shared_options.optional(
     "--manifest_file",
@@ -54,6 +54,8 @@ def check_apart(output_dir, *data_dirs):
 )
 @shared_options.any_dataset
 def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, dataset, overwrite):
+    kept = kept_masks.default_dir(root_dir)
+    before_dir = before_dir or (kept if kept.is_dir() else None)
     check_apart(output_dir, root_dir, before_dir)
     if sys.prefix != sys.base_prefix:
         # matplotlib keeps its list of fonts there then, and not in the home folder.

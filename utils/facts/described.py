@@ -12,7 +12,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import geometry
-from utils.facts import DataSet, amos22, described_fields, file_patterns, known_faults
+from utils.facts import DataSet, amos22, described_fields, file_patterns, known_faults, nme
 from utils.storage import files, forms, label_map
 
 VOLUME, MASK = "v3d", "m3d"
@@ -396,7 +396,9 @@ def read(path: files.PathLike) -> Described:
 
 
 def chosen(page: files.PathLike | None) -> DataSet:
-    """Return the data set that a page describes (see `read`); AMOS22 without a page."""
+    """Return the data set that a page describes (see `read`); AMOS22 without a page, or ``nme``."""
+    if page == "nme":  # a word; the path of a file of this name is a Path
+        return nme
     return amos22 if page is None else read(page)
 
 

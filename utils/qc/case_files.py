@@ -1,13 +1,14 @@
 """Which files one sample's part of the quality report is made of, and how they are looked at."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from utils import errors
-from utils.storage import nifti, samples
+from utils.storage import kept_masks, nifti, samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Inputs:
     ----------
     volume : nifti.Header
     mask, before : nifti.Header or None
-        The multi-label mask, and the one before denoising.
+        The multi-label mask, and the one before denoising, the same where that changed nothing.
     info : dict of str to str
         The info file.
     label_names : dict of int to str
@@ -76,11 +77,12 @@ def of_tree(sample: samples.Sample, settings: ReportSettings) -> Inputs:
         place = settings.before_dir / sample.directory.relative_to(settings.root_dir)
         before = samples.Sample(sample.stem, place)
         # A tree that denoising wrote to another --output_dir holds masks only.
-        source = sample if sample.volume_path.exists() else before
+        if not sample.volume_path.exists() and os.path.exists(before.volume_path):
+            source = before
     volume = nifti.read_header(source.volume_path)
     if sample.has_mask:
         mask = nifti.read_header(sample.mask_path)
-    mask_before = _mask_before(before.mask_path) if mask and before else None
+    mask_before = kept_masks.before(mask, before.mask_path) if mask and before else None
     for header in filter(None, (mask, mask_before)):
         if header.shape != volume.shape:
             reason = f"shape {header.shape} differs from its volume's {volume.shape}"
@@ -95,10 +97,3 @@ def of_tree(sample: samples.Sample, settings: ReportSettings) -> Inputs:
     info = samples.read_info(source.info_path)
     how = settings.modality(info), settings.slice_axis(volume.affine)
     return Inputs(volume, mask, mask_before, info, names, *how)
-
-
-def _mask_before(path):
-    if not path.exists():
-        reason = f"{path}: missing, expected the mask before denoising"
-        raise errors.DatasetError(reason, file=path, code="no_mask")
-    return nifti.read_header(path)

@@ -77,7 +77,8 @@ def read(
     regions.check_sizes(zooms, region_volume_thresh)  # all sizes are counted by them
     layers, others = [], {}
     for key, title in _OTHERS.items():
-        if header := getattr(inputs, key):
+        header = getattr(inputs, key)
+        if header and header is not inputs.mask:
             mask = _read(header)
             layers.append(viewer_data.layer(key, title, grid.labels(mask)))
             small = regions.find_small_regions(mask, zooms, region_volume_thresh).label
@@ -94,6 +95,8 @@ def read(
     }
     kept = _of_mask(mask, record, views, inputs.volume.spacing)
     kept.layers = layers
+    if inputs.before is inputs.mask:
+        others["before"] = _Other(packed_masks.PackedMask(mask, grid.across), small)
     if before := others.get("before"):
         found = changes.find(before.voxels, mask, (before.small, small))
         _keep_changes(kept, found, before.voxels, mask, inputs.volume.spacing)

@@ -12,7 +12,7 @@ from utils import errors
 from utils.arrays import denoise
 from utils.routines import binary_masks
 from utils.running import calls
-from utils.storage import files, holding, marks, nifti, nifti_writing, samples
+from utils.storage import files, holding, kept_masks, marks, nifti, nifti_writing, samples
 
 _PARTS = "kernel, halfedge, area, and the axis of slices where it is not the third"
 
@@ -36,6 +36,17 @@ class Parameters:
 
 
 @dataclasses.dataclass(frozen=True)
+class Before:
+    """The tree for the multi-label masks that denoising in place changes, as they were before.
+
+    Where none `is_kept`, those that lie there and are outdated go all the same.
+    """
+
+    directory: Path
+    is_kept: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class _Loaded:
     """One sample's mask as it was read, before any change."""
 
@@ -53,16 +64,19 @@ def write(
     parameters: Parameters,
     overwrite: bool,
     slice_axis: Callable[[np.ndarray], int],
+    before: Before | None = None,
 ) -> int | calls.Finished:
     """Denoise the masks of one sample and return the number of voxels whose label changed.
 
     Slices lie along the axis that the data set's `slice_axis` (`facts.DataSet`) tells. In place
     where `root_dir` and `output_dir` are the same folder, else into the same relative path of the
-    latter. `overwrite` does it whatever lies there, also to a denoised mask. Else DatasetError
+    latter. In place the mask that is about to change goes to the same relative path of `before`
+    first. `overwrite` does it whatever lies there, also to a denoised mask. Else DatasetError
     where the binary masks disagree with the multi-label mask, the mask was denoised with other
     parameters, or a file of the output was edited.
     """
-    target = samples.Sample(sample.stem, output_dir / sample.directory.relative_to(root_dir))
+    place = sample.directory.relative_to(root_dir)
+    target = samples.Sample(sample.stem, output_dir / place)
     with files.directory(target.directory), holding.folder(target.directory):
         loaded = _load(sample.mask_path, sample)
         axis = slice_axis(loaded.mask.header.affine)
@@ -70,7 +84,8 @@ def write(
         if loaded.is_denoised and not overwrite:
             _check_parameters(loaded, parameters)
         if output_dir.resolve() == root_dir.resolve():
-            return _write_in_place(loaded, parameters, overwrite)
+            keep = _keeping(loaded, before, place)
+            return _write_in_place(loaded, parameters, overwrite, keep)
         binary_masks.check_consistent(sample, loaded.mask)
         may_stay = not overwrite and os.path.exists(target.mask_path)
         if may_stay and _is_finished(target, loaded, parameters):
@@ -99,7 +114,34 @@ def _check_parameters(loaded, parameters):
         )
 
 
-def _write_in_place(loaded, parameters, overwrite):
+def _keeping(loaded, before, place):
+    """Return what keeps the mask, as its file is, when the number of voxels to change is known."""
+    if before is None:
+        return lambda n_changed: None
+    path = samples.Sample(loaded.sample.stem, before.directory / place).mask_path
+    return lambda n_changed: _keep(loaded, path, before.is_kept and n_changed > 0)
+
+
+def _keep(loaded, path, is_wanted):
+    """Keep the mask as it is before its change, or see to it that no outdated one passes for it.
+
+    A denoised mask is not what was there before: the one that was kept the first time is.
+    """
+    is_there = kept_masks.is_there(path)
+    if is_there and loaded.is_denoised:
+        return
+    if is_there and not is_wanted:
+        files.remove(path)
+    if not is_wanted:
+        return
+    with files.directory(path.parent), holding.folder(path.parent):
+        content = nifti.file_bytes(loaded.mask.header)
+        if not files.holds(path, content):
+            with nifti_writing.staged_copy(path, content) as pending:
+                pending.commit()
+
+
+def _write_in_place(loaded, parameters, overwrite, keep):
     sample, mask = loaded.sample, loaded.mask
     if loaded.is_denoised and not overwrite:
         binary_masks.check_consistent(sample, mask)
@@ -114,7 +156,7 @@ def _write_in_place(loaded, parameters, overwrite):
         affected, n_changed = _apply(mask, parameters)
         _refuse_edited(sample, mask, not_old, unnamed)
         paths = {key: path for key, path in paths.items() if key[0] in affected or key in not_old}
-    _commit(loaded, sample, paths, parameters)
+    _commit(loaded, sample, paths, parameters, lambda: keep(n_changed))
     return n_changed
 
 
@@ -157,7 +199,7 @@ def _apply(mask, parameters):
     return affected, len(indices)
 
 
-def _commit(loaded, target, paths, parameters):
+def _commit(loaded, target, paths, parameters, before_renaming=lambda: None):
     """Write binary masks, then the multi-label mask: its mark says that all of it is there."""
     mask = loaded.mask
     crc = nifti_writing.voxel_crc(mask.data)
@@ -169,6 +211,7 @@ def _commit(loaded, target, paths, parameters):
         ]
         whole = nifti_writing.encode_mask(mask.data, mask.header.affine, descrip)
         staged.append(stack.enter_context(nifti_writing.staged(target.mask_path, whole)))
+        before_renaming()
         files.commit(staged)
 
 

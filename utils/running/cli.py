@@ -43,11 +43,11 @@ class RunOptions:
 class _Work:
     """What a command has done so far: its record, what came of its samples, whether that is told.
 
-    ``folder`` is what the samples' files are written below.
+    ``folders`` are what the samples' files are written below.
     """
 
     run: provenance.Run
-    folder: Path | None
+    folders: list[Path]
     outcome: calls.Outcome | None = None
     is_told: bool = False
 
@@ -99,7 +99,7 @@ def routine(doc: str, images: bool = True) -> Callable[[Callable], click.Command
             run = provenance.Run(function.__code__.co_filename, given)
             folder = given.get("output_dir") or given.get("root_dir")
             context = click.get_current_context()
-            context.obj, context.meta[_WORK] = options, _Work(run, folder)
+            context.obj, context.meta[_WORK] = options, _Work(run, [folder] if folder else [])
             with _printed_warnings(), _recorded(run), _stopped_in_one_line():
                 _check_failures_file(options.failures_file, given)
                 return function(**own)
@@ -241,9 +241,16 @@ def for_each_sample(
             scheduler=options.scheduler,
         )
     work.outcome.noun = noun
-    if work.outcome.dead_workers and work.folder is not None:
-        files.sweep(work.folder)  # what they were writing; another one may have done it since
+    for folder in work.folders if work.outcome.dead_workers else ():
+        files.sweep(folder)  # what they were writing; another one may have done it since
     return work.outcome
+
+
+def sweep(*folders: Path) -> None:
+    """Sweep the folders that the samples' files are written below, and again if workers die."""
+    _work().folders = [*dict.fromkeys(folders)]
+    for folder in _work().folders:
+        files.sweep(folder)
 
 
 @contextlib.contextmanager

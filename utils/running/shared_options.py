@@ -69,6 +69,15 @@ _workbook_fault = functools.partial(_input_fault, kind="file", is_right=os.path.
 _dir_fault = functools.partial(_input_fault, kind="directory", is_right=os.path.isdir)
 _output_workbook_fault = functools.partial(_output_file_fault, suffix=".xlsx")
 
+
+class _Dataset(_Path):
+    """The page of a data set, or the word for the one besides AMOS22 that has none."""
+
+    def convert(self, value, param, ctx):
+        return NME if str(value).lower() == NME else super().convert(value, param, ctx)
+
+
+NME = "nme"
 FILE = _Path("file", "PATH", _file_fault)
 WORKBOOK = _Path("file", "XLSX", _workbook_fault)
 DIRECTORY = _Path("directory", "DIR", _dir_fault)
@@ -265,10 +274,15 @@ manifest_file = required("--manifest_file", WORKBOOK, "Dataset manifest, one row
 label_explanation = required(
     "--label_explanation", FILE, "label_map.yaml: which label has which name.", metavar="YAML"
 )
-_DATASET = "--dataset", FILE, "Page that describes the data set, dataset.yaml."
-dataset_page = required(*_DATASET, metavar="PAGE")
+_PAGE = "Page that describes the data set, dataset.yaml"
+dataset_page = required("--dataset", FILE, f"{_PAGE}.", metavar="PAGE")
 # Of what takes every data set alike.
-any_dataset = optional(*_DATASET, metavar="PAGE", show_default="AMOS22")
+any_dataset = optional(
+    "--dataset",
+    _Dataset("file", "PAGE", _file_fault),
+    f"{_PAGE}; or {NME}, which has none.",
+    show_default="AMOS22",
+)
 dataset_name = optional(
     "--dataset_name",
     TEXT,

@@ -555,6 +555,18 @@ def _replaced(path):
     return errors.DatasetError(f"{path}: {reason}; run this again", file=path, code="replaced")
 
 
+def file_bytes(header: Header) -> bytes:
+    """Return the bytes of a file as it lies on the disk, compressed or not.
+
+    DatasetError where it is not the one any more that the header was read from.
+    """
+    with files.explained(header.path, "read"), files.opened(header.path) as handle:
+        content = handle.read()
+        if files.state(handle) != header.identity:
+            raise _replaced(header.path)
+    return content
+
+
 def check(header: Header) -> None:
     """Decode a file to its end; DamagedFileError where a checksum or a length is wrong."""
     with _opened(header.path, header) as stream:

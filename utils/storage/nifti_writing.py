@@ -169,13 +169,24 @@ def staged(path: files.PathLike, encoded: bytes) -> files.Pending:
     to what its trailer says.
     """
     with files.staging(path) as pending:
-        pending.write(encoded)
-        pending.seal()
-        if not files.holds(pending.temporary_path, encoded):
-            raise _miswritten(path)
+        _fill(pending, encoded)
         with nifti.Stream(pending.temporary_path) as stream:
             stream.finish()
     return pending
+
+
+def staged_copy(path: files.PathLike, content: bytes) -> files.Pending:
+    """Write an image file's bytes beside a target, as `staged` does; they are not decoded."""
+    with files.staging(path) as pending:
+        _fill(pending, content)
+    return pending
+
+
+def _fill(pending, content):
+    pending.write(content)
+    pending.seal()
+    if not files.holds(pending.temporary_path, content):
+        raise _miswritten(pending.path)
 
 
 def _miswritten(path):
