@@ -302,7 +302,8 @@ class Workbook:
 
     def _kept_rows(self, package, title, handle):
         sheet = package.sheets[title]
-        rows = _Rows(handle, sheet.links, sheet.unmarked, sheet.extensions)
+        links = workbook_links.to_xml(sheet.links)
+        rows = _Rows(handle, links, sheet.unmarked, sheet.extensions)
         rows.cover(place for place, _ in self._in_order(title))
         for piece in package.kept_rows(title):
             rows.xml.write(piece)
@@ -405,20 +406,31 @@ def _table_pieces(name, table):
         text = f"{len(table)} rows, Excel holds {MAX_ROWS - 1} below the header"
         raise errors.DatasetError(f"worksheet {name}: {text}", code="cell")
     columns = list(table.columns)
-    yield list(_row_cells(name, columns, [columns], 1))
+    yield _row_cells(name, columns, [columns], 1)
     for start in range(0, len(table), _ROWS_AT_ONCE):
         part = table.iloc[start : start + _ROWS_AT_ONCE]
         values = zip(*(part.iloc[:, index].tolist() for index in range(len(columns))))
-        yield list(_row_cells(name, columns, values, start + 2))
+        yield _row_cells(name, columns, values, start + 2)
 
 
 def _row_cells(name, columns, values, first_row):
-    return (
-        ((row, column), _stored(value, name, row, columns[column - 1]))
-        for row, of_row in enumerate(values, first_row)
-        for column, value in enumerate(of_row, 1)
-        if value is not None and value != ""
-    )
+    # Most texts are short and plain, and there are millions of them.
+    longest, cells = cell_limits.MAX_TEXT, []
+    for row, of_row in enumerate(values, first_row):
+        for column, value in enumerate(of_row, 1):
+            if value is None or value == "":
+                continue
+            if (
+                type(value) is str
+                and value.isascii()
+                and value.isprintable()
+                and len(value) <= longest
+            ):
+                stored = "s", value
+            else:
+                stored = _stored(value, name, row, columns[column - 1])
+            cells.append(((row, column), stored))
+    return cells
 
 
 def _stored(value, sheet, row, column):
@@ -426,10 +438,8 @@ def _stored(value, sheet, row, column):
     if type(value) is int:  # isinstance takes its time for what is no text
         return "n", value
     if isinstance(value, str):
-        text = workbook_reading.line_ends(value) if "\r" in value else value
-        # Most texts are short and plain, and there are millions of them.
-        if not text.isascii() or not text.isprintable() or len(text) > cell_limits.MAX_TEXT:
-            _check_text(text, f"worksheet {sheet}, row {row}, column {column!r}")
+        text = workbook_reading.line_ends(value)
+        _check_text(text, f"worksheet {sheet}, row {row}, column {column!r}")
         return "s", text
     if isinstance(value, numbers.Integral):
         return "n", int(value)
@@ -501,8 +511,8 @@ class _Rows:
     is to stand behind them that openpyxl does not write.
     """
 
-    def __init__(self, handle, links=(), unmarked=b"", extensions=b""):
-        self.xml, self.links = handle, links
+    def __init__(self, handle, links, unmarked, extensions=b""):
+        self.xml, (self._links, self.targets) = handle, links
         self._unmarked, self._extensions = unmarked, extensions
         self._corners = None
 
@@ -524,7 +534,7 @@ class _Rows:
 
     def completed(self, tail):
         """What follows the rows, with all that openpyxl left out."""
-        tail = workbook_links.with_links(tail, self.links)
+        tail = workbook_links.with_links(tail, self._links)
         place = _BEHIND_UNMARKED.search(tail).start()
         tail = tail[:place] + self._unmarked + tail[place:]
         end = tail.rindex(b"</")
@@ -540,10 +550,7 @@ def _fill(sheet, table, look, handle, update):
     n_columns = len(table.columns)
     letters = {column: workbook_looks.letter(column) for column in range(1, n_columns + 1)}
     widths = dict.fromkeys(letters, 0)
-    links = [
-        workbook_links.Link(_letters(place), *target.split("#", 1))
-        for place, target in painter.links
-    ]
+    links = workbook_links.to_xml(painter.links())
     whole = f"A1:{_letters((len(table) + 1, max(n_columns, 1)))}"
     # Else Excel marks each text of digits by a green corner.
     unmarked = (
@@ -606,9 +613,9 @@ def _to_bytes(book, rows, digest):
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(packed, "w") as target:
         parts = {name: source.read(name) for name in source.namelist()}
         for name, of_sheet in by_name.items():
-            if of_sheet.links:
+            if of_sheet.targets:
                 part = workbook_links.part_of(name)
-                parts[part] = workbook_links.with_targets(parts.get(part, b""), of_sheet.links)
+                parts[part] = workbook_links.with_targets(parts.get(part, b""), of_sheet.targets)
         for name, part in parts.items():
             part = _MODIFIED.sub(rb"\g<1>1980-01-01T00:00:00Z", part)
             entry = zipfile.ZipInfo(name, _FIXED_DATE)

@@ -110,32 +110,29 @@ def _attribute(name, value):
     return f' {name}="{text}"'
 
 
-def with_links(tail: bytes, links: Iterable[Link]) -> bytes:
-    """Put links into what follows the rows of a worksheet, which has none."""
-    written = [f'<hyperlinks xmlns:r="{_OFFICE}">']
+def to_xml(links: Iterable[Link]) -> tuple[bytes, bytes]:
+    """Write links: what stands behind the rows of their worksheet, and what that refers to."""
+    entries, relations = [], []
     for number, link in enumerate(links, 1):
-        written.append(f"<hyperlink{_attribute('ref', link.area)}")
+        shown = "".join(_attribute(*pair) for pair in link.shown) if link.shown else ""
+        location = _attribute("location", link.location) if link.location else ""
+        identity = f' r:id="link{number}"' if link.target else ""
+        entries.append(f"<hyperlink{_attribute('ref', link.area)}{identity}{location}{shown}/>")
         if link.target:
-            written.append(f' r:id="link{number}"')
-        if link.location:
-            written.append(_attribute("location", link.location))
-        written += [_attribute(*pair) for pair in link.shown]
-        written.append("/>")
-    if len(written) == 1:
-        return tail
-    element = "".join([*written, "</hyperlinks>"]).encode()
+            where = f"{_attribute('Target', link.target)}{_attribute('TargetMode', link.mode)}"
+            relations.append(f'<Relationship Id="link{number}" Type="{_KIND}"{where}/>')
+    xml = f'<hyperlinks xmlns:r="{_OFFICE}">{"".join(entries)}</hyperlinks>' if entries else ""
+    return xml.encode(), "".join(relations).encode()
+
+
+def with_links(tail: bytes, element: bytes) -> bytes:
+    """Put links into what follows the rows of a worksheet, which has none."""
     behind = _BEHIND.search(tail)
     place = behind.start() if behind else 0
     return tail[:place] + element + tail[place:]
 
 
-def with_targets(relations: bytes, links: Iterable[Link]) -> bytes:
+def with_targets(relations: bytes, added: bytes) -> bytes:
     """Add the targets of links to what a worksheet refers to, empty where that is nothing."""
-    added = "".join(
-        f'<Relationship Id="link{number}" Type="{_KIND}"{_attribute("Target", link.target)}'
-        f"{_attribute('TargetMode', link.mode)}/>"
-        for number, link in enumerate(links, 1)
-        if link.target
-    )
     head, closing, end = (relations or _NO_RELATIONS).rpartition(b"</Relationships>")
-    return head + added.encode() + closing + end
+    return head + added + closing + end

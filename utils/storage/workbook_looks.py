@@ -10,9 +10,9 @@ import functools
 import itertools
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from utils.storage import cell_limits, forms
+from utils.storage import cell_limits, forms, workbook_links
 
 if typing.TYPE_CHECKING:
     import openpyxl.worksheet.worksheet
@@ -115,33 +115,36 @@ class Painter:
             if _holds_numbers(name, table.iloc[:, number - 1])
         }
         places = {name: number for number, name in enumerate(self._names, 1)}
+        n_links = sum(len(targets) - targets.count("") for targets in look.links.values())
+        links = look.links.items() if n_links <= MAX_LINKS else ()
+        self._links = {places[name]: targets for name, targets in links if any(targets)}
         columns = range(1, len(self._names) + 1)
         self.header = {column: self._of(column, is_header=True) for column in columns}
-        self.plain = {column: self._of(column) for column in columns}
-        self.marked: dict[tuple[int, int], dict[str, int]] = {}
-        n_links = sum(sum(map(bool, targets)) for targets in look.links.values())
-        links = look.links if n_links <= MAX_LINKS else {}
-        self._links = {
-            (row, places[name]): target
-            for name, targets in links.items()
+        self.plain = {column: self._of(column, is_link=column in self._links) for column in columns}
+        self.marked = {
+            (row, column): self._of(column)
+            for column, targets in self._links.items()
             for row, target in enumerate(targets, 2)
-            if target
+            if not target
         }
-        by_column = {column: self._of(column, is_link=True) for column in map(places.get, links)}
-        self.marked.update((place, by_column[place[1]]) for place in self._links)
         for (row, name), mark in look.marks.items():
-            place = row + 2, places[name]
-            self.marked[place] = self._of(places[name], mark, place in self._links)
+            column = places[name]
+            is_link = column in self._links and bool(self._links[column][row])
+            self.marked[row + 2, column] = self._of(column, mark, is_link)
 
     @property
     def has_long_rows(self) -> bool:
         """Whether there is text with line breaks, which is to stay on one line."""
         return _ONE_LINE_COLUMN in self._names
 
-    @property
-    def links(self) -> list[tuple[tuple[int, int], str]]:
-        """Places, row by row, and where their links lead."""
-        return sorted(self._links.items())
+    def links(self) -> Iterator[workbook_links.Link]:
+        """The links of all cells, column by column."""
+        for column, targets in self._links.items():
+            name = letter(column)
+            for row, target in enumerate(targets, 2):
+                if target:
+                    path, _, fragment = target.partition("#")
+                    yield workbook_links.Link(f"{name}{row}", path, fragment)
 
     def _of(self, column, mark="", is_link=False, is_header=False):
         is_long = self._names[column - 1] == _ONE_LINE_COLUMN
