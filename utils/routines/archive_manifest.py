@@ -100,7 +100,7 @@ def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet
 def _mark_difference(seen, volume):
     """Mark a mask that lies off its volume by what routine 02 will warn about."""
     mask = seen.header
-    if mask.shape == volume.shape:
+    if mask.has_orientation and mask.shape == volume.shape:
         apart = geometry.corner_displacement_mm(mask.affine, volume.affine, volume.shape)
         if apart > geometry.SAME_AFFINE_MM:
             seen.marks["diff_trans_f_norm"] = workbook_looks.ODD
