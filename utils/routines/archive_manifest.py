@@ -87,6 +87,7 @@ def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet
             for columns, mark, text in _oddities(file, seen.header, volume_file, volume.header):
                 outcome.warnings.append((str(file), text))
                 seen.marks.update(dict.fromkeys(columns, mark))
+                seen.marks["file_path"] = workbook_looks.ODD
             if difference and "diff_trans_f_norm" not in seen.marks:
                 _mark_difference(seen, volume.header)
         rows.append(seen.row | {"diff_trans_f_norm": difference})
