@@ -66,7 +66,7 @@ def main(root_dir, output_manifest_file, labeled_data_meta, unlabelled, check_co
         outcome.fail(name, error)
     lines = archive_manifest.summary(contents, outcome.results, amos22.SUBSETS)
     rows = [row | metadata.of(row["seq"]) for row in rows]
-    written = archive_manifest.write(target, amos22.ARCHIVE_COLUMNS, rows)
+    written = archive_manifest.write(target, amos22.ARCHIVE_COLUMNS, rows, outcome, root_dir)
     cli.finish(outcome, *lines, written)
 
 

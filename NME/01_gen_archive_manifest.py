@@ -33,7 +33,7 @@ def main(root_dir, output_manifest_file, check_content, overwrite):
     rows = archive_manifest.make_rows(outcome, contents, nme)
     outcome.failures += nme.unknown_collections(contents.ignored)
     lines = archive_manifest.summary(contents, outcome.results, nme.SUBSETS)
-    written = archive_manifest.write(target, nme.ARCHIVE_COLUMNS, rows)
+    written = archive_manifest.write(target, nme.ARCHIVE_COLUMNS, rows, outcome, root_dir)
     cli.finish(outcome, *lines, written)
 
 

@@ -41,7 +41,7 @@ def main(dataset, root_dir, output_manifest_file, check_content, overwrite):
     rows = archive_manifest.make_rows(outcome, contents, facts)
     rows = placed.complete(rows, outcome)
     lines = archive_manifest.summary(contents, outcome.results, facts.SUBSETS)
-    written = archive_manifest.write(target, facts.ARCHIVE_COLUMNS, rows)
+    written = archive_manifest.write(target, facts.ARCHIVE_COLUMNS, rows, outcome, root_dir)
     cli.finish(outcome, *lines, written)
 
 

@@ -428,3 +428,17 @@ def test_the_real_archive_with_the_official_table(tmp_path):
         assert str(image.get_data_dtype()) == row["dtype"]
         values = row["transform"].replace("[", " ").replace("]", " ").split()
         np.testing.assert_array_equal(np.array(values, float).reshape(4, 4), image.affine)
+
+
+def test_every_path_leads_to_its_file_from_another_folder(root):
+    put(root / "amos22/imagesTr/amos_0009.nii.gz")
+    path = root.parent / "descriptor" / "manifest.xlsx"
+    trees.run(trees.SCAN, "--root_dir", root, "--output_manifest_file", path)
+    sheet = openpyxl.load_workbook(path)["Manifest"]
+    assert sheet.freeze_panes == "B2"
+    files = {row[0].value: row[0].hyperlink.target for row in sheet.iter_rows(min_row=2)}
+    assert files == {name: f"../archive/{name}" for name in files} and len(files) == 6
+    assert all((path.parent / target).is_file() for target in files.values())
+    types = {row[0].value: row[3] for row in sheet.iter_rows(min_row=2)}
+    failed = [name for name, cell in types.items() if cell.fill.fgColor.rgb == "00FFC7CE"]
+    assert failed == ["amos22/imagesTr/amos_0009.nii.gz"]  # of train, without a mask

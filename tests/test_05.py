@@ -426,3 +426,32 @@ def test_names_that_no_workbook_holds_are_cases_of_their_samples(indexed):
     assert odd.endswith("column 'info': the character '\\x01' cannot stand in a workbook")
     assert "No manifest written" in result.stdout
     assert workbook(indexed).read_bytes() == before
+
+
+def targets_of(path, sheet):
+    """{column: target and place of each link} of a worksheet, all of which lead to files."""
+    found = {}
+    header, *rows = openpyxl.load_workbook(path)[sheet].iter_rows()
+    for row in rows:
+        for name, cell in zip((cell.value for cell in header), row):
+            if cell.hyperlink:
+                found.setdefault(name, []).append((cell.hyperlink.target, cell.hyperlink.location))
+    return found
+
+
+def test_links_lead_to_files_and_report_from_every_workbook(root):
+    for script in (trees.INDEX, trees.MAKE_SPLIT, trees.CUT):
+        assert trees.invoke(script, root).exit_code == 0
+    name = "split01_standard"
+    (path,) = (root / "grouped/splits" / name).glob(f"{name}_train.xlsx")
+    places = [(workbook(root), "Manifest"), (workbook(root), name), (path, f"{name}_train")]
+    for place, sheet in places:
+        links = targets_of(place, sheet)
+        assert set(links) == {"ID", "info", "volume", "mask"}
+        for target, fragment in [pair for name in set(links) - {"ID"} for pair in links[name]]:
+            assert fragment is None
+            assert (place.parent / target.replace("%20", " ")).is_file()
+        ids = [row[0].value for row in openpyxl.load_workbook(place)[sheet].iter_rows(min_row=2)]
+        assert [fragment for _, fragment in links["ID"]] == [f"/{key}" for key in ids]
+        for target, _ in links["ID"]:
+            assert (place.parent / target).resolve() == (root / "qc/index.html").resolve()

@@ -381,3 +381,67 @@ def test_of_known_faults_five_ids_are_told_and_of_unconfirmed_and_mended_ones_th
     unmended = archive_manifest.known_fault_notes(contents, amos22, is_mended=False)
     assert unmended == [told[0], told[2]]
     assert archive_manifest.known_fault_notes(contents, nme, is_mended=True) == []
+
+
+# ---- what is coloured
+
+
+def marks_of(root, facts=amos22):
+    """{path below the archive: its marks} of all rows that have some."""
+    outcome = calls.Outcome(described(root))
+    archive_manifest.make_rows(outcome, archive.Contents(), facts)
+    return {file.relative_path: seen.marks for file, seen in outcome.results if seen.marks}
+
+
+def test_a_healthy_pair_and_a_test_scan_are_not_coloured(tmp_path):
+    for name in ("imagesTr/amos_0001", "labelsTr/amos_0001", "imagesTs/amos_0002"):
+        put(tmp_path / f"{name}.nii.gz")
+    assert marks_of(tmp_path) == {}
+
+
+def test_failed_pairs_are_coloured(tmp_path):
+    put(tmp_path / "imagesTr/amos_0001.nii.gz")
+    put(tmp_path / "labelsVa/amos_0002.nii.gz")
+    put(tmp_path / "imagesTr/amos_0003.nii.gz")
+    put(tmp_path / "labelsVa/amos_0003.nii.gz", shape=(7, 8, 10))
+    assert marks_of(tmp_path) == {
+        "imagesTr/amos_0001.nii.gz": {"type": "failed"},
+        "labelsVa/amos_0002.nii.gz": {"type": "failed"},
+        "labelsVa/amos_0003.nii.gz": {
+            **dict.fromkeys(("subset", "szx", "szy", "szz"), "failed"),
+            "file_path": "odd",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "offset_mm, marks",
+    [
+        (0.0009, {}),
+        (0.0011, {"diff_trans_f_norm": "odd"}),
+        (0.9, {"diff_trans_f_norm": "failed", "file_path": "odd"}),
+    ],
+)
+def test_a_mask_off_its_volume_is_coloured_as_routine_02_takes_it(tmp_path, offset_mm, marks):
+    moved = AFFINE.copy()
+    moved[0, 3] = 0  # so that float32 keeps the offset
+    put(tmp_path / "imagesTr/amos_0001.nii.gz", affine=moved.copy())
+    moved[0, 3] = offset_mm
+    put(tmp_path / "labelsTr/amos_0001.nii.gz", affine=moved)
+    expected = {"labelsTr/amos_0001.nii.gz": marks} if marks else {}
+    assert marks_of(tmp_path) == expected
+
+
+def test_a_mask_along_other_axes_and_a_header_to_look_at_are_coloured(tmp_path):
+    volume = nib.load(put(tmp_path / "imagesTr/amos_0001.nii.gz"))
+    turned = volume.as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    (tmp_path / "labelsTr").mkdir()
+    nib.save(turned, tmp_path / "labelsTr/amos_0001.nii.gz")
+    patched(put(tmp_path / "imagesTs/amos_0002.nii.gz"), 80, struct.pack("<f", 1.6))  # pixdim[1]
+    with pytest.warns(errors.DataWarning, match="pixdim"):
+        marks = marks_of(tmp_path)
+    assert marks["imagesTs/amos_0002.nii.gz"] == {"file_path": "odd"}
+    of_mask = marks["labelsTr/amos_0001.nii.gz"]
+    assert {name for name, mark in of_mask.items() if mark == "odd"} == {
+        *("orientation_from", "orientation_to", "diff_trans_f_norm", "file_path")
+    }

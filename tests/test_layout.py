@@ -42,7 +42,7 @@ ONLY_IN = {
     "nibabel": {"nifti", "nifti_writing", "geometry", "scan_files"},
     "gzip": {"deflate", "nifti"},
     "isal": {"deflate"},
-    "openpyxl": {"workbook", "workbook_reading"},
+    "openpyxl": {"workbook", "workbook_looks", "workbook_reading"},
     "yaml": {"yaml_files"},
     "distributed": {"cluster"},
 }

@@ -9,7 +9,7 @@ import pytest
 from utils import errors
 from utils.routines import binary_masks, region_manifest
 from utils.running import calls
-from utils.storage import nifti_writing, samples
+from utils.storage import nifti_writing, samples, workbook_looks
 
 NAMES = {0: "background", 3: "left kidney"}
 AFFINE = np.array([[0, -2.0, 0, 10], [1.5, 0, 0, -20], [0, 0, 4.0, 30], [0, 0, 0, 1]])
@@ -92,3 +92,17 @@ def test_a_summary_without_any_region_makes_no_library_warn():
         warnings.simplefilter("error")
         tables = region_manifest.tables(calls.Outcome(results=[("a", (dict(NAMES), columns_of()))]))
     assert tables["Summary"]["regions"].tolist() == [0, 0, 0]
+
+
+def test_regions_lead_to_their_masks_and_what_failed_is_coloured(sample, tmp_path, monkeypatch):
+    found = region_manifest.describe(sample, tmp_path, 300.0)
+    failures = [("amos_0004", errors.DatasetError("damaged"))]
+    tables = region_manifest.tables(calls.Outcome([(sample, found)], failures=failures))
+    looks = region_manifest.looks(tables, tmp_path / "descriptor/regions.xlsx", tmp_path)
+    path = "../train/amos_0001_F/amos_0001_mask_03_left_kidney.nii.gz"
+    assert looks["Manifest"].links == {"file_path": [path]}
+    (place,) = looks["Summary"].marks
+    assert looks["Summary"].marks[place] == workbook_looks.FAILED
+    assert tables["Summary"].loc[place] == "not measured: amos_0004"
+    monkeypatch.setattr(workbook_looks, "MAX_LINKS", 0)
+    assert set(region_manifest.looks(tables, tmp_path / "regions.xlsx", tmp_path)) == {"Summary"}

@@ -283,6 +283,10 @@ def delete_rows(path, which):
     for number in reversed(doomed):
         sheet.delete_rows(number)
     assert doomed
+    # Spreadsheet programs move links with their cells; openpyxl would leave them behind, and give
+    # a cell that is empty there the link for a text.
+    for cell in (cell for row in sheet.iter_rows() for cell in row if cell.hyperlink):
+        cell.hyperlink.ref = cell.coordinate
     book.save(path)
 
 

@@ -33,7 +33,7 @@ def main(root_dir, region_volume_thresh, output_manifest, overwrite):
     annotated = samples.find_annotated(root_dir)
     outcome = cli.for_each_mask(region_manifest.describe, annotated, root_dir, region_volume_thresh)
     tables = region_manifest.tables(outcome)
-    target.write(tables)
+    target.write(tables, region_manifest.looks(tables, output_manifest, root_dir))
     n_regions = sum(map(len, tables.values())) - len(tables["Summary"])
     cli.finish(
         outcome,

@@ -18,6 +18,8 @@ ITK_ORTHONORMAL_TOL = 1e-4
 REPAIR_LIMIT_MM = 0.1
 # Two grids whose voxels lie closer than this, in voxels, are the same one.
 SAME_GRID_VOX = 0.01
+# Below this the affine of a mask differs from its volume's as those of sound files do, in a corner.
+SAME_AFFINE_MM = 1e-3
 # A voxel that lies further off than this, in voxels, lies in its neighbour.
 MISFIT_VOX = 0.5
 # What `is_identity` means, for people.

@@ -10,17 +10,27 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet, known_faults
-from utils.routines import archive, split_choices
+from utils.routines import archive, sheet_looks, split_choices
 from utils.running import calls
-from utils.storage import file_kinds, files, manifest, nifti, workbook
+from utils.storage import file_kinds, files, manifest, nifti, workbook, workbook_looks
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the header of a file says: the cells of its manifest row, and the header itself."""
+    """What the header of a file says.
+
+    Attributes
+    ----------
+    row : dict
+        The cells of its manifest row.
+    header : nifti.Header
+    marks : dict of str to str
+        Column to how its cell is marked (see `workbook_looks.Look`).
+    """
 
     row: dict
     header: nifti.Header
+    marks: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def size_bytes(file: archive.ArchiveFile) -> int:
@@ -39,7 +49,8 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
     header = nifti.read_header(file.path, glance=True)
     if check_content:
         nifti.check(header)
-    for complaint in header.complaints():
+    complaints = header.complaints()
+    for complaint in complaints:
         errors.warn(complaint)
     orientation_from, orientation_to = geometry.orientation_codes(header.affine)
     row = {
@@ -52,25 +63,33 @@ def describe(file: archive.ArchiveFile, check_content: bool = False) -> Descript
         "dtype": header.dtype_name,
         "transform": geometry.affine_text(header.affine),
     }
-    return Description(row, header)
+    return Description(row, header, {"file_path": workbook_looks.ODD} if complaints else {})
 
 
 def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet) -> list[dict]:
     """Make the manifest rows of what `describe` read, each mask compared with its volume.
 
-    What folders and pairs tell goes into the outcome. ``diff_trans_f_norm`` is the Frobenius norm
-    of mask affine minus volume affine, None on volumes and on masks without volume.
+    What folders and pairs tell goes into the outcome and the marks. ``diff_trans_f_norm`` is the
+    Frobenius norm of mask affine minus volume affine, None on volumes and on masks without volume.
     """
     described = outcome.results
     volumes = {file.sample: (file, seen) for file, seen in described if file.type == archive.VOLUME}
+    masked = {file.sample for file, _ in described if file.type == archive.MASK}
     rows = []
     for file, seen in described:
         difference = None
+        is_labelled = file.type == archive.MASK or file.subset in facts.LABELLED_SUBSETS
+        if is_labelled and not (file.sample in volumes and file.sample in masked):
+            seen.marks["type"] = workbook_looks.FAILED
         if file.type == archive.MASK and file.sample in volumes:
             volume_file, volume = volumes[file.sample]
             difference = float(np.linalg.norm(seen.header.affine - volume.header.affine))
-            odd = _oddities(file, seen.header, volume_file, volume.header)
-            outcome.warnings += [(str(file), text) for text in odd]
+            for columns, mark, text in _oddities(file, seen.header, volume_file, volume.header):
+                outcome.warnings.append((str(file), text))
+                seen.marks.update(dict.fromkeys(columns, mark))
+                seen.marks["file_path"] = workbook_looks.ODD
+            if difference and "diff_trans_f_norm" not in seen.marks:
+                _mark_difference(seen, volume.header)
         rows.append(seen.row | {"diff_trans_f_norm": difference})
     outcome.failures[:0] = contents.failures
     if contents.ignored:
@@ -79,28 +98,41 @@ def make_rows(outcome: calls.Outcome, contents: archive.Contents, facts: DataSet
     return rows
 
 
+def _mark_difference(seen, volume):
+    """Mark a mask that lies off its volume by what routine 02 will warn about."""
+    mask = seen.header
+    if mask.has_orientation and mask.shape == volume.shape:
+        apart = geometry.corner_displacement_mm(mask.affine, volume.affine, volume.shape)
+        if apart > geometry.SAME_AFFINE_MM:
+            seen.marks["diff_trans_f_norm"] = workbook_looks.ODD
+
+
 def _oddities(mask_file, mask, volume_file, volume):
+    """Yield the columns of what is odd about a pair, how they are marked, and a sentence."""
     if mask.axis_order(volume) is not None:
         codes = [geometry.axis_codes(header.affine) for header in (mask, volume)]
-        yield (
+        text = (
             f"the mask is stored along other axes ({codes[0]}) of the grid of its volume "
             f"{volume_file} ({codes[1]}); routine 02 brings it into the volume's order"
         )
+        yield ("orientation_from", "orientation_to"), workbook_looks.ODD, text
     elif mask.shape != volume.shape:
         sizes = [" x ".join(map(str, shape)) for shape in (mask.shape, volume.shape)]
-        yield f"the mask has {sizes[0]} voxels, its volume {volume_file} {sizes[1]}"
+        text = f"the mask has {sizes[0]} voxels, its volume {volume_file} {sizes[1]}"
+        yield ("szx", "szy", "szz"), workbook_looks.FAILED, text
     elif mask.has_orientation:
         apart_vox = geometry.displacement_vox(mask.affine, volume.affine, volume.shape)
         apart_mm = geometry.corner_displacement_mm(mask.affine, volume.affine, volume.shape)
         if apart_vox > geometry.MISFIT_VOX:
-            yield (
+            text = (
                 f"the mask lies {apart_mm:.3g} mm ({apart_vox:.3g} voxels) off its volume "
                 f"{volume_file} in a corner, expected at most {geometry.MISFIT_VOX:g} voxels; "
                 "routine 02 fails it unless told --misfit volume"
             )
+            yield ("diff_trans_f_norm",), workbook_looks.FAILED, text
     if mask_file.subset != volume_file.subset:
         place = f"its volume {volume_file} in {volume_file.subset}"
-        yield f"the mask lies in {mask_file.subset}, {place}"
+        yield ("subset",), workbook_looks.FAILED, f"the mask lies in {mask_file.subset}, {place}"
 
 
 def identity_notes(outcome: calls.Outcome) -> list[str]:
@@ -134,15 +166,24 @@ def _concerned(faults, facts):
     return f"{what}: mended" if faults[0].is_confirmed else what
 
 
-def write(target: manifest.Target, columns: Sequence[str], rows: list[dict]) -> str:
+def write(
+    target: manifest.Target,
+    columns: Sequence[str],
+    rows: list[dict],
+    outcome: calls.Outcome,
+    root_dir: files.PathLike,
+) -> str:
     """Write the archive manifest and return the line that tells so.
 
-    Without rows none is written: it would only hide an earlier one.
+    The rows are those of the outcome of `describe`. Without rows none is written: it would only
+    hide an earlier one.
     """
     if not rows:
         return "no manifest written"
     table = workbook.frame(columns, rows)
-    target.write({manifest.MAIN_SHEET: table})
+    marks = [seen.marks for _, seen in outcome.results]
+    look = sheet_looks.of_files(table, target.path, root_dir, marks)
+    target.write({manifest.MAIN_SHEET: table}, {manifest.MAIN_SHEET: look})
     return f"{target.path}: {len(rows)} rows"
 
 

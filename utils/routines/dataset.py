@@ -14,7 +14,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry, labels
 from utils.facts import DataSet
-from utils.routines import binary_masks, decided, splits
+from utils.routines import binary_masks, decided, sheet_looks, splits
 from utils.running import calls
 from utils.storage import manifest, nifti, nifti_writing, review, samples, workbook
 
@@ -312,6 +312,13 @@ def table(outcome: calls.Outcome, info_keys: Sequence[str]) -> pd.DataFrame:
     return workbook.frame(columns, rows)
 
 
+def _root_dir(outcome):
+    """What the paths of an outcome of `describe` are relative to; None without any."""
+    for sample, entry in outcome.results:
+        return sample.volume_path.parents[entry.row["volume"].count("/")]
+    return None
+
+
 def write(
     found: list[samples.Sample],
     outcome: calls.Outcome,
@@ -330,7 +337,8 @@ def write(
     if outcome.failures:
         return f"No manifest written; {target.path} is as it was"
     made = table(outcome, info_keys)
-    target.write_sheet(manifest.MAIN_SHEET, made)
+    look = sheet_looks.of_samples(made, target.path, _root_dir(outcome))
+    target.write_sheet(manifest.MAIN_SHEET, made, look)
     outcome.warnings += [
         (name, "this worksheet repeats an older manifest; make the split again")
         for name in (splits.out_of_date(target.before, made) if target.before else ())

@@ -38,8 +38,6 @@ GROWTH = 1.3
 _COMPRESSED_SHARE = 0.5
 # What to do with a mask that lies elsewhere than its volume: see the option --misfit.
 FAIL, TAKE_VOLUMES = "fail", "volume"
-# Below this a mask's affine differs from its volume's as sound files' do.
-_SAME_AFFINE_MM = 1e-3
 _FILE_KINDS = {"v3d": "volume", "m3d": "mask"}
 
 
@@ -501,7 +499,7 @@ def _misfits(mask, volume, order, misfit):
             "its voxels are brought into the volume's order"
         )
     apart = geometry.corner_displacement_mm(affine, volume.affine, volume.shape)
-    if apart <= _SAME_AFFINE_MM:
+    if apart <= geometry.SAME_AFFINE_MM:
         return
     found = (
         f"{mask.path}: affine differs from its volume's by "
@@ -601,7 +599,7 @@ def _moved_mask(path, volume, affine):
     order = kept.axis_order(volume, affine)
     if order is not None:
         errors.warn(f"{path}: its volume's axes changed since; the voxels are brought along")
-    elif geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > _SAME_AFFINE_MM:
+    elif geometry.corner_displacement_mm(kept.affine, affine, kept.shape) > geometry.SAME_AFFINE_MM:
         message = f"{path}: its volume's affine changed since; the voxels stay, the affine follows"
         errors.warn(message)
     descrip = marks.text(marks.read(kept.descrip))

@@ -9,9 +9,9 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import regions
-from utils.routines import binary_masks
+from utils.routines import binary_masks, sheet_looks
 from utils.running import calls
-from utils.storage import manifest, nifti, samples, workbook
+from utils.storage import files, manifest, nifti, samples, workbook, workbook_looks
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ COLUMNS = [
     *("centroid_r", "centroid_a", "centroid_s", "voxels", "volume_mm3", "file_path"),
 ]
 _TEXT_COLUMNS = ["ID", "subset", "label_name", "file_path"]
+_NOT_MEASURED = "not measured: "
 SUMMARY_COLUMNS = ["label_index", "label_name", "regions"]
 
 
@@ -95,10 +96,25 @@ def tables(outcome: calls.Outcome) -> dict[str, pd.DataFrame]:
     rows = [
         *((value, names[value], n_regions.get(value, 0)) for value in sorted(names)),
         ("", "total", len(found)),
-        *(("", f"not measured: {name}", "") for name in failed),
+        *(("", f"{_NOT_MEASURED}{name}", "") for name in failed),
     ]
     summary = workbook.frame(SUMMARY_COLUMNS, (dict(zip(SUMMARY_COLUMNS, row)) for row in rows))
     return {**workbook.sheets(manifest.MAIN_SHEET, found), "Summary": summary}
+
+
+def looks(
+    tables: dict[str, pd.DataFrame], workbook_path: files.PathLike, root_dir: files.PathLike
+) -> dict[str, workbook_looks.Look]:
+    """Lead from the regions to their files, where Excel holds so many links; mark what failed."""
+    found = {
+        name: sheet_looks.of_files(table, workbook_path, root_dir)
+        for name, table in tables.items()
+        if "file_path" in table and len(table) <= workbook_looks.MAX_LINKS
+    }
+    names = tables["Summary"]["label_name"].tolist()
+    failed = [row for row, name in enumerate(names) if name.startswith(_NOT_MEASURED)]
+    marks = {(row, "label_name"): workbook_looks.FAILED for row in failed}
+    return {**found, "Summary": workbook_looks.Look(marks)}
 
 
 def _together(of_samples):

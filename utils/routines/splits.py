@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils import errors
 from utils.facts import DataSet, patients
-from utils.routines import decided, split_choices
+from utils.routines import decided, sheet_looks, split_choices
 from utils.storage import files, holding, manifest, workbook
 
 if typing.TYPE_CHECKING:
@@ -105,7 +105,8 @@ def make_sheet(
         if facts:
             split[patients.COLUMN] = text["ID"].map(_patients(text, facts))
         split[split_name] = text["ID"].map(subsets)
-        manifest.replace_sheet(book, split_name, split)
+        look = sheet_looks.of_samples(split, manifest_path)
+        manifest.replace_sheet(book, split_name, split, look)
     return Split(manifest_path, split_name, workbook.as_text(split))
 
 
@@ -249,7 +250,12 @@ def extract(
         text, book.table(manifest.MAIN_SHEET)
     )
     sheet_of = {name: name if workbook.is_short(name) else manifest.MAIN_SHEET for name in tables}
-    manifest.write_together({paths[name]: {sheet_of[name]: tables[name]} for name in tables})
+    looks = {
+        paths[name]: {sheet_of[name]: sheet_looks.of_samples(part, paths[name])}
+        for name, part in tables.items()
+    }
+    workbooks = {paths[name]: {sheet_of[name]: part} for name, part in tables.items()}
+    manifest.write_together(workbooks, looks)
     return Extraction({paths[name]: len(tables[name]) for name in tables}, is_out_of_date)
 
 

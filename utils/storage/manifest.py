@@ -6,10 +6,11 @@ import contextlib
 import os
 import stat
 import typing
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from utils import errors
-from utils.storage import files, holding, workbook
+from utils.storage import files, holding, workbook, workbook_looks
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -69,29 +70,36 @@ class Target:
             )
             raise errors.DatasetError(message, file=self.path, code="changed")
 
-    def write(self, tables: dict[str, pd.DataFrame]) -> bool:
+    def write(
+        self,
+        tables: dict[str, pd.DataFrame],
+        looks: Mapping[str, workbook_looks.Look] | None = None,
+    ) -> bool:
         """Write a workbook of these worksheets, in order, whole or not at all.
 
-        False where it had just these cells.
+        False where it had just these cells; then it keeps its look, too.
         """
         with self._alone() as present:
             if present and present.holds(tables) and not (self.overwrite and present.was_changed):
                 return False
-            return self._put(workbook.to_bytes(tables))
+            return self._put(workbook.to_bytes(tables, looks))
 
-    def write_sheet(self, name: str, table: pd.DataFrame) -> bool:
+    def write_sheet(
+        self, name: str, table: pd.DataFrame, look: workbook_looks.Look = workbook_looks.PLAIN
+    ) -> bool:
         """Write one worksheet and keep the others; False where it had just these cells.
 
         The workbook counts as ours then, also where people had changed it.
         """
         with self._alone() as present:
             if present is None:
-                return self._put(workbook.to_bytes({name: table}))
+                return self._put(workbook.to_bytes({name: table}, {name: look}))
             _check_name(present, name)
             if present.has_cells(name, table) and not (self.overwrite and present.was_changed):
                 return False
             self.refuse_if_changed()
-            return self._put(present.with_sheet(name, table, renew=True, first=name == MAIN_SHEET))
+            first = name == MAIN_SHEET
+            return self._put(present.with_sheet(name, table, renew=True, first=first, look=look))
 
     @contextlib.contextmanager
     def _alone(self):
@@ -131,7 +139,12 @@ def refuse_if_changed(path: files.PathLike, overwrite: bool = False) -> Target:
     return target
 
 
-def replace_sheet(book: workbook.Workbook, name: str, table: pd.DataFrame) -> bool:
+def replace_sheet(
+    book: workbook.Workbook,
+    name: str,
+    table: pd.DataFrame,
+    look: workbook_looks.Look = workbook_looks.PLAIN,
+) -> bool:
     """Add a worksheet to a workbook, or replace it, whoever changed the others.
 
     A replaced sheet stays at its place; a new one goes last, ``Manifest`` first. Where people had
@@ -143,7 +156,7 @@ def replace_sheet(book: workbook.Workbook, name: str, table: pd.DataFrame) -> bo
     if book.has_cells(name, table):
         return False
     is_ours = not book.was_changed
-    return _put(book.path, book.with_sheet(name, table, is_ours, first=name == MAIN_SHEET))
+    return _put(book.path, book.with_sheet(name, table, is_ours, name == MAIN_SHEET, look))
 
 
 def _put(path, content):
@@ -175,13 +188,19 @@ def keep_backup(path: files.PathLike) -> Path:
         number += 1
 
 
-def write_together(workbooks: dict[Path, dict[str, pd.DataFrame]]) -> None:
+def write_together(
+    workbooks: dict[Path, dict[str, pd.DataFrame]],
+    looks: Mapping[Path, Mapping[str, workbook_looks.Look]] | None = None,
+) -> None:
     """Write several workbooks, {file: {worksheet: table}}: all of them, or none if one cannot be.
 
     A file that has these bytes already is left untouched; any other is replaced, whoever wrote it.
     Everything is on the disk under temporary names before the first gets its own.
     """
-    contents = {Path(path): workbook.to_bytes(tables) for path, tables in workbooks.items()}
+    contents = {
+        Path(path): workbook.to_bytes(tables, (looks or {}).get(path))
+        for path, tables in workbooks.items()
+    }
     with contextlib.ExitStack() as stack:
         # Two runs that want several of the same files take them in the same order.
         for path in sorted(contents):

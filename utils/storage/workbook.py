@@ -21,11 +21,11 @@ import shutil
 import tempfile
 import typing
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from utils import errors
-from utils.storage import cell_limits, files, workbook_reading
+from utils.storage import cell_limits, files, workbook_links, workbook_looks, workbook_reading
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -38,17 +38,17 @@ _KEPT_SHEET = 2**24
 _MAX_CELLS = 2**21  # of a worksheet that is read as a table
 _ROWS_AT_ONCE = 1000
 _SPOOLED = 2**24  # bytes of a worksheet in the making that are kept in memory
-# Width of a column in characters.
-_MIN_WIDTH, _MAX_WIDTH = 8, 40
 
 _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\\t\n\r]")
-_TEXT_FORMAT = "@"
 _EXACT_UP_TO = 2**53  # whole numbers that a double holds, as Excel's cells do
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can carry
 _DIGEST_PROPERTY = "CellsSHA256"
 # As openpyxl writes them, with its own XML writer and with lxml.
 _MODIFIED = re.compile(rb"(<dcterms:modified[^>]*>)[^<]*")
 _DIMENSION = re.compile(rb'<dimension ref="[^"]*" ?/>')
+_ROW_HEIGHT = f' ht="{workbook_looks.ROW_HEIGHT}" customHeight="1"'
+# In what follows the rows, the order being given: what stands behind the cells not to be marked.
+_BEHIND_UNMARKED = re.compile(b"<(?:drawing|legacyDrawing|tableParts|extLst)\\b|</worksheet>")
 _ROWS = re.compile(rb"<((?:\w+:)?)sheetData\b(?:[^>]*/>|.*</\1sheetData\s*>)", re.S)
 
 
@@ -256,7 +256,14 @@ class Workbook:
         for dump in dumps:
             update(dump)
 
-    def with_sheet(self, name: str, table: pd.DataFrame, renew: bool, first: bool = False) -> bytes:
+    def with_sheet(
+        self,
+        name: str,
+        table: pd.DataFrame,
+        renew: bool,
+        first: bool = False,
+        look: workbook_looks.Look = workbook_looks.PLAIN,
+    ) -> bytes:
         """Return the file's bytes with one worksheet added or replaced.
 
         A replaced sheet stays at its place; a new one goes last, or first. `renew` stores the
@@ -277,7 +284,7 @@ class Workbook:
             rows = {}
             for title in sorted({*self.names, name}):
                 if title == name:
-                    rows[title] = _fill(made, table, spool(), digest.update)
+                    rows[title] = _fill(made, table, look, spool(), digest.update)
                     continue
                 with self._reading():
                     rows[title] = self._kept_rows(package, title, spool())
@@ -294,9 +301,10 @@ class Workbook:
             raise self._error(f"{text}cells alone, to another workbook", "lost", found=lost)
 
     def _kept_rows(self, package, title, handle):
-        rows = _Rows(handle, package.sheets[title].extensions)
-        for place, _ in self._in_order(title):
-            rows.covers(*place)
+        sheet = package.sheets[title]
+        links = workbook_links.to_xml(sheet.links)
+        rows = _Rows(handle, links, sheet.unmarked, sheet.extensions)
+        rows.cover(place for place, _ in self._in_order(title))
         for piece in package.kept_rows(title):
             rows.xml.write(piece)
         return rows
@@ -398,29 +406,40 @@ def _table_pieces(name, table):
         text = f"{len(table)} rows, Excel holds {MAX_ROWS - 1} below the header"
         raise errors.DatasetError(f"worksheet {name}: {text}", code="cell")
     columns = list(table.columns)
-    yield list(_row_cells(name, columns, [columns], 1))
+    yield _row_cells(name, columns, [columns], 1)
     for start in range(0, len(table), _ROWS_AT_ONCE):
         part = table.iloc[start : start + _ROWS_AT_ONCE]
         values = zip(*(part.iloc[:, index].tolist() for index in range(len(columns))))
-        yield list(_row_cells(name, columns, values, start + 2))
+        yield _row_cells(name, columns, values, start + 2)
 
 
 def _row_cells(name, columns, values, first_row):
-    return (
-        ((row, column), _stored(value, name, row, columns[column - 1]))
-        for row, of_row in enumerate(values, first_row)
-        for column, value in enumerate(of_row, 1)
-        if value is not None and value != ""
-    )
+    # Most texts are short and plain, and there are millions of them.
+    longest, cells = cell_limits.MAX_TEXT, []
+    for row, of_row in enumerate(values, first_row):
+        for column, value in enumerate(of_row, 1):
+            if value is None or value == "":
+                continue
+            if (
+                type(value) is str
+                and value.isascii()
+                and value.isprintable()
+                and len(value) <= longest
+            ):
+                stored = "s", value
+            else:
+                stored = _stored(value, name, row, columns[column - 1])
+            cells.append(((row, column), stored))
+    return cells
 
 
 def _stored(value, sheet, row, column):
     """Kind and value of one cell."""
+    if type(value) is int:  # isinstance takes its time for what is no text
+        return "n", value
     if isinstance(value, str):
         text = workbook_reading.line_ends(value)
-        # Most texts are short and plain, and there are millions of them.
-        if not text.isascii() or not text.isprintable() or len(text) > cell_limits.MAX_TEXT:
-            _check_text(text, f"worksheet {sheet}, row {row}, column {column!r}")
+        _check_text(text, f"worksheet {sheet}, row {row}, column {column!r}")
         return "s", text
     if isinstance(value, numbers.Integral):
         return "n", int(value)
@@ -448,9 +467,12 @@ def _dump(name, cells):
     yield b"]]"
 
 
-def to_bytes(tables: dict[str, pd.DataFrame]) -> bytes:
+def to_bytes(
+    tables: dict[str, pd.DataFrame], looks: Mapping[str, workbook_looks.Look] | None = None
+) -> bytes:
     """Return a new workbook, {worksheet: its cells}; the same tables give the same bytes.
 
+    `looks` are those of worksheets that have one of their own.
     A DatasetError tells of a name or a cell that Excel cannot hold.
     """
     import openpyxl
@@ -464,9 +486,10 @@ def to_bytes(tables: dict[str, pd.DataFrame]) -> bytes:
         book.create_sheet(name)
     digest = hashlib.sha256()
     with _spooling() as spool:
-        rows = {
-            name: _fill(book[name], tables[name], spool(), digest.update) for name in sorted(tables)
-        }
+        rows = {}
+        for name in sorted(tables):
+            look = (looks or {}).get(name, workbook_looks.PLAIN)
+            rows[name] = _fill(book[name], tables[name], look, spool(), digest.update)
         return _to_bytes(book, rows, digest.hexdigest())
 
 
@@ -485,17 +508,23 @@ def _spooling():
 
 class _Rows:
     """The rows of a worksheet as XML, in the file `xml`, the corners of the cells in them, and what
-    is to stand behind all else.
+    is to stand behind them that openpyxl does not write.
     """
 
-    def __init__(self, handle, extensions=b""):
-        self.xml, self.extensions = handle, extensions
+    def __init__(self, handle, links, unmarked, extensions=b""):
+        self.xml, (self._links, self.targets) = handle, links
+        self._unmarked, self._extensions = unmarked, extensions
         self._corners = None
 
-    def covers(self, row, column):
-        """Count a cell in; rows come in order."""
-        top, left, _, right = self._corners or (row, column, row, column)
-        self._corners = top, min(left, column), row, max(right, column)
+    def cover(self, places):
+        """Count cells in; rows come in order."""
+        top, left, bottom, right = self._corners or (0, MAX_ROWS, 0, 0)
+        for bottom, column in places:
+            top = top or bottom
+            if not left <= column <= right:
+                left, right = min(left, column), max(right, column)
+        if top:
+            self._corners = top, left, bottom, right
 
     @property
     def area(self):
@@ -503,60 +532,67 @@ class _Rows:
         top, left, bottom, right = self._corners or (1, 1, 1, 1)
         return f"{_letters((top, left))}:{_letters((bottom, right))}"
 
+    def completed(self, tail):
+        """What follows the rows, with all that openpyxl left out."""
+        tail = workbook_links.with_links(tail, self._links)
+        place = _BEHIND_UNMARKED.search(tail).start()
+        tail = tail[:place] + self._unmarked + tail[place:]
+        end = tail.rindex(b"</")
+        return tail[:end] + self._extensions + tail[end:]
 
-def _fill(sheet, table, handle, update):
+
+def _fill(sheet, table, look, handle, update):
     """Lay out an openpyxl worksheet and write its rows, as XML, and its dump for the digest.
 
-    Frozen, filtered and bold header, columns as wide as their text within bounds; text stays text,
-    also where a person edits it later.
+    Text stays text, also where a person edits it later.
     """
-    from openpyxl.styles import Font
-    from openpyxl.utils import get_column_letter
-
-    sheet.freeze_panes = "A2"
+    painter = workbook_looks.Painter(sheet, table, look)
     n_columns = len(table.columns)
-    if n_columns:
-        sheet.auto_filter.ref = f"A1:{_letters((len(table) + 1, n_columns))}"
-    letters = {column: get_column_letter(column) for column in range(1, n_columns + 1)}
-    heading, text = sheet["A1"], sheet["A2"]
-    heading.number_format = text.number_format = _TEXT_FORMAT
-    heading.font = Font(name=text.font.name, size=text.font.size, bold=True)
-    styles = {True: heading.style_id, False: text.style_id}
-    widths = dict.fromkeys(letters, _MIN_WIDTH)
-    rows = _Rows(handle)
+    letters = {column: workbook_looks.letter(column) for column in range(1, n_columns + 1)}
+    widths = dict.fromkeys(letters, 0)
+    links = workbook_links.to_xml(painter.links())
+    whole = f"A1:{_letters((len(table) + 1, max(n_columns, 1)))}"
+    # Else Excel marks each text of digits by a green corner.
+    unmarked = (
+        f'<ignoredErrors><ignoredError sqref="{whole}" numberStoredAsText="1"/></ignoredErrors>'
+    )
+    rows = _Rows(handle, links, unmarked.encode())
 
     def written():
         for cells in _table_pieces(sheet.title, table):
-            for (_, column), (_, value) in cells:
-                widths[column] = max(widths[column], len(str(value)) + 2)
-            for place, _ in cells[:1] + cells[-1:]:
-                rows.covers(*place)
-            handle.write(_rows_xml(cells, letters, styles).encode())
+            for (_, column), (kind, value) in cells:
+                width = len(value if kind == "s" else str(value))
+                if width > widths[column]:
+                    widths[column] = width
+            rows.cover(place for place, _ in cells[:1] + cells[-1:])
+            handle.write(_rows_xml(cells, letters, painter).encode())
             yield from cells
 
     for dump in _dump(sheet.title, written()):
         update(dump)
-    for column, width in widths.items():
-        sheet.column_dimensions[letters[column]].width = min(width, _MAX_WIDTH)
+    painter.lay_out(widths, len(table))
     return rows
 
 
-def _rows_xml(cells, letters, styles):
-    written = []
-    for row, of_row in itertools.groupby(cells, key=lambda cell: cell[0][0]):
-        written.append(f'<row r="{row}">')
-        for (_, column), (kind, value) in of_row:
-            place = f"{letters[column]}{row}"
-            if kind == "n":
-                written.append(f'<c r="{place}"><v>{value!r}</v></c>')
-                continue
-            space = ' xml:space="preserve"' if value != value.strip() else ""
-            written.append(
-                f'<c r="{place}" s="{styles[row == 1]}" t="inlineStr">'
-                f"<is><t{space}>{html.escape(value, quote=False)}</t></is></c>"
-            )
-        written.append("</row>")
-    return "".join(written)
+def _rows_xml(cells, letters, painter):
+    written, marked = [], painter.marked
+    height = _ROW_HEIGHT if painter.has_long_rows else ""
+    before = 0
+    for place, (kind, value) in cells:
+        row, column = place
+        if row != before:
+            written.append(f'{"</row>" if before else ""}<row r="{row}"{height}>')
+            styles = painter.header if row == 1 else painter.plain
+            before = row
+        cell = f'<c r="{letters[column]}{row}" s="{(marked.get(place) or styles[column])[kind]}"'
+        if kind == "n":
+            written.append(f"{cell}><v>{value!r}</v></c>")
+            continue
+        space = ' xml:space="preserve"' if value != value.strip() else ""
+        written.append(
+            f'{cell} t="inlineStr"><is><t{space}>{html.escape(value, quote=False)}</t></is></c>'
+        )
+    return "".join([*written, "</row>"] if written else written)
 
 
 def _to_bytes(book, rows, digest):
@@ -575,8 +611,13 @@ def _to_bytes(book, rows, digest):
     # openpyxl numbers the parts of the file by the place of their sheets.
     by_name = {book[title].path.lstrip("/"): rows[title] for title in rows}
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(packed, "w") as target:
-        for name in source.namelist():
-            part = _MODIFIED.sub(rb"\g<1>1980-01-01T00:00:00Z", source.read(name))
+        parts = {name: source.read(name) for name in source.namelist()}
+        for name, of_sheet in by_name.items():
+            if of_sheet.targets:
+                part = workbook_links.part_of(name)
+                parts[part] = workbook_links.with_targets(parts.get(part, b""), of_sheet.targets)
+        for name, part in parts.items():
+            part = _MODIFIED.sub(rb"\g<1>1980-01-01T00:00:00Z", part)
             entry = zipfile.ZipInfo(name, _FIXED_DATE)
             entry.create_system = 3  # the same bytes on every system
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -594,8 +635,7 @@ def _pack(target, entry, part, rows):
     n_bytes = rows.xml.tell()
     rows.xml.seek(0)
     opening, closing = (b"<sheetData>", b"</sheetData>") if n_bytes else (b"", b"<sheetData/>")
-    tail, end = tail[: tail.rindex(b"</")], tail[tail.rindex(b"</") :]
-    head, tail = head + opening, closing + tail + rows.extensions + end
+    head, tail = head + opening, closing + rows.completed(tail)
     entry.file_size = len(head) + n_bytes + len(tail)
     with target.open(entry, "w") as stream:
         stream.write(head)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from utils import errors
-from utils.storage import files
+from utils.storage import files, workbook_links
 
 if typing.TYPE_CHECKING:
     import openpyxl
@@ -78,6 +78,7 @@ _ANCHOR = re.compile(rb"</(?:\w+:)?\w+Anchor\s*>")
 _EXTENSION = re.compile(
     rb"<ext\b[^<>]*>\s*<\w+:(?:dataValidations|sparklineGroups)\b.*?</ext>", re.S
 )
+_UNMARKED = re.compile(rb"<ignoredErrors>(?:<ignoredError [^<>]*/>)+</ignoredErrors>")
 _IDENTITY = re.compile(rb' xr\d*:uid="[^"<>]*"')  # its prefix is to be ignored by the root's word
 _PREFIX = re.compile(rb"(\sxmlns:\w+=)(\"[^\"<>]*\"|'[^'<>]*')")
 _AS_XLSX = "save it as Excel Workbook (.xlsx)"
@@ -217,9 +218,10 @@ class Sheet:
             self.tail = part  # the last one is
         start = _BEGIN.search(self.head)
         root = _ROOT.search(self.head)
+        self._root = self.head[: root.end()] if root else b""
         self._opening = self._closing = b""
         if start and root:
-            self._opening = self.head[: root.end()] + start.group()
+            self._opening = self._root + start.group()
             self._closing = b"</" + start[1] + b"sheetData></" + root[1] + b">"
         archive.check(name, self.size, _MAX_DOCTYPE if b"<!DOCTYPE" in self.head else _MAX_ALL)
         _check_spread(self.tail)
@@ -233,6 +235,20 @@ class Sheet:
     def rows(self, piece: bytes) -> ElementTree.Element:
         """Parse a piece; gives the element whose children the rows are."""
         return ElementTree.fromstring(self._opening + piece + self._closing)[0]
+
+    @property
+    def links(self) -> list[workbook_links.Link]:
+        """Where its cells lead."""
+        relations = workbook_links.part_of(self._name)
+        is_there = relations in self._archive.namelist()
+        found = self._archive.read(relations) if is_there else b""
+        return workbook_links.read(self._root, self.tail, found)
+
+    @property
+    def unmarked(self) -> bytes:
+        """The cells that spreadsheet programs are not to mark as faulty, as XML."""
+        found = _UNMARKED.search(self.tail)
+        return found.group() if found else b""
 
     @property
     def extensions(self) -> bytes:
@@ -306,10 +322,11 @@ def stands_alone(xml: bytes) -> bool:
 
 
 class Package:
-    """A workbook as openpyxl reads it, without the rows of its worksheets, and these by the piece.
+    """A workbook as openpyxl reads it, without rows and links of its worksheets, and these.
 
-    openpyxl keeps styles, comments, filters, pictures and the like. Rows are kept as they are: it
-    loses the results of formulas, rounds to 16 digits, and takes most of the time for them.
+    Rows come by the piece. openpyxl keeps styles, comments, filters, pictures and the like. Rows
+    are kept as they are: it loses the results of formulas, rounds to 16 digits, and takes most of
+    the time for them, and for links.
 
     Attributes
     ----------
@@ -324,12 +341,18 @@ class Package:
         self._archive = _Archive(content)
         slim = io.BytesIO()
         by_name = {name: Sheet(self._archive, name) for name in self._sheet_names(content)}
+        of_links = {workbook_links.part_of(name) for name in by_name}
         with zipfile.ZipFile(slim, "w") as package:
             others = set(self._archive.namelist()) - set(by_name)
             self._archive.check("others", sum(map(self._archive.size, others)), _MAX_OTHERS)
             for name in self._archive.namelist():
                 sheet = by_name.get(name)
-                part = sheet.head + sheet.tail if sheet else self._archive.read(name)
+                if sheet:
+                    part = sheet.head + workbook_links.without(sheet.tail)
+                else:
+                    part = self._archive.read(name)
+                if name in of_links:
+                    part = workbook_links.without_targets(part)
                 package.writestr(name, part)
         self._reader = ExcelReader(slim)
         self._reader.read()
