@@ -35,7 +35,7 @@ def documented_root(tmp_path_factory):
     """The folder after all commands; trees and tables were compared on the way."""
     root = tmp_path_factory.mktemp("nme") / "a root"
     counts = test_readme.run_pages((README, DETAILS), root)
-    expected = {"command": 22, "text": 7, "columns": 2, "keys": 1}
+    expected = {"command": 24, "text": 7, "columns": 2, "keys": 1}
     assert {kind: counts[kind] for kind in expected} == expected
     return root
 
