@@ -171,7 +171,7 @@ class Painter:
         if is_number:
             cell.alignment = Alignment(horizontal="right", indent=1)  # the next column's text
         elif is_long and not is_header:
-            cell.alignment = Alignment(vertical="top", wrap_text=False)
+            cell.alignment = Alignment(vertical="top")  # and no wrap
         return cell.style_id
 
     def lay_out(self, widths: Mapping[int, int], n_rows: int) -> None:
