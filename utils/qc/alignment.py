@@ -15,6 +15,8 @@ _STEP_MM = 6.0
 # Fewer contour voxels than this say nothing.
 _LEAST_VOXELS = 300
 _MOST_VOXELS = 4000
+# So many voxels further than the labels and their moves the filters look, at most.
+_RIM = 8
 
 
 @dataclass(frozen=True)
@@ -64,31 +66,62 @@ def find_fit(
     """
     from scipy import ndimage as ndi
 
-    foreground = (mask > 0).astype(np.float32)
+    if min(mask.shape) < 5 or not mask.any():
+        return None
+    reach = [min(int(REACH_MM / step), length - 2) for step, length in zip(spacing, mask.shape)]
+    box = _within_reach(mask, reach)
+    foreground = (mask[box] > 0).astype(np.float32)
     smooth = ndi.gaussian_filter(foreground, 1.0)
     # The whole outline, the border between two touching organs left out: it is often invisible.
     contour = np.flatnonzero((smooth > 0.3) & (smooth < 0.7))
-    if contour.size < _LEAST_VOXELS or min(mask.shape) < 5:
+    if contour.size < _LEAST_VOXELS:
         return None
     contour = contour[:: -(-contour.size // _MOST_VOXELS)]
-    places = np.stack(np.unravel_index(contour, mask.shape))
-    normals = np.stack([axis[tuple(places)] for axis in np.gradient(smooth, *spacing)])
+    places = np.stack(np.unravel_index(contour, smooth.shape))
+    normals = np.stack([_slope(smooth, places, axis, spacing[axis]) for axis in range(3)])
     normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-6)
-    clipped = ndi.gaussian_filter(np.clip(volume, *window), 0.7)
-    reach = [min(int(REACH_MM / step), length - 2) for step, length in zip(spacing, mask.shape)]
+    clipped = ndi.gaussian_filter(np.clip(np.ascontiguousarray(volume[box]), *window), 0.7)
     rims = [(n, n) for n in reach]
     edges = [np.pad(axis, rims).ravel() for axis in np.gradient(clipped, *spacing)]
-    return _best(edges, places, normals, reach, mask.shape, spacing)
+    return _best(edges, places, normals, reach, smooth.shape, spacing)
+
+
+def _slope(data, places, axis, step):
+    """What numpy.gradient gives along an axis, at some places."""
+    after, before = places.copy(), places.copy()
+    after[axis] = np.minimum(places[axis] + 1, data.shape[axis] - 1)
+    before[axis] = np.maximum(places[axis] - 1, 0)
+    rise = data[tuple(after)] - data[tuple(before)]
+    return (rise / ((after[axis] - before[axis]) * step)).astype(data.dtype)
+
+
+def _within_reach(mask, reach):
+    """The part of the grid that has to do with it: the labels, their moves, what filters see."""
+    box = []
+    for axis, n in enumerate(reach):
+        others = tuple({0, 1, 2} - {axis})
+        filled = np.flatnonzero(mask.any(axis=others)).tolist()
+        box.append(slice(max(0, filled[0] - n - _RIM), filled[-1] + 1 + n + _RIM))
+    return tuple(box)
 
 
 def _best(edges, places, normals, reach, shape, spacing):
     padded = [length + 2 * n for length, n in zip(shape, reach)]
     start = np.ravel_multi_index([axis + n for axis, n in zip(places, reach)], padded)
     strides = padded[1] * padded[2], padded[2], 1
+    first = start.min()
+    start -= first
+    total, part = np.empty((2, start.size), np.float32)
 
     def score(move):
-        there = start + sum(n * stride for n, stride in zip(move, strides))
-        return float(np.abs(sum(n * axis[there] for n, axis in zip(normals, edges))).mean())
+        # Thousands of moves are tried: no array is made anew.
+        offset = first + sum(n * stride for n, stride in zip(move, strides))
+        total.fill(0)
+        for normal, edge in zip(normals, edges):
+            edge[offset:].take(start, out=part, mode="clip")
+            np.multiply(part, normal, out=part)
+            np.add(total, part, out=total)
+        return float(np.float32(np.add.reduce(np.abs(total, out=total)) / total.size))
 
     steps = [max(1, round(_STEP_MM / step)) for step in spacing]
     grid = (range(-(n // step) * step, n + 1, step) for n, step in zip(reach, steps))

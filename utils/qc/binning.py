@@ -60,13 +60,21 @@ class Grid:
         Each bin gets the label of its first voxel; where that is background, the largest label in
         the bin, so that an island of a single voxel is still seen.
         """
-        binned = np.empty(self.size, np.uint8, order="F")
-        bins = np.delete(self.bins, self.across)
+        binned = np.zeros(self.size, np.uint8, order="F")
+        bins = np.delete(self.bins, self.across).tolist()
+        planes, found = (np.moveaxis(data, self.across, 0) for data in (mask, binned))
+        flat = planes.max(axis=0)
+        if not flat.any():
+            return binned
+        filled = (np.flatnonzero(flat.any(axis=1 - axis)) // n for axis, n in enumerate(bins))
+        ends = [(int(places[0]), int(places[-1]) + 1) for places in filled]
+        to = tuple(slice(start, stop) for start, stop in ends)
+        of = tuple(slice(start * n, stop * n) for n, (start, stop) in zip(bins, ends))
         # Slice by slice: what is made in between stays small.
-        planes = (np.moveaxis(data, self.across, 0) for data in (mask, binned))
-        for plane, found in zip(*planes):
-            first = plane[:: bins[0], :: bins[1]]
-            found[:] = np.where(first, first, _joined(plane, bins, np.maximum))
+        for plane, target in zip(planes, found):
+            part = plane[of]
+            first = part[:: bins[0], :: bins[1]]
+            target[to] = np.where(first, first, _joined(part, bins, np.maximum))
         return binned
 
 

@@ -59,9 +59,11 @@ def find(
         changed = old != new
         per_slice[z] = np.count_nonzero(changed)
         if per_slice[z]:
+            box = _around(changed)
+            changed, old, new = changed[box], old[box], new[box]
             counts[0] += np.bincount(old[changed], minlength=256)
             counts[1] += np.bincount(new[changed], minlength=256)
-            counts[2:4] += _regions_gone(*_where(changed, old, new))
+            counts[2:4] += _regions_gone(old, new)
     counts[4:6] = [np.bincount(labels, minlength=256) for labels in small]
     labels = np.flatnonzero(counts.any(axis=0)).tolist()
     return Changes(
@@ -93,8 +95,8 @@ def place(changed: np.ndarray, spacing: tuple[float, float]) -> list[int]:
     return [n + part.start for n, part in zip(nearest, box)]
 
 
-def _where(changed, *planes):
-    """The part of slices that holds all changes, and a rim.
+def _around(changed):
+    """The part of a slice that holds all changes, and a rim.
 
     A region that reaches beyond the changes has a pixel that was kept in the rim.
     """
@@ -102,7 +104,7 @@ def _where(changed, *planes):
     for axis in (0, 1):
         places = np.flatnonzero(changed.any(axis=1 - axis))
         box.append(slice(max(0, places[0] - 1), places[-1] + 2))
-    return [plane[tuple(box)] for plane in planes]
+    return tuple(box)
 
 
 def _regions_gone(before, after):
