@@ -48,8 +48,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(folder):
-    (folder / "downloads").mkdir()
-    with chromium.Chromium(folder / "profile", downloads=folder / "downloads") as one:
+    with chromium.Chromium(folder / "profile") as one:
         yield one
         assert one.errors == []
 
@@ -95,6 +94,10 @@ class Report:
         self.browser.open(f"{(page or self.page).as_uri()}?{next(_numbers)}{place}")
         return self
 
+    def settle(self):
+        """Wait until the page has read the store again, and written what the file holds."""
+        self.browser.wait("QC.decisions.isSettled")
+
     def go(self, name):
         self.browser.run(f"QC.go('sample', {json.dumps(name)})")
         self.browser.wait(f"document.querySelector('h1').textContent === {json.dumps(name)}")
@@ -130,15 +133,16 @@ class Report:
 
     def download(self):
         """Download review.csv by a click; return its bytes."""
-        place = self.folder / "downloads"
-        shutil.rmtree(place)
+        # A folder each time: a file that is removed at once the browser may fetch again.
+        place = self.folder / f"downloads {next(_numbers)}"
         place.mkdir()
+        where = {"behavior": "allow", "downloadPath": str(place)}
+        self.browser._call("Browser.setDownloadBehavior", **where)
         self.click("Download")
-        end = time.monotonic() + 20
-        while not (place / "review.csv").is_file():
+        end = time.monotonic() + 30
+        while os.listdir(place) != ["review.csv"] or not (place / "review.csv").stat().st_size:
             assert time.monotonic() < end, os.listdir(place)
             time.sleep(0.02)
-        assert os.listdir(place) == ["review.csv"]
         return (place / "review.csv").read_bytes()
 
     def load(self, **contents):
@@ -443,6 +447,7 @@ def test_the_file_has_its_own_rows_in_place_then_new_ones_sorted(report, browser
     assert report.text(".unsaved") == "" and report.text(".hint") == ""
     assert report.text(".about") == "in review.csv"
     assert report.download() == saved
+    report.settle()
     stored = json.loads(browser.run(f"localStorage.getItem('qc-review:{report.identity}')"))
     assert stored["own"] == []
 
@@ -541,8 +546,8 @@ def test_an_older_copy_of_the_report_does_not_bring_back_what_the_file_held(repo
     report.draw(page=old)
     newer = [["amos_0001", "exclude", "", "", "0x00000001"]]
     report.draw(newer, days=1)
-    report.open()
-    report.open(page=old)
+    report.open().settle()
+    report.open(page=old).settle()
     assert report.decision("amos_0001") == "exclude"
     assert report.text(".alerts .loud") == (
         "This page is older than a report of this set that this browser has shown: "
@@ -941,24 +946,55 @@ def test_what_a_lost_store_held_is_told(report, browser):
     browser.press("a")
     report.go("amos_0002")
     browser.press("e")
+    report.settle()
     browser.run("localStorage.clear()")
     browser.reload()
+    report.settle()
     assert report.text(".alerts .loud") == (
         "2 decisions made here are gone from the browser's store. Load the review.csv that was "
         "downloaded last, and look at the others again. ×"
     )
     browser.reload()
+    report.settle()
     assert report.text(".alerts") == ""  # told once
     browser.press("a")
     report.download()
     browser.reload()
+    report.settle()
     assert report.text(".alerts") == ""
+
+
+def test_what_a_full_store_did_not_take_is_told(report, browser):
+    report.draw()
+    report.open()
+    report.set("amos_0001", "accept")
+    report.settle()
+    browser.run(BLOCK)
+    report.set("amos_0002", "fix")
+    browser.run("QC.decisions.isKept = true")  # else the browser asks whether to leave the page
+    browser.reload()
+    report.settle()
+    assert report.text(".alerts .loud").startswith("1 decision made here is gone from")
+    assert report.counts()["decided"] == 1
+
+
+def test_a_download_has_what_another_tab_just_decided(report, browser):
+    report.draw()
+    report.open()
+    report.set("amos_0002", "fix")
+    # As another tab writes it, before this one is told.
+    browser.run(
+        "localStorage.setItem(QC.decisions.key,"
+        " localStorage.getItem(QC.decisions.key).replaceAll('amos_0002', 'amos_0003'))"
+    )
+    assert report.download() == _file([["amos_0003", "fix", "", "", "0x00000002"]])
 
 
 def test_a_store_that_is_emptied_while_the_page_is_open_gets_back_what_is_here(report, browser):
     report.draw()
     report.open()
     report.set("amos_0001", "accept")
+    report.settle()
     browser.run("localStorage.clear()")
     report.set("amos_0002", "fix")
     browser.reload()
@@ -983,6 +1019,7 @@ def test_what_cannot_be_read_in_the_store_is_put_aside(report, browser):
     found = browser.run(f"{json.dumps(UNREADABLE)}.map(QC.decisions.understood)")
     assert found == [None] * len(UNREADABLE)
     assert browser.run(f"QC.decisions.understood({json.dumps(READABLE)}).made") == "x"
+    report.settle()
     key = json.dumps(f"qc-review:{report.identity}")
     browser.run(f"localStorage.setItem({key}, {json.dumps(UNREADABLE[0])})")
     report.open()
@@ -997,7 +1034,7 @@ def test_what_cannot_be_read_in_the_store_is_put_aside(report, browser):
 
 def test_what_can_neither_be_read_nor_put_aside_is_left_as_it_is(report, browser):
     report.draw()
-    report.open()
+    report.open().settle()
     key = json.dumps(f"qc-review:{report.identity}")
     browser.run(f"localStorage.setItem({key}, '{{')")
     script = BLOCK + "Storage.prototype.isBlocked = true;"
@@ -1023,13 +1060,27 @@ def test_two_tabs_of_one_report_show_the_same(report, browser):
     assert report.text(".unsaved") == "1 decision not saved"
     assert browser.run("QC.told") == [""]
     report.set("amos_0002", "accept")
+    _until(lambda: other("Boolean(QC.decisions.of('amos_0002'))"))
     other("QC.decisions.set('amos_0003', 'exclude')")
     browser.wait("QC.decisions.of('amos_0003')")
     assert other("QC.decisions.counts().decided") == 3
     report.draw([["amos_0004", "exclude", "", "", ""]], days=1)
-    other("setTimeout(() => location.reload())")
+    other("void setTimeout(() => location.reload(), 100)")
     browser.wait("QC.decisions.of('amos_0004')")  # the older tab learns what the file holds
     assert report.counts()["decided"] == 4
+
+
+def _until(is_so):
+    """Wait until it is so; a page that is loaded meanwhile does not answer."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            if is_so():
+                return
+        except AssertionError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
 
 
 def _tab(browser, address):
@@ -1043,10 +1094,7 @@ def _tab(browser, address):
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    run(
-        "new Promise((done) => { const look = () => window.QC === undefined && "
-        "typeof QC === 'undefined' || !QC.shown ? setTimeout(look, 20) : done(); look(); })"
-    )
+    _until(lambda: run("typeof QC !== 'undefined' && Boolean(QC.decisions.isSettled)"))
     return run
 
 

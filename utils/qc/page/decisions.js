@@ -16,6 +16,8 @@ QC.decisions.isKept = true; // whether the browser keeps what is written
 QC.decisions.isLocked = false; // what cannot be read lies in the store and may not be replaced
 QC.decisions.unkept = new Set(); // IDs whose changes are in this page alone
 QC.decisions.isOlder = false;
+QC.decisions.isSettled = false;
+QC.decisions.settleAfter = 300; // ms
 QC.decisions.messages = []; // [{text, isLoud, isOfLoading}]: shown until they are put away
 QC.decisions.drawn = Date.parse(document.lastModified) || 0;
 
@@ -70,7 +72,6 @@ QC.decisions.putAside = function (text) {
   const what = "What this browser kept of the decisions cannot be read.";
   try {
     localStorage.setItem(place, text);
-    localStorage.removeItem(QC.decisions.key);
     QC.decisions.say(`${what} It is left under the key '${place}' of the browser's store; ` +
       "load the review.csv that was downloaded last.", true);
   } catch {
@@ -114,10 +115,47 @@ QC.decisions.remember = function () {
   history.replaceState({ ...history.state, review }, "");
 };
 
-QC.decisions.lost = function (stored) {
-  const before = (history.state || {}).review;
+QC.decisions.lost = function (before, stored) {
   if (!before || before.key !== QC.decisions.key) return 0;
   return stored && stored.made === before.made ? before.unkept : before.unsaved;
+};
+
+// Whether the browser keeps anything at all.
+QC.decisions.probe = function () {
+  const place = `${QC.decisions.key} probe`;
+  QC.decisions.isKept = false;
+  try {
+    localStorage.setItem(place, "x");
+    QC.decisions.isKept = localStorage.getItem(place) === "x";
+    localStorage.removeItem(place);
+  } catch {
+    // Full or blocked: the page says so.
+  }
+  QC.decisions.isKept = QC.decisions.isKept && !QC.decisions.isLocked;
+};
+
+// What a page that was left a moment ago wrote may not be there yet: a page that starts reads, and
+// a little later reads again, before it says what is gone or writes what the file holds.
+QC.decisions.begin = function () {
+  const before = (history.state || {}).review;
+  QC.decisions.state = QC.decisions.adopt(QC.decisions.stored() || QC.decisions.fresh());
+  QC.decisions.probe();
+  setTimeout(() => QC.decisions.readAgain(before), QC.decisions.settleAfter);
+};
+
+QC.decisions.readAgain = function (before) {
+  const gone = QC.decisions.lost(before, QC.decisions.stored());
+  const are = gone === 1 ? "is" : "are";
+  if (gone) {
+    QC.decisions.say(`${QC.decisions.number(gone)} made here ${are} gone from the browser's ` +
+      "store. Load the review.csv that was downloaded last, and look at the others again.", true);
+  }
+  const shown = QC.decisions.written(QC.decisions.state);
+  QC.decisions.state = QC.decisions.adopt(QC.decisions.latest());
+  const isOther = QC.decisions.written(QC.decisions.state) !== shown;
+  QC.decisions.write();
+  QC.decisions.isSettled = true;
+  QC.decisions.changed(isOther ? QC.samples.map(({ name }) => name) : []);
 };
 
 // ---- which of two decisions counts

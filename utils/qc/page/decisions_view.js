@@ -289,14 +289,7 @@ QC.decisions.focusNote = function () {
 };
 
 QC.decisions.start = function () {
-  const stored = QC.decisions.stored();
-  const gone = QC.decisions.lost(stored);
-  if (gone) {
-    QC.decisions.say(`${QC.decisions.number(gone)} made here are gone from the browser's store. ` +
-      "Load the review.csv that was downloaded last, and look at the others again.", true);
-  }
-  QC.decisions.state = QC.decisions.adopt(stored || QC.decisions.fresh());
-  QC.decisions.write();
+  QC.decisions.begin();
   QC.decisions.addKeys("sample", () => QC.route.name);
   QC.key("t", "write the note (Escape leaves it)", QC.decisions.focusNote, "sample");
   if ("cursor" in QC) {
@@ -306,7 +299,7 @@ QC.decisions.start = function () {
   QC.on("route", () => {
     const place = document.getElementById("decisions-bar");
     if (place && !place.contains(QC.decisions.bar())) place.replaceChildren(QC.decisions.bar());
-    QC.decisions.remember();
+    if (QC.decisions.isSettled) QC.decisions.remember();
   });
   window.addEventListener("storage", ({ key }) => {
     if (key === null || key === QC.decisions.key) QC.decisions.refresh();
