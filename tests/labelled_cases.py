@@ -10,7 +10,7 @@ import pytest
 import trees
 
 from utils.facts import amos22, amos22_table
-from utils.qc import judging
+from utils.qc import evidence
 
 SHARED = trees.REPOSITORY.parent / "shared/data"
 CASES, TABLE = SHARED / "published/labelled_cases.csv", SHARED / "labeled_data_meta_0000_0599.csv"
@@ -38,7 +38,7 @@ def spacing(case):
 def finding(name, **more):
     """What the report would find in a scan, of its mask the spleen; for `judging.judge`."""
     case, row = read()[name]
-    spleen = {"value": 1, "volume_ml": float(case["spleen_ml"]), "at_edge": False}
+    spleen = {"value": 1, "volume_ml": float(case["spleen_ml"]), "at_edge": False, "at": [0, 0, 0]}
     organs = {"liver": {"value": 6, "volume_ml": 1500.0, "at_edge": True}}
     given = {
         "name": name,
@@ -48,8 +48,8 @@ def finding(name, **more):
         "orientation": "LAS",
         "axis_codes": "LAS",
         "organs": organs | ({"spleen": spleen} if spleen["volume_ml"] else {}),
-        "label_names": ["spleen", "liver"],
+        "label_names": {1: "spleen", 6: "liver"},
         "values": (float(case["raw_min"]), float(case["raw_max"])),
         "scanner_faults": amos22.scanner_faults(row, spacing(case), float(case["raw_max"])),
     }
-    return judging.Findings(**{**given, **more})
+    return evidence.Findings(**{**given, **more})

@@ -7,7 +7,7 @@ import labelled_cases
 import pytest
 
 from utils.facts import amos22, known_faults
-from utils.qc import confirming, judging
+from utils.qc import confirming, evidence, judging
 
 OPEN = [fault for fault in known_faults.of(amos22) if known_faults.is_open(fault, amos22)]
 SCANNERS = [fault.id for fault in OPEN if fault.kind == "scanner"]
@@ -49,8 +49,8 @@ OTHERWISE = {
 
 
 def _seen(name, spleen_ml=None, **more):
-    organ = {"value": 1, "volume_ml": spleen_ml, "at_edge": False}
-    return judging.Findings(
+    organ = {"value": 1, "volume_ml": spleen_ml, "at_edge": False, "at": [3, 4, 5]}
+    return evidence.Findings(
         **{
             "name": name,
             "modality": "CT" if name < "amos_0500" else "MRI",
@@ -58,7 +58,7 @@ def _seen(name, spleen_ml=None, **more):
             "spacing": (1.0, 1.0, 5.0),
             "orientation": "LAS",
             "axis_codes": "LAS",
-            "label_names": ["spleen", "liver"],
+            "label_names": {1: "spleen", 6: "liver"},
             "organs": {"liver": {}} | ({} if spleen_ml is None else {"spleen": organ}),
             **more,
         }
@@ -96,7 +96,29 @@ def test_a_fault_that_the_file_shows_is_a_flag_with_its_evidence(fault):
     found = confirming.flag(fault, _row(), seen)
     what = re.sub("[0-9]{4}/.*/[0-9]{4}", _partner(fault.id), fault.what)
     text = f"{what[0].upper()}{what[1:]} (evidence: {fault.evidence})."
-    assert found == judging.Flag("known fault", text)
+    assert (found.kind, found.reason, found.evidence) == ("known fault", text, fault.evidence)
+
+
+def test_a_fault_that_the_file_shows_weighs_as_much_as_one_of_its_kind():
+    seen = _all_seen()
+    del seen["amos_5437"], seen["amos_5514"]  # they could not be read
+    shown = {(fault.id, fault.kind): confirming.flag(fault, _row(), seen) for fault in OPEN}
+    assert {key[1]: flag.severity for key, flag in shown.items() if key[0] != "amos_0540"} == {
+        "organ": "doubtful",
+        "intensity": "doubtful",
+        "patient": "doubtful",
+        "scanner": "doubtful",
+        "damaged": "wrong",
+    }
+    # Values of an MRI scan have no scale anyway, and an age that nobody knows spoils nothing.
+    assert shown["amos_0540", "intensity"].severity == "unusual"
+    assert shown["amos_0540", "metadata"].severity == "unusual"
+
+
+def test_a_pair_of_spleens_leads_to_the_spleen():
+    fault = next(one for one in OPEN if one.id == "amos_0280" and one.kind == "patient")
+    found = confirming.flag(fault, {}, _all_seen())
+    assert (found.labels, found.place) == ((1,), (3, 4, 5))
 
 
 @pytest.mark.parametrize("fault", [one for one in OPEN if one.kind != "patient"], ids=_ids)
@@ -109,6 +131,7 @@ def test_a_file_that_tells_otherwise_is_said_to(fault):
     found = confirming.flag(fault, _row(**cells), {fault.id: one})
     shown = f"{fault.what[0].upper()}{fault.what[1:]} (evidence: {fault.evidence})."
     assert found.reason == f"{shown} This file does not show it: {seen}."
+    assert found.severity == "unusual"
 
 
 @pytest.mark.parametrize("fault", [one for one in OPEN if one.kind == "patient"], ids=_ids)
@@ -143,7 +166,8 @@ def test_of_a_scanner_that_is_not_known_nothing_is_told(scanner):
 def test_what_cannot_be_looked_at_is_said_so():
     seen = _all_seen()
     unlabelled = {name: dataclasses.replace(one, organs=None) for name, one in seen.items()}
-    others = {name: dataclasses.replace(one, label_names=["liver"]) for name, one in seen.items()}
+    liver = {6: "liver"}
+    others = {name: dataclasses.replace(one, label_names=liver) for name, one in seen.items()}
     for fault in OPEN:
         if fault.kind in ("organ", "patient"):
             assert confirming.against(fault, _row(), unlabelled) is None
@@ -154,9 +178,11 @@ def test_what_cannot_be_looked_at_is_said_so():
         if fault.kind != "damaged":  # of a sample that failed nothing is known
             assert confirming.against(fault, {}, {}) is None
     fault = known_faults.Fault("amos_0001", "organ", "a strange liver", "me")
-    assert confirming.flag(fault, {}, {"amos_0001": _seen("amos_0001")}).reason == (
-        "A strange liver (evidence: me). The files at hand do not tell whether it is so."
+    text = "A strange liver (evidence: me). The files at hand do not tell whether it is so."
+    assert confirming.flag(fault, {}, {"amos_0001": _seen("amos_0001")}) == (
+        judging.Flag("known fault", "unusual", text, evidence="me")
     )
+    assert confirming.flag(fault, {}, {}).reason == text
 
 
 def test_of_the_pairs_of_a_list_a_flag_names_the_samples_own():

@@ -1,6 +1,11 @@
 """CSV files as people save them; what is special in the metadata table is tested with that."""
 
+import csv
+import io
+
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 from utils import errors
 from utils.storage import csv_tables
@@ -85,3 +90,53 @@ def test_what_asks_for_a_missing_column_is_named_with_it(tmp_path):
 def test_the_columns_are_told_apart_though_one_is_missing(tmp_path, separator):
     with pytest.raises(errors.DatasetError, match=r"has the columns \['ID', 'set'\], expected"):
         read(tmp_path, f"ID{separator}set\na{separator}b\n")
+
+
+def _written(*texts):
+    columns = [f"c{number}" for number in range(len(texts))]
+    content = csv_tables.to_bytes(columns, [dict(zip(columns, texts))])
+    assert content.startswith(b"\xef\xbb\xbf") and content.count(b"\r\n") == 2
+    (row,) = csv.reader(io.StringIO(content.decode("utf-8-sig")).readlines()[1:])
+    return row
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("'=1", "''=1"),
+        ("\t=1", "\\t=1"),
+        ("\r=1", "\\r=1"),
+        ("a\n=1", "a\\n=1"),
+        ("a;=1;-2", "a;'=1;'-2"),
+        ("a=1", "a=1"),
+        ("1 - 2; 3", "1 - 2; 3"),
+        ("it's", "it's"),
+        ('"quoted", and more', '"quoted", and more'),
+        ("\udcff\u202e", "\\udcff\\u202e"),
+        ("ü", "ü"),
+    ],
+)
+def test_no_text_becomes_a_formula(text, cell):
+    assert _written(text) == [cell]
+
+
+def test_numbers_stay_numbers_and_nothing_an_empty_cell():
+    assert _written(-1.5, 0.1 + 0.2, 7, None, "") == ["-1.5", "0.30000000000000004", "7", "", ""]
+
+
+def test_a_table_without_rows_has_its_header():
+    assert csv_tables.to_bytes(["a", "b"], []) == b"\xef\xbb\xbfa,b\r\n"
+    assert csv_tables.to_bytes(["a", "b"], [{"b": "x", "c": "y"}]).endswith(b"\r\n,x\r\n")
+
+
+@hypothesis.given(strategies.lists(strategies.text(), min_size=1, max_size=4))
+@hypothesis.settings(derandomize=True, deadline=None, max_examples=300)
+def test_any_text_is_one_cell_that_no_spreadsheet_computes(texts):
+    cells = _written(*texts)
+    assert len(cells) == len(texts)
+    for cell in cells:
+        assert not any(part[:1] and part[0] in "=+-@\t\r" for part in cell.split(";"))

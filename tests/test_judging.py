@@ -2,13 +2,15 @@
 
 import collections
 import dataclasses
+import itertools
+import re
 
 import labelled_cases
 import numpy as np
 import pytest
 
 from utils.facts import amos22, known_faults
-from utils.qc import confirming, judging, report
+from utils.qc import comparing, confirming, evidence, gathering, judging
 
 _PLACES = {
     "liver": (60, 0, 50),
@@ -24,14 +26,25 @@ def _organ(value, volume_ml, centre, **more):
         "value": value,
         "volume_ml": volume_ml,
         "centre": list(map(float, centre)),
+        "at": [value, 0, 0],
         "at_edge": False,
         "pieces": [],
         "cuts": [],
+        "cuts_at": [],
         **more,
     }
 
 
-def _finding(sex="M", seed=0, modality="CT", **more):
+def _piece(share, gap_mm, at=(0, 0, 0)):
+    return {"share": share, "gap_mm": gap_mm, "at": list(at)}
+
+
+def _labels(names):
+    """Labels 1, 2, ... of these names."""
+    return dict(enumerate(names, 1))
+
+
+def _finding(sex="M", seed=0, modality="CT", label_names=(), **more):
     rng = np.random.default_rng(seed)
     offset = rng.normal(0, 100, 3)  # where the scanner put its origin
     organs = {
@@ -40,7 +53,7 @@ def _finding(sex="M", seed=0, modality="CT", **more):
         )
         for value, (name, place) in enumerate(_PLACES.items(), 1)
     }
-    return judging.Findings(
+    return evidence.Findings(
         **{
             "name": f"s{seed}",
             "modality": modality,
@@ -49,6 +62,7 @@ def _finding(sex="M", seed=0, modality="CT", **more):
             "orientation": "LAS",
             "axis_codes": "LAS",
             "organs": organs,
+            "label_names": _labels(label_names),
             **more,
         }
     )
@@ -83,7 +97,7 @@ def test_a_volume_far_from_the_others(factor, kinds):
 
 
 def test_too_few_samples_are_no_yardstick():
-    findings = _group(judging.LEAST_GROUP - 1)
+    findings = _group(comparing.LEAST_GROUP - 1)
     findings[3].organs["liver"]["volume_ml"] = 100
     assert _kinds(findings)[3] == []
 
@@ -152,7 +166,7 @@ def test_an_organ_that_everybody_has_needs_no_group():
         ALONE.replace("spleen", "stomach"),
     ]
     assert _kinds([one]) == [["organ missing"]]
-    one.label_names = [name for name in one.label_names if name not in ("spleen", "stomach")]
+    one.label_names = _labels(["liver", "bladder"])
     assert _kinds([one]) == [[]]  # nobody was asked to annotate it
 
 
@@ -189,8 +203,12 @@ def test_values_that_are_no_hounsfield_units(low, high, is_flagged):
 
 def test_what_the_facts_say_of_the_scanner_is_a_flag():
     one = _finding(scanner_faults=["Odd grid.", "Odd values."], organs=None)
+    seen = "spacing 0.8 x 0.8 x 5 mm, values from 0 to 0"
     assert judging.judge([one]) == [
-        [judging.Flag("scanner", "Odd grid."), judging.Flag("scanner", "Odd values.")]
+        [
+            judging.Flag("scanner", "doubtful", reason, evidence=seen)
+            for reason in ("Odd grid.", "Odd values.")
+        ]
     ]
 
 
@@ -242,7 +260,7 @@ def test_a_visit_is_known_where_patient_and_day_are():
         "amos_0006": {**born, "acquisition_date": "soon"},
         "amos_0007": {},
     }
-    one, other, *unknown = report.visits(rows, amos22).values()
+    one, other, *unknown = gathering.visits(rows, amos22).values()
     assert one == other != "" and unknown == ["", "", ""]
 
 
@@ -250,7 +268,7 @@ def test_a_visit_is_known_where_patient_and_day_are():
 def test_of_the_labelled_scans_just_those_that_are_known_are_flagged():
     cases = labelled_cases.read()
     rows = {name: row for name, (_, row) in cases.items()}
-    visits = report.visits(rows, amos22)
+    visits = gathering.visits(rows, amos22)
     found = {name: labelled_cases.finding(name, visit=visits[name]) for name in cases}
     kinds = collections.defaultdict(set)
     for name, flags in zip(found, judging.judge([*found.values()])):
@@ -283,13 +301,14 @@ def test_an_empty_mask_is_flagged_and_no_mask_is_not():
 )
 def test_several_large_pieces(name, gap_mm, at_edge, kinds):
     one = _finding()
-    one.organs[name].update(pieces=[{"share": 0.3, "gap_mm": gap_mm}], at_edge=at_edge)
+    one.organs[name].update(pieces=[_piece(0.3, gap_mm)], at_edge=at_edge)
     assert _kinds([one]) == [kinds]
 
 
 def test_a_flat_face_counts_for_organs_that_taper_off():
     one = _finding()
-    one.organs["liver"]["cuts"] = one.organs["aorta"]["cuts"] = ["left"]
+    for name in ("liver", "aorta"):
+        one.organs[name].update(cuts=["left"], cuts_at=[[1, 2, 3]])
     assert _kinds([one]) == [["cut off"]]
     assert "liver" in _reasons([one], 0)[0]
 
@@ -333,7 +352,7 @@ def _renamed(one):
         _OTHER_NAMES[name]: {**organ, "value": 200 - organ["value"]}
         for name, organ in one.organs.items()
     }
-    names = [_OTHER_NAMES[name] for name in one.label_names]
+    names = {200 - value: _OTHER_NAMES[name] for value, name in one.label_names.items()}
     return dataclasses.replace(one, organs=organs, label_names=names)
 
 
@@ -346,9 +365,9 @@ def _spoiled():
         organs[0]["right_kidney"],
     )
     organs[1]["uterus"], organs[8]["prostate"] = (_organ(16, 30, (0, 0, -200)) for _ in "12")
-    organs[2]["liver"]["pieces"] = [{"share": 0.3, "gap_mm": 5}]
-    organs[3]["spleen"]["cuts"] = ["upper"]
-    organs[4]["aorta"]["pieces"] = [{"share": 0.3, "gap_mm": 40}]
+    organs[2]["liver"]["pieces"] = [_piece(0.3, 5)]
+    organs[3]["spleen"].update(cuts=["upper"], cuts_at=[[1, 2, 3]])
+    organs[4]["aorta"]["pieces"] = [_piece(0.3, 40)]
     organs[5]["liver"]["volume_ml"] = 300
     organs[6]["aorta"]["centre"][2] += 60
     del organs[7]["spleen"]
@@ -369,7 +388,7 @@ def test_other_names_and_numbers_of_the_organs_give_the_same_flags():
 
 @pytest.mark.parametrize("name", ["kidneys", "lungs", "bone", "tumour", "hepatic vessel", "cyst"])
 def test_what_is_no_single_organ_may_be_in_pieces_and_end_flat(name):
-    apart = [{"share": 0.45, "gap_mm": 80}, {"share": 0.2, "gap_mm": 31}]
+    apart = [_piece(0.45, 80), _piece(0.2, 31)]
     findings = _group(10)
     for seed, one in enumerate(findings):
         volume_ml = 100.0 * 1.6 ** (seed % 4)
@@ -405,14 +424,15 @@ def test_where_only_tumours_have_labels_a_mask_may_be_empty(names, kinds):
 def test_scans_that_need_not_show_an_abdomen_lack_no_organ_by_themselves():
     one = _finding(label_names=[*_PLACES, "stomach"])
     assert _kinds([one]) == [["organ missing"]]
-    one.label_names = [*one.label_names, "brain"]
+    one.label_names = {**one.label_names, 17: "brain"}
     assert _kinds([one]) == [[]]
 
 
 def test_an_identity_affine_is_a_flag():
-    one = _finding(has_identity=True, organs=None)
+    one = _finding(affine=np.eye(4), organs=None)
     text = "Identity affine: spacing of 1 mm, orientation and position are not the scanner's."
-    assert judging.judge([one]) == [[judging.Flag("geometry", text)]]
+    found = judging.Flag("geometry", "doubtful", text, evidence="identity affine")
+    assert judging.judge([one]) == [[found]]
 
 
 def test_a_group_whose_sex_is_not_known_is_called_by_its_modality():
@@ -428,3 +448,184 @@ def test_a_known_fault_of_an_organ_is_looked_for_under_the_names_of_the_set():
     assert found.startswith("its label has the right kidney (")
     del one.organs["kidney_right"]
     assert confirming.against(fault, {}, {"s0": one}) == ""
+
+
+# ---- how much a flag weighs, where it is seen, and its numbers
+
+
+AFFINE = np.diag([-2.0, 2.0, 4.0, 1.0])
+
+
+def _imaged(shape=(300, 300, 150), n=10, missing="left_kidney", **more):
+    """Samples with an image around the liver's centre; the first one lacks an organ."""
+    findings = _group(n, shape=shape, label_names=[*_PLACES], **more)
+    for one in findings:
+        one.affine = AFFINE.copy()
+        middle = np.array([-300, 300, 300])
+        one.affine[:3, 3] = np.array(one.organs["liver"]["centre"]) - middle
+    if missing:
+        del findings[0].organs[missing]
+    return findings
+
+
+def _flags_of(findings, number=0):
+    return judging.worst_first(judging.judge(findings)[number])
+
+
+def test_an_organ_whose_place_the_image_holds_whole_is_missing_for_sure():
+    (found,) = _flags_of(_imaged())
+    assert found.severity == "wrong" and found.labels == (4,)
+    assert found.evidence == (
+        "9 of the 9 other CT samples have one; the image holds its place whole"
+    )
+    # From the liver's centre, voxel (150, 150, 75): 120 mm left, 40 mm back, 45 mm down.
+    assert np.abs(np.subtract(found.place, (210, 130, 64))).max() <= 2
+
+
+def test_an_organ_at_whose_place_the_image_ends_may_be_missing():
+    """A ball of the kidneys' 1000 ml has a radius of 62 mm, 31 voxels."""
+    for length, severity in ((225, "doubtful"), (260, "wrong")):
+        (found,) = _flags_of(_imaged(shape=(length, 300, 150)))
+        assert found.severity == severity
+        assert found.place is not None
+        assert ("does not hold" in found.evidence) == (severity == "doubtful")
+    (found,) = _flags_of(_imaged(shape=(180, 300, 150)))  # its centre lies outside
+    assert (found.severity, found.place) == ("doubtful", None)
+
+
+def test_where_an_organ_should_lie_is_told_by_four_others_at_least():
+    for n, severity in ((5, "wrong"), (4, "doubtful")):
+        (found,) = _flags_of(_imaged(n=n))
+        assert found.severity == severity
+    findings = _imaged()
+    for one in findings:
+        one.affine = None
+    (found,) = _flags_of(findings)
+    assert found.severity == "doubtful"
+    assert found.evidence.endswith("; where it should lie cannot be told")
+    findings = _imaged(missing="")
+    for name in ("left_kidney", "right_kidney", "aorta"):
+        del findings[0].organs[name]  # two are left: too few to go by
+    assert {found.severity for found in _flags_of(findings)} == {"doubtful"}
+
+
+def test_most_others_have_an_organ_that_the_image_always_cuts_off():
+    findings = _imaged(missing="")
+    for one in findings[1:]:
+        one.organs["stomach"] = _organ(9, 100, (0, 0, 0), at_edge=True)
+    (found,) = _flags_of(findings)
+    assert (found.kind, found.severity) == ("organ missing", "doubtful")
+
+
+def _severities(one):
+    return {(found.kind, found.severity) for found in judging.judge([one])[0]}
+
+
+def test_severities_of_what_needs_no_group():
+    foreign = _finding()
+    foreign.organs["uterus"] = _organ(16, 30, (0, 0, -200))
+    swapped = _finding()
+    kidneys = [swapped.organs[f"{side}_kidney"] for side in ("right", "left")]
+    kidneys[0]["centre"], kidneys[1]["centre"] = kidneys[1]["centre"], kidneys[0]["centre"]
+    apart = _finding()
+    apart.organs["liver"].update(pieces=[_piece(0.3, 9)], cuts=["left"], cuts_at=[[1, 2, 3]])
+    assert {
+        *_severities(_finding(is_mask=True)),
+        *_severities(_finding(organs={})),
+        *_severities(_finding(fat_share=0.3)),
+        *_severities(_finding(shift_ras_mm=(9.0, 0.0, 0.0), gain=2.0)),
+        *_severities(_finding(values=(-9000.0, 0.0))),
+        *_severities(_finding(tilt_degrees=40.0)),
+        *itertools.chain(*map(_severities, (foreign, swapped, apart))),
+    } == {
+        ("mask as volume", "wrong"),
+        ("organ missing", "wrong"),
+        ("alignment", "wrong"),
+        ("intensity", "doubtful"),
+        ("geometry", "doubtful"),
+        ("sex", "wrong"),
+        ("left/right", "wrong"),
+        ("pieces", "doubtful"),
+        ("cut off", "doubtful"),
+    }
+
+
+def test_rare_grids_are_unusual_and_outliers_doubtful():
+    findings = _group(40)
+    findings[0].spacing = (0.8, 0.8, 20.0)
+    findings[1].axis_codes = "ASL"
+    findings[2].organs["liver"]["volume_ml"] = 300
+    findings[3].organs["aorta"]["centre"][2] += 60
+    found = [[(flag.kind, flag.severity) for flag in flags] for flags in judging.judge(findings)]
+    assert found[:4] == [
+        [("geometry", "unusual")],
+        [("geometry", "unusual")],
+        [("volume", "doubtful")],
+        [("position", "doubtful")],
+    ]
+
+
+def test_a_volume_that_is_a_copy_of_its_mask():
+    (found,) = judging.judge([_finding(is_mask=True, modality="MRI")])[0]
+    assert found == judging.Flag(
+        "mask as volume",
+        "wrong",
+        "The volume holds the same voxels as the mask: it is a copy of it, not the scan.",
+        evidence="values from 0 to 0",
+    )
+
+
+def test_a_flag_leads_to_its_organ_and_has_its_numbers():
+    findings = _imaged(missing="")
+    findings[1].organs["liver"].update(volume_ml=300.0, at=[7, 8, 9])
+    (found,) = _flags_of(findings, 1)
+    assert (found.place, found.labels) == ((7, 8, 9), (1,))
+    numbers = r"300 ml; median \d+\.?\d* ml, limits \d+\.?\d* and \d+ ml"
+    assert re.fullmatch(numbers, found.evidence)
+
+
+def test_a_piece_and_a_flat_face_have_places_of_their_own():
+    findings = _imaged(missing="", n=1)
+    faces = {"cuts": ["left", "upper"], "cuts_at": [[4, 5, 6], [7, 8, 9]]}
+    findings[0].organs["liver"].update(pieces=[_piece(0.3, 9.0, (1, 2, 3))], **faces)
+    assert [(flag.kind, flag.place) for flag in _flags_of(findings)] == [
+        ("pieces", (1, 2, 3)),
+        ("cut off", (4, 5, 6)),
+    ]
+
+
+def test_twins_on_the_wrong_sides_are_both_named():
+    one = _finding()
+    right, left = (one.organs[f"{side}_kidney"] for side in ("right", "left"))
+    right["centre"], left["centre"] = [-60.4, 0.0, 0.0], [50.0, 0.0, 0.0]
+    (found,) = judging.judge([one])[0]
+    assert found.labels == (3, 4)
+    assert found.evidence == "centres at R -60 mm and R 50 mm"
+
+
+def test_an_alignment_flag_leads_to_the_largest_organ():
+    (one,) = _imaged(missing="", n=1)
+    one.organs["liver"]["volume_ml"] = 5000.0
+    one.shift_ras_mm, one.gain = (9.0, 0.0, 0.0), 2.0
+    (found,) = judging.judge([one])[0]
+    assert found.place == (1, 0, 0) and sorted(found.labels) == [1, 2, 3, 4, 5]
+
+
+def test_the_worst_flags_come_first_and_equals_stay_in_order():
+    kinds = ["known fault", "volume", "failed", "pieces", "sex"]
+    flags = [judging.flag(kind, "x") for kind in kinds]
+    found = [flag.kind for flag in judging.worst_first(flags)]
+    assert found == ["failed", "sex", "volume", "pieces", "known fault"]
+
+
+@pytest.mark.parametrize(
+    ("severity", "expected"),
+    [
+        ("wrong", [True, False, False]),
+        ("doubtful", [True, True, False]),
+        ("unusual", [True, True, True]),
+    ],
+)
+def test_as_bad_as_a_severity_is_what_is_of_it_or_worse(severity, expected):
+    flags = [judging.Flag("x", one, "x") for one in judging.SEVERITIES]
+    assert [judging.is_as_bad(flag, severity) for flag in flags] == expected

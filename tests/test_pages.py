@@ -13,7 +13,7 @@ import report_data
 import trees
 
 from utils import errors
-from utils.qc import anatomy, contours, drawing, pages, plotting, report, sample_report
+from utils.qc import anatomy, contours, drawing, pages, report, sample_report
 from utils.storage import label_map, samples
 
 _SOURCES = sorted((Path(pages.__file__).parent / "page").iterdir())
@@ -123,59 +123,9 @@ def test_scripts_are_javascript():
             assert checked.returncode == 0, checked.stderr
 
 
-def _row(**more):
-    return plotting.Row(
-        **{
-            "modality": "CT",
-            "sex": "F",
-            "scanner": "A",
-            "age_years": 61,
-            "shape": (4, 5, 6),
-            "spacing": (1.0, 1.0, 5.0),
-            "volumes_ml": {"liver": 1200.0},
-            "small_regions": {"liver": (5, 1)},
-            **more,
-        }
-    )
-
-
-def test_plots_are_drawn_for_what_there_is_and_come_out_the_same():
-    plots = plotting.draw([_row(), _row(sex="M", volumes_ml={})])
-    assert sorted(plots) == [
-        "ages.svg",
-        "organ_volumes_by_scanner.svg",
-        "organ_volumes_by_sex.svg",
-        "sizes_and_spacings.svg",
-        "small_regions.svg",
-    ]
-    assert plotting.draw([_row(), _row(sex="M", volumes_ml={})]) == plots
-    bare = plotting.draw([_row(age_years=None, volumes_ml={}, small_regions={})])
-    assert list(bare) == ["sizes_and_spacings.svg"]
-    assert b"<dc:date>" not in plots["ages.svg"]
-
-
-@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-def test_odd_texts_stay_texts_in_plots(text):
-    from xml.etree import ElementTree
-
-    odd = _row(scanner=text, sex=text, volumes_ml={text: 3.0}, small_regions={text: (1, 2)})
-    plots = plotting.draw([odd, _row()])
-    assert len(plots) == 5
-    for content in plots.values():
-        ElementTree.fromstring(content)
-    # matplotlib repeats what it has drawn, letter by letter, in a comment.
-    start = drawing.caption(text).strip()[:6].replace("--", "- -")
-    for name in ("organ_volumes_by_scanner.svg", "sizes_and_spacings.svg"):
-        assert start in html.unescape(plots[name].decode())
-
-
 def test_captions_are_short_and_in_legends():
     assert len(drawing.caption("x" * 41)) == 40 == len(drawing.caption("x" * 40))
     assert drawing.caption("a\nb") == "a\\nb" and drawing.caption("_x") == " _x"
-
-
-def test_nothing_to_plot():
-    assert plotting.draw([]) == {}
 
 
 def test_every_label_has_a_line_of_its_own_and_the_facts_name_known_labels():

@@ -3,6 +3,7 @@
 Skipped by name where the scan does not lie beside the project.
 """
 
+import json
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tiny_amos22
 import trees
 
-from utils.qc import measures
+from utils.qc import measures, plotting
 from utils.reader import AMOS22
 from utils.storage import label_map, nifti
 
@@ -84,6 +85,16 @@ def test_the_report_measures_the_same_spleen(root, expected):
     names = label_map.read(trees.LABEL_MAP)
     found = measures.measure(mask.data, names, mask.header.affine, mask.header.zooms)
     assert found["spleen"]["volume_ml"] == pytest.approx(float(expected["spleen_ml"]), abs=5e-4)
+
+
+def test_the_report_finds_nothing_but_what_is_known(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(plotting, "draw", lambda rows: {})
+    places = ("--root_dir", root / "grouped", "--output_dir", tmp_path / "qc")
+    result = trees.run(trees.REPORT, *places, "--workers", 1, "--fail_on", "doubtful")
+    assert (result.exit_code, result.stderr) == (0, "")
+    flags = json.loads((tmp_path / "qc/flags.json").read_text(encoding="utf-8"))
+    assert [(flag["kind"], flag["severity"]) for flag in flags] == [("known fault", "unusual")] * 2
+    assert flags[0]["reason"].endswith("data/amos_0540.nii.gz).")  # this file shows it
 
 
 def test_metadata_are_those_of_row_539(ds):

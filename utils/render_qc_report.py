@@ -1,7 +1,8 @@
 """Render a report to look at: one picture per sample, what looks wrong, plots of the set.
 
 Reads volumes, masks and info files below --root_dir. Writes index.html, which any
-browser opens from disk, without network, and beside it samples/, pictures/, plots/ and measures/.
+browser opens from disk, without network, and beside it samples/, pictures/, plots/ and measures/,
+and for programs flags.csv, flags.json and measures.csv.
 Pictures show axial, coronal and sagittal slices upright, the patient's left on the right, with the
 contours of all labels. Flags name what looks wrong and why, and faults that are known of single
 scans; the page says how it is judged. It also shows what denoising changed, by the masks that were
@@ -20,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.facts import described
-from utils.qc import case_files, report, sample_report
+from utils.qc import case_files, judging, report, sample_report
 from utils.running import cli, shared_options
 from utils.storage import kept_masks, samples
 
@@ -52,8 +53,25 @@ def check_apart(output_dir, *data_dirs):
 @shared_options.threshold(
     "--region_volume_thresh", 100.0, "Regions below this volume count as small", "mm^3"
 )
+@shared_options.choice(
+    "--fail_on",
+    ("none", *judging.SEVERITIES),
+    "none",
+    "Exit with 1 if a sample that is not excluded has a flag of this severity or a worse one.",
+)
+@shared_options.review
 @shared_options.any_dataset
-def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, dataset, overwrite):
+def main(
+    root_dir,
+    output_dir,
+    before_dir,
+    manifest_file,
+    region_volume_thresh,
+    fail_on,
+    review,
+    dataset,
+    overwrite,
+):
     kept = kept_masks.default_dir(root_dir)
     before_dir = before_dir or (kept if kept.is_dir() else None)
     check_apart(output_dir, root_dir, before_dir)
@@ -63,7 +81,9 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     facts = described.chosen(dataset)
     listed = None if manifest_file is None else report.read_manifest(manifest_file, facts)
     found = report.find_samples(root_dir, listed)
-    facts.check_names([sample.stem for sample in found], root_dir)
+    names = [sample.stem for sample in found]
+    facts.check_names(names, root_dir)
+    reviewed = report.read_review(cli.review_file(review), root_dir, output_dir, names)
     cli.hold(output_dir)
     report.make_folders(output_dir)
     settings = case_files.ReportSettings(
@@ -77,16 +97,10 @@ def main(root_dir, output_dir, before_dir, manifest_file, region_volume_thresh, 
     )
     estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
     outcome = cli.for_each_sample(sample_report.render, found, settings, **estimates)
-    entries = report.write(output_dir, found, outcome, listed, facts)
-    flags = [
-        f"{entry.name}: {flag.kind}: {flag.reason}"
-        for entry in entries
-        if entry.record
-        for flag in entry.flags
-    ]
-    n_flagged = sum(bool(entry.flags) for entry in entries)
-    summary = f"{output_dir / report.INDEX}: {len(entries)} samples, {n_flagged} with flags"
-    cli.finish(outcome, *flags, summary)
+    entries = report.write(settings, found, outcome, listed, facts, reviewed)
+    faults = [] if fail_on == "none" else report.failing(entries, fail_on, reviewed)
+    summary = f"{output_dir / report.INDEX}: {report.summary(entries, reviewed)}"
+    cli.finish(outcome, *report.flag_lines(entries), summary, faults=faults)
 
 
 if __name__ == "__main__":

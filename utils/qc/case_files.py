@@ -1,14 +1,13 @@
 """Which files one sample's part of the quality report is made of, and how they are looked at."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from utils import errors
-from utils.storage import kept_masks, nifti, samples
+from utils.storage import files, kept_masks, nifti, samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,21 +66,40 @@ class Inputs:
     prediction: nifti.Header | None = None
 
 
+def paths_of_tree(sample: samples.Sample, settings: ReportSettings) -> dict[str, Path]:
+    """``volume``, ``mask`` and ``info`` of a sample of the grouped tree, as far as they are there.
+
+    The mask is its own one; a tree that denoising wrote has the others in `before_dir`.
+    """
+    source = _source(sample, settings)
+    paths = {"volume": source.volume_path, "mask": sample.mask_path, "info": source.info_path}
+    return {key: path for key, path in paths.items() if files.is_file(path)}
+
+
+def _before(sample, settings):
+    """The sample in the tree with the masks before denoising; None without one."""
+    if settings.before_dir is None:
+        return None
+    place = settings.before_dir / sample.directory.relative_to(settings.root_dir)
+    return samples.Sample(sample.stem, place)
+
+
+def _source(sample, settings):
+    """The sample that has the volume: a tree that denoising wrote elsewhere holds masks only."""
+    before = _before(sample, settings)
+    if before is None or sample.volume_path.exists() or not before.volume_path.exists():
+        return sample
+    return before
+
+
 def of_tree(sample: samples.Sample, settings: ReportSettings) -> Inputs:
     """Read the headers of a sample of the grouped tree, and its info file.
 
     DatasetError where a file is missing or damaged, shapes differ, or two labels have one name.
     """
-    source, mask, before = sample, None, None
-    if settings.before_dir is not None:
-        place = settings.before_dir / sample.directory.relative_to(settings.root_dir)
-        before = samples.Sample(sample.stem, place)
-        # A tree that denoising wrote to another --output_dir holds masks only.
-        if not sample.volume_path.exists() and os.path.exists(before.volume_path):
-            source = before
+    before, source = _before(sample, settings), _source(sample, settings)
     volume = nifti.read_header(source.volume_path)
-    if sample.has_mask:
-        mask = nifti.read_header(sample.mask_path)
+    mask = nifti.read_header(sample.mask_path) if sample.has_mask else None
     mask_before = kept_masks.before(mask, before.mask_path) if mask and before else None
     for header in filter(None, (mask, mask_before)):
         if header.shape != volume.shape:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from utils.facts import known_faults
-from utils.qc import anatomy, judging
+from utils.qc import anatomy, evidence, judging
 from utils.storage import forms, label_map
 
 KIND = "known fault"
@@ -12,9 +12,12 @@ KIND = "known fault"
 # the share.
 _VALUE_TOLERANCE, _ROUNDED_TOLERANCE = 1.0, 0.01
 
+# Kind of a fault that the file shows -> severity; of all others: doubtful.
+_SEVERITIES = {"damaged": judging.WRONG, "metadata": judging.UNUSUAL}
+
 
 def flag(
-    fault: known_faults.Fault, row: Mapping[str, str], findings: Mapping[str, judging.Findings]
+    fault: known_faults.Fault, row: Mapping[str, str], findings: Mapping[str, evidence.Findings]
 ) -> judging.Flag:
     """Make a flag of a known fault, with its evidence, and what the files at hand say against it.
 
@@ -23,19 +26,37 @@ def flag(
     fault : known_faults.Fault
     row : mapping of str to str
         Of the sample, as the manifest or its info file has it.
-    findings : mapping of str to judging.Findings
+    findings : mapping of str to evidence.Findings
         Of all samples at hand that could be read, by name.
     """
     what = _of_one_pair(fault)
     text = f"{what[:1].upper()}{what[1:]} (evidence: {fault.evidence})."
     seen = against(fault, row, findings)
     if seen is None:
-        return judging.Flag(KIND, f"{text} The files at hand do not tell whether it is so.")
-    return judging.Flag(KIND, f"{text} This file does not show it: {seen}." if seen else text)
+        text += " The files at hand do not tell whether it is so."
+    elif seen:
+        text += f" This file does not show it: {seen}."
+    one = findings.get(fault.id)
+    severity = _severity(fault, one) if seen == "" else judging.UNUSUAL
+    about = one.about(*_concerned(fault, one)) if one else {}
+    return judging.flag(KIND, text, severity, evidence=fault.evidence, **about)
+
+
+def _severity(fault, one):
+    """How much a fault weighs that the file at hand shows: as much as what is found by itself."""
+    if fault.kind == "intensity" and one.modality != "CT":
+        return judging.UNUSUAL  # only CT has a scale that all share
+    return _SEVERITIES.get(fault.kind, judging.DOUBTFUL)
+
+
+def _concerned(fault, one):
+    """Names of the organs of a sample that a fault is about."""
+    spleen = one.named("spleen")
+    return [spleen] if fault.kind == "patient" and spleen else []
 
 
 def against(
-    fault: known_faults.Fault, row: Mapping[str, str], findings: Mapping[str, judging.Findings]
+    fault: known_faults.Fault, row: Mapping[str, str], findings: Mapping[str, evidence.Findings]
 ) -> str | None:
     """Tell what of a sample at hand contradicts a known fault.
 
@@ -52,7 +73,8 @@ def against(
 
 def _organ(parts, fault, row, findings):
     one, wanted = findings[fault.id], anatomy.organ(parts[0]) or label_map.file_form(parts[0])
-    name = next((name for name in one.label_names if wanted in (name, anatomy.organ(name))), None)
+    names = one.label_names.values()
+    name = next((name for name in names if wanted in (name, anatomy.organ(name))), None)
     if one.organs is None or name is None:
         return None
     if name in one.organs:

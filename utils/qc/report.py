@@ -1,57 +1,47 @@
-"""The quality report of a data set: flags, plots and pages from the records of its samples."""
+"""The quality report of a data set: flags, plots, tables and page from its samples' records."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils import errors
-from utils.facts import DataSet, known_faults, patients
+from utils.facts import DataSet
 from utils.qc import (
-    alignment,
-    anatomy,
-    confirming,
+    case_files,
+    document,
+    explanation,
+    gathering,
     judging,
-    measures,
+    label_tables,
     pages,
     plotting,
     sample_report,
+    tabulating,
 )
-from utils.running import calls
-from utils.storage import files, forms, label_map, manifest, samples, workbook
+from utils.running import calls, provenance
+from utils.storage import files, manifest, review, samples, workbook
 
 INDEX = "index.html"
-_PLOTS = "plots"
-# Key on the pages -> column of the manifest and key of the info file.
-_METADATA = {
-    "subset": "subset",
-    "scanner": "manufacturer_model_name",
-    "sex": "sex",
-    "age": "age",
-    "site": "site",
-}
-_DAY = "acquisition_date"
+_TABLES = (
+    *(tabulating.FLAGS_CSV, tabulating.FLAGS_JSON, tabulating.MEASURES_CSV),
+    *(label_tables.ITKSNAP, label_tables.SLICER),
+)
+# How the page of a sample begins that earlier versions wrote, and what else stands in it.
+_OLD_HEAD = b'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+_OLD_LINK = b'<nav><a href="../index.html">All samples</a>'
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One sample of the report.
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """What people decided so far, by name of the sample, and the file that it belongs into."""
 
-    Attributes
-    ----------
-    name : str
-    metadata : dict of str to str
-        ``subset``, ``modality``, ``scanner``, ``sex``, ``age``, ``site``.
-    record : dict or None
-        See `sample_report.render`; None for a sample that failed.
-    flags : list of judging.Flag
-    label_names : dict of int to str
-    """
+    decisions: Mapping[str, review.Decision]
+    path: Path
 
-    name: str
-    metadata: dict[str, str]
-    record: dict | None
-    flags: list[judging.Flag]
-    label_names: dict[int, str]
+    @property
+    def excluded(self) -> list[str]:
+        """Names of the samples that are left out."""
+        return review.having(self.decisions, review.EXCLUDE)
 
 
 def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples.Sample]:
@@ -77,176 +67,132 @@ def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples
 
 def read_manifest(path: Path, facts: DataSet) -> dict[str, dict]:
     """Read a dataset manifest or an index manifest: ID to row, all values text."""
-    columns = [column for column in _METADATA.values() if column in facts.DATASET_KEYS]
+    columns = [column for column in gathering.METADATA.values() if column in facts.DATASET_KEYS]
     book = workbook.Workbook(path)
     sheet = manifest.MAIN_SHEET if manifest.MAIN_SHEET in book.names else book.names[0]
     table = book.table(sheet, required=("ID", *columns))
     return {row["ID"]: row for row in table.to_dict("records")}
 
 
+def read_review(
+    path: Path | None, root_dir: Path, output_dir: Path, names: Sequence[str]
+) -> Review:
+    """Read the decisions in a file; without one there are none, and its place is beside the data.
+
+    `names` are those of the samples at hand. DatasetError as by `review.read`.
+    """
+    if path is not None:
+        return Review(review.read(path, names), path)
+    folder = provenance.folder({"root_dir": root_dir, "output_dir": output_dir})
+    return Review({}, (folder or output_dir) / review.FILE_NAME)
+
+
 def make_folders(output_dir: Path) -> None:
     """Make the folders of the report, and sweep what interrupted runs left there.
 
-    DatasetError where the pages of the set could not be written after all the work.
+    DatasetError where the files of the set could not be written after all the work.
     """
-    for name in ("", sample_report.PICTURES, sample_report.MEASURES, sample_report.PAGES, _PLOTS):
+    folders = sample_report.PICTURES, sample_report.MEASURES, sample_report.PAGES, plotting.FOLDER
+    for name in ("", *folders):
         files.make_dir(output_dir / name)
         files.check_place(output_dir / name / INDEX)
     files.sweep(output_dir)
-    for path in (output_dir / INDEX, *sorted((output_dir / _PLOTS).glob("*.svg"))):
+    for name in (INDEX, *_TABLES, *(f"{plotting.FOLDER}/{name}" for name in plotting.TITLES)):
+        path = output_dir / name
         if path.is_dir():
             reason = f"{path}: a folder, expected a file of the report; move it away"
             raise errors.DatasetError(reason, file=path, code="write")
 
 
 def write(
-    output_dir: Path,
+    settings: case_files.ReportSettings,
     found: list[samples.Sample],
     outcome: calls.Outcome,
     listed: dict[str, dict] | None,
     facts: DataSet,
-) -> list[Entry]:
-    """Judge all samples and write plots and pages, the index last.
+    reviewed: Review,
+) -> list[gathering.Entry]:
+    """Judge all samples and write plots, tables and page, the page last.
 
     Parameters
     ----------
-    output_dir : Path
+    settings : case_files.ReportSettings
     found : list of samples.Sample
     outcome : calls.Outcome
         Of `sample_report.render`.
     listed : dict or None
         See `read_manifest`; without it the metadata are those of the info files.
     facts : facts.DataSet
+    reviewed : Review
 
     Returns
     -------
-    list of Entry
-        In the order of the index.
+    list of gathering.Entry
+        In the order of the page.
     """
-    entries = _entries(found, outcome, listed or {}, facts)
+    output_dir = settings.output_dir
+    entries = gathering.entries(found, outcome, listed or {}, facts, settings)
     plots = plotting.draw([_plotted(entry) for entry in entries if entry.record])
+    data = document.build(
+        entries,
+        output_dir=output_dir,
+        facts=facts,
+        plots=list(plots),
+        notes=explanation.notes(facts),
+        decisions=reviewed.decisions,
+        review_path=reviewed.path,
+    )
     contents = {
-        **{f"{_PLOTS}/{name}": content for name, content in plots.items()},
-        INDEX: pages.document(_data(entries, list(plots), _notes(facts))),
+        **{f"{plotting.FOLDER}/{name}": content for name, content in plots.items()},
+        **tabulating.tables(entries),
+        **label_tables.files(data["labels"]),
+        INDEX: pages.document(data),
     }
     for name, content in contents.items():
         files.put(output_dir / name, content)
+    _remove_old(output_dir, {*plots})
     return entries
 
 
-def _entries(found, outcome, listed, facts):
-    results = {sample.stem: result for sample, result in outcome.results}
-    infos = {name: result.info for name, result in results.items()}
-    rows = {sample.stem: listed.get(sample.stem, infos.get(sample.stem, {})) for sample in found}
-    metadata = {name: _metadata(row, results.get(name)) for name, row in rows.items()}
-    flags = _flags(results, rows, metadata, outcome.failures, facts)
+def _remove_old(output_dir, plots):
+    """Remove plots that are no longer drawn, and the pages of samples of earlier versions."""
+    for name in plotting.TITLES.keys() - plots:
+        files.remove(output_dir / plotting.FOLDER / name)
+    for path in sorted((output_dir / sample_report.PAGES).glob("*.html")):
+        content = files.read_bytes(path) if path.is_file() else b""
+        if content.startswith(_OLD_HEAD) and _OLD_LINK in content:
+            files.remove(path)
+
+
+def flag_lines(entries: Sequence[gathering.Entry]) -> list[str]:
+    """Tell all flags, but those that say that a sample failed: that is told anyway."""
     return [
-        Entry(
-            sample.stem,
-            metadata[sample.stem],
-            results[sample.stem].record if sample.stem in results else None,
-            flags[sample.stem],
-            results[sample.stem].label_names if sample.stem in results else {},
-        )
-        for sample in found
+        f"{entry.name}: {flag.kind}: {flag.reason}"
+        for entry in entries
+        for flag in entry.flags
+        if flag.kind != "failed"
     ]
 
 
-def _metadata(row, result):
-    texts = {key: row.get(column, "") for key, column in _METADATA.items()}
-    plain = {key: forms.plain(key, text) or text for key, text in texts.items()}
-    return plain if result is None else plain | {"modality": result.record["volume"]["modality"]}
+def summary(entries: Sequence[gathering.Entry], reviewed: Review) -> str:
+    """Count the samples, those with flags by their worst one, and those that are excluded."""
+    worst = [entry.flags[0].severity for entry in entries if entry.flags]
+    counts = [f"{worst.count(one)} {one}" for one in judging.SEVERITIES if one in worst]
+    by_severity = f" ({', '.join(counts)})" if counts else ""
+    n_excluded = len({entry.name for entry in entries}.intersection(reviewed.excluded))
+    excluded = f"; {n_excluded} excluded by {reviewed.path}" if n_excluded else ""
+    return f"{len(entries)} samples, {len(worst)} with flags{by_severity}{excluded}"
 
 
-def _flags(results, rows, metadata, failures, facts):
-    """{name: flags} of the samples that were measured, those that failed, and what is known."""
-    flags = {name: [] for name in rows}
-    for name, error in failures:
-        flags.setdefault(name, []).append(judging.Flag("failed", str(error)))
-    by_name = visits(rows, facts)
-    findings = {
-        name: _findings(name, result, metadata[name]["sex"], by_name[name], rows[name], facts)
-        for name, result in results.items()
-    }
-    for name, judged in zip(findings, judging.judge([*findings.values()])):
-        flags[name] += judged
-    for fault in known_faults.of(facts):
-        if fault.id in rows and known_faults.is_open(fault, facts):
-            flags[fault.id].append(confirming.flag(fault, rows[fault.id], findings))
-    return flags
-
-
-def visits(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> dict[str, str]:
-    """Return patient and day of each sample, by name; empty where one of them is not known."""
-    patient_of, unknown = patients.group(rows, facts), {*patients.unknown(rows, facts)}
-    days = {name: forms.known(_DAY, row.get(_DAY, "")) for name, row in rows.items()}
-    return {
-        name: f"{patient_of[name]} {day}" if day and name not in unknown else ""
-        for name, day in days.items()
-    }
-
-
-def _findings(name, result, sex, visit, row, facts):
-    record, volume = result.record, result.record["volume"]
-    spacing = tuple(volume["spacing"])
-    return judging.Findings(
-        name=name,
-        modality=volume["modality"],
-        sex=sex,
-        spacing=spacing,
-        orientation=volume["orientation_to"],
-        axis_codes=result.axis_codes,
-        tilt_degrees=volume["tilt_degrees"],
-        organs=record["organs"],
-        label_names=result.label_names.values(),
-        values=tuple(volume["values"]),
-        scanner_faults=facts.scanner_faults(row, spacing, volume["values"][1]),
-        visit=visit,
-        has_identity=result.has_identity,
-        **(record["alignment"] or {}),
-    )
-
-
-def _data(entries, plots, notes):
-    names = {value: name for entry in entries for value, name in entry.label_names.items()}
-    titles = {name: Path(name).stem.replace("_", " ").capitalize() for name in plots}
-    return {
-        "set": {"name": "Quality report", "identity": ""},
-        "severities": ["doubtful"],
-        "labels": [{"value": value, "name": names[value]} for value in sorted(names)],
-        "review": {"rows": [], "place": "../descriptor/review.csv"},
-        "notes": notes,
-        "plots": [{"file": f"{_PLOTS}/{name}", "title": title} for name, title in titles.items()],
-        "changes": [],
-        "samples": [_sample_data(entry) for entry in entries],
-    }
-
-
-def _sample_data(entry):
-    record = entry.record or {}
-    volume, organs, changes = (record.get(key) for key in ("volume", "organs", "changes"))
-    small = f"{entry.name}_small.png"
-    nothing = {"place": None, "labels": [], "evidence": "", "severity": "doubtful"}
-    return {
-        "name": entry.name,
-        "metadata": entry.metadata,
-        "age_years": forms.years(entry.metadata.get("age", "")),
-        "patient": "",
-        "relatives": [],
-        "flags": [{"kind": f.kind, "reason": f.reason, **nothing} for f in entry.flags],
-        "shape": volume and volume["shape"],
-        "spacing": volume and volume["spacing"],
-        "orientation": volume["orientation_to"] if volume else "",
-        "n_labels": None if organs is None else len(organs),
-        "small_regions": record.get("small_regions"),
-        "n_changed": changes and changes["n_voxels"],
-        "dice": None,
-        "mask_crc32": "",
-        "pictures": [name for name in record.get("pictures", ()) if name != small],
-        "thumbnail": small if record else "",
-        "paths": {},
-        "data": "",
-    }
+def failing(entries: Sequence[gathering.Entry], severity: str, reviewed: Review) -> list[str]:
+    """Name the samples with a flag of at least this severity that nobody has excluded."""
+    found = []
+    for entry in entries:
+        flags = [flag for flag in entry.flags if judging.is_as_bad(flag, severity)]
+        if flags and entry.name not in reviewed.excluded:
+            kinds = dict.fromkeys(f"{flag.kind} ({flag.severity})" for flag in flags)
+            found.append(f"FLAGGED {entry.name}: {', '.join(kinds)}")
+    return found
 
 
 def _plotted(entry):
@@ -255,10 +201,11 @@ def _plotted(entry):
     organs = (record["organs"] or {}).items()
     changed = record["changes"]["per_label"].items() if record["changes"] else ()
     return plotting.Row(
+        name=entry.name,
         modality=metadata["modality"],
         sex=metadata["sex"],
         scanner=metadata["scanner"],
-        age_years=forms.years(metadata["age"]),
+        age_years=entry.age_years,
         shape=tuple(record["volume"]["shape"]),
         spacing=tuple(record["volume"]["spacing"]),
         volumes_ml={name: organ["volume_ml"] for name, organ in organs if not organ["at_edge"]},
@@ -267,51 +214,3 @@ def _plotted(entry):
             for value, counts in changed
         },
     )
-
-
-def _notes(facts):
-    return [
-        "A flag means: have a look. Nothing is changed or left out because of it.",
-        f"Groups: samples of one modality and sex; with fewer than {judging.LEAST_GROUP} of one "
-        "modality (prostate and uterus never); with fewer than that nothing is compared. Organs "
-        "that the image cuts off take no part.",
-        f"Volume and position: further from the group's median than {judging.FAR:g} robust "
-        "standard deviations (1.4826 times the median absolute deviation), but never closer than "
-        f"a factor of {judging.volume_factor(False):.2g} in volume and "
-        f"{judging.place_mm(False):g} mm in place "
-        f"({judging.volume_factor(True):.2g} and {judging.place_mm(True):g} mm for "
-        "organs that fill and empty). Places are taken beside the sample's other organs.",
-        f"Organ missing: at least {judging.USUAL_SHARE:.0%} of the other samples of its modality "
-        f"({judging.LEAST_OTHERS} at least) have it; without any comparison also "
-        f"{', '.join(map(label_map.shown, sorted(anatomy.EVERYBODYS)))}, where the labels have "
-        "such a name.",
-        "Left/right: by the RAS+ coordinates of the centres of kidneys, adrenal glands, liver and "
-        "spleen.",
-        f"Pieces: a second piece of at least {measures.LARGE_PIECE_SHARE:.0%} of the organ and "
-        f"{measures.LARGE_PIECE_MM3 / 1000:g} ml; thin organs only over a gap of "
-        f"{measures.THIN_GAP_MM:g} mm. Cut off: the area of liver, spleen or kidney falls from "
-        f"{measures.CUT_SHARE:.0%} of its largest to next to nothing within 3 mm or a slice.",
-        f"Alignment: edges under the contours at least {alignment.GAIN:g} times as strong when "
-        f"the mask is moved by {alignment.SHIFT_MM:g} to {alignment.REACH_MM:g} mm per axis; "
-        f"in CT also more than {judging.FAT_SHARE:.0%} of the solid organs darker than "
-        f"{anatomy.FAT_BELOW:g} HU.",
-        f"Geometry: spacing by the same rule as volume (factor {judging.spacing_factor():.2g}); "
-        f"an orientation that fewer than {judging.ODD_SHARE:.0%} of at least "
-        f"{judging.ODD_LEAST_GROUP} samples have; a tilt above {judging.OBLIQUE_DEGREES:g} "
-        "degrees; an affine that is exactly the identity.",
-        "Intensity: CT values below "
-        f"{anatomy.CT_RANGE[0]:g} or above {anatomy.CT_RANGE[1]:g}, which are no Hounsfield units.",
-        "Scanner: a grid or a scaling that only another scanner has than the metadata name.",
-        f"Patient: the spleens of two scans of one patient{_identity(facts)} on one day, one of "
-        f"them more than {judging.SPLEENS_APART:g} times as large as the other; not where the "
-        "image cuts it off.",
-        "Known fault: what is publicly known about the scan, with the evidence. Where the files "
-        "at hand tell otherwise, or nothing of it, the flag says so; the other flags do not depend "
-        "on it.",
-    ]
-
-
-def _identity(facts):
-    """By what scans are told to be of one patient: one key names people, several may coincide."""
-    keys = " and ".join(facts.PATIENT_KEYS).replace("_", " ")
-    return f" ({'inferred from' if facts.PATIENT_EVIDENCE else 'by'} {keys})" if keys else ""

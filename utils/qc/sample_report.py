@@ -23,7 +23,7 @@ from utils.qc import (
     volume_stream,
 )
 from utils.running import calls
-from utils.storage import files, json_files, nifti, samples
+from utils.storage import files, json_files, marks, nifti, samples
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
 FORMAT = 3
@@ -47,7 +47,7 @@ _MEMORY_PER_VOXEL, _MEMORY_PER_BIN = 1.3, 6
 _MEMORY_BESIDES = 200 << 20
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Result:
     """What is known of a sample.
 
@@ -60,17 +60,17 @@ class Result:
         The info file.
     label_names : dict of int to str
         From the names of the binary masks.
-    axis_codes : str
-        Of the volume, see `geometry.axis_codes`.
-    has_identity : bool
-        Of the volume, see `geometry.is_identity`.
+    affine : (4, 4) float
+        Of the volume.
+    source_crc : str
+        Of what the volume was made of; see `marks.SOURCE`.
     """
 
     record: dict
     info: dict[str, str]
     label_names: dict[int, str]
-    axis_codes: str
-    has_identity: bool
+    affine: np.ndarray
+    source_crc: str
 
 
 def memory(sample: samples.Sample) -> int:
@@ -94,9 +94,9 @@ def render(sample: samples.Sample, settings: case_files.ReportSettings) -> Resul
     """
     record_path, places, outdated = _places(sample.stem, settings.output_dir)
     inputs = case_files.of_tree(sample, settings)
-    affine = inputs.volume.affine
-    seen = geometry.axis_codes(affine), geometry.is_identity(affine)
-    result = Result({}, inputs.info, inputs.label_names, *seen)
+    volume = inputs.volume
+    source_crc = marks.read(volume.descrip).get(marks.SOURCE, volume.source_crc)
+    result = Result({}, inputs.info, inputs.label_names, volume.affine, source_crc)
     digest = _digest(inputs, settings)
     finished = None if settings.overwrite else _finished(record_path, digest, places)
     if finished:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -331,14 +331,19 @@ def print_note(name: str, message: str) -> None:
     _print_line(f"note {name}: {message}")
 
 
-def finish(outcome: calls.Outcome, *lines: str, after: Iterable[str] = ()) -> NoReturn:
+def finish(
+    outcome: calls.Outcome, *lines: str, after: Iterable[str] = (), faults: Sequence[str] = ()
+) -> NoReturn:
     """Print warnings, failures and the summary, write the failures file, and exit.
 
-    ``lines`` are what the routine has to say before the counts, ``after`` what it says after them.
-    Exit status 0 when nothing failed, else 1. Counts and failures go into the provenance, too.
+    ``lines`` are what the routine has to say before the counts, ``after`` what it says after them,
+    ``faults`` on stderr what it found though all was done. Exit status 0 when nothing failed and
+    there are no such faults, else 1. Counts and failures go into the provenance, too.
     """
+    for fault in faults:
+        _print_line(fault)
     _tell(outcome, *lines, after=after)
-    sys.exit(1 if outcome.failures else 0)
+    sys.exit(1 if outcome.failures or faults else 0)
 
 
 def _tell(outcome, *lines, after=()):

@@ -4,12 +4,16 @@ import codecs
 import csv
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from utils import errors
 from utils.storage import file_kinds, files, forms
 
 _SEPARATORS = ",;\t"
+# What makes a formula of a text in a spreadsheet; where that splits lines at ; not only at its
+# beginning.
+_FORMULA = re.compile(r"(^|;)(?='*[=+\-@])")
 _SHOWN_CHARACTERS = 400  # of a wrong file the "header" may be all of it
 
 
@@ -123,3 +127,21 @@ def _separator(text, columns):
             if wanted <= {*map(forms.stripped, cells)}:
                 return separator
     return _SEPARATORS[0]
+
+
+def to_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    """Return a CSV file as spreadsheets and programs read it, always with the header.
+
+    UTF-8 with its byte order mark, and CRLF. What a row lacks, or is None, is an empty cell; odd
+    characters of texts are escaped (see `errors.printable`). No text becomes a formula: before
+    ``=``, ``+``, ``-`` and ``@`` where they begin it, or stand after a ``;``, is put a ``'``.
+    """
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return stream.getvalue().encode("utf-8-sig")
+
+
+def _cell(value):
+    return _FORMULA.sub(r"\1'", errors.printable(value)) if isinstance(value, str) else value
