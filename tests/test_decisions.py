@@ -18,6 +18,7 @@ import pytest
 import report_data
 
 from utils import errors
+from utils.storage import review
 
 PAGE = Path(__file__).resolve().parents[1] / "utils/qc/page"
 SCRIPTS = ("csv.js", "review_file.js", "decisions.js", "decisions_view.js")
@@ -833,7 +834,6 @@ def _any_file(deal):
 
 
 def test_files_are_read_as_the_pipeline_reads_them(report, browser):
-    review = pytest.importorskip("utils.storage.review")
     report.draw()
     report.open()
     deal = random.Random(3)
