@@ -1058,7 +1058,7 @@ def test_two_tabs_of_one_report_show_the_same(report, browser):
     browser.wait("QC.decisions.of('amos_0001')")
     assert browser.run("document.querySelector('textarea').value") == "from the other tab"
     assert report.text(".unsaved") == "1 decision not saved"
-    assert browser.run("QC.told") == [""]
+    assert {*browser.run("QC.told")} == {""}  # once more where the other tab started meanwhile
     report.set("amos_0002", "accept")
     _until(lambda: other("Boolean(QC.decisions.of('amos_0002'))"))
     other("QC.decisions.set('amos_0003', 'exclude')")
