@@ -40,6 +40,8 @@ COUNTS = {
 LIVER = {
     "value": 6,
     "volume_ml": 1234.56,
+    "mean": 60.5,
+    "sd": None,
     "centre": [-1.0, 2.0, 3.0],
     "at_edge": True,
     "at": [1, 2, 3],
@@ -263,6 +265,8 @@ SHARED = {
 }
 OF_LIVER = {
     "volume_ml": "1234.56",
+    "mean": "60.5",
+    "sd": "",
     "centre_r": "-1.0",
     "centre_s": "3.0",
     "at_edge": "1",

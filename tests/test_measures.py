@@ -188,3 +188,17 @@ def test_a_tiny_mask_says_nothing_about_its_place():
     mask = np.zeros((20, 20, 20), np.uint8)
     mask[10, 10, 10] = 1
     assert alignment.find_fit(np.zeros(mask.shape, np.float32), mask, (3, 3, 3), (0, 1)) is None
+
+
+def test_intensities_under_each_label():
+    mask = _mask((6, (15, 20, 15), 20), (1, (45, 20, 15), 20))
+    volume = np.where(mask == 6, 60.0, 100.0).astype(np.float32)
+    volume[mask == 1] = np.nan
+    volume[15, 20, 15] = 80.0
+    found = _measure(mask) | {"tiny": {"value": 9}}
+    measures.add_intensities(found, volume, mask)
+    inside = volume[mask == 6].astype(np.float64)
+    assert found["liver"]["mean"] == pytest.approx(inside.mean())
+    assert found["liver"]["sd"] == pytest.approx(inside.std())
+    for name in ("spleen", "tiny"):
+        assert (found[name]["mean"], found[name]["sd"]) == (None, None)

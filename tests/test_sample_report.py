@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 
 import nibabel as nib
 import numpy as np
@@ -109,8 +110,10 @@ def test_odd_scans_are_measured_and_drawn(tmp_path, settings, kind):
     assert (outcome.failures, outcome.done) == ([], 1)
     for name in _NAMES:
         PIL.Image.open(io.BytesIO((settings.output_dir / "pictures" / name).read_bytes())).verify()
-    report.write(settings.output_dir, [sample], outcome, None, amos22)
+    undecided = report.Review({}, settings.output_dir / "review.csv")
+    report.write(settings, [sample], outcome, None, amos22, undecided)
     assert "amos_0001" in (settings.output_dir / "index.html").read_text(encoding="utf-8")
+    assert json.loads((settings.output_dir / "flags.json").read_text(encoding="utf-8")) is not None
 
 
 class _Render:
@@ -275,14 +278,15 @@ def test_a_file_in_a_folders_place_is_found_before_the_work(root, place, kind):
 
 def test_a_folder_in_a_pages_place_leaves_all_others(root, monkeypatch):
     monkeypatch.setattr(plotting, "draw", lambda rows: {})
-    (root / "qc/samples/amos_0001.html").mkdir(parents=True)
+    (root / "qc/samples/amos_0001.js").mkdir(parents=True)
     result = trees.invoke(trees.REPORT, root)
     assert result.exit_code == 1
     (line,) = trees.complaints(result)
-    assert line.startswith(f"FAILED amos_0001: {root}/qc/samples/amos_0001.html: a folder")
-    assert (root / "qc/samples/amos_0004.html").is_file() and "1 done" in result.stdout
-    page = (root / "qc/index.html").read_text(encoding="utf-8")
-    assert 'id="amos_0001"' in page and ">failed</a>" in page
+    assert line.startswith(f"FAILED amos_0001: {root}/qc/samples/amos_0001.js: a folder")
+    assert (root / "qc/samples/amos_0004.js").is_file() and "1 done" in result.stdout
+    flags = json.loads((root / "qc/flags.json").read_text(encoding="utf-8"))
+    failed = {one["ID"]: one["severity"] for one in flags if one["kind"] == "failed"}
+    assert failed == {"amos_0001": "wrong"}
 
 
 ODD_TEXT = "$\\frac$ a_b^c {x} \\ <b>&\"'"
@@ -297,4 +301,7 @@ def test_metadata_with_signs_of_formulas_and_markup(root):
     assert result.exit_code == 0, result.output
     assert not trees.complaints(result)
     page = (root / "qc/index.html").read_text(encoding="utf-8")
-    assert "$\\frac$ a_b^c {x} \\ &lt;b&gt;&amp;&quot;&#x27;" in page and "<b>" not in page
+    found = re.search('<script type="application/json" id="data">(.*?)</script>', page)[1]
+    metadata = {one["name"]: one["metadata"] for one in json.loads(found)["samples"]}
+    assert (metadata["amos_0001"]["site"], metadata["amos_0001"]["scanner"]) == (ODD_TEXT, ODD_TEXT)
+    assert "<b>" not in page

@@ -173,6 +173,8 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
     reading = volume_stream.read(header, wanted, steps, grid)
     modality, window = _window(inputs.modality, reading.coarse)
     fit = _measure_alignment(masks.coarse, reading.coarse, inputs, modality, window)
+    if masks.coarse is not None:
+        measures.add_intensities(masks.record["organs"], reading.coarse, masks.coarse)
     volume = _describe(header, modality, reading, masks.record["mask_crc32"])
     record = {**masks.record, "alignment": fit, "volume": volume}
     made = sample_pictures.draw(stem, inputs, record, masks, reading, window)

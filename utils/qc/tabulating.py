@@ -18,7 +18,15 @@ _MEASURE_COLUMNS = (
     *("ID", "subset", "modality", "scanner", "sex", "age_years", "site", "severity"),
     *("szx", "szy", "szz", "spx", "spy", "spz", "orientation_to", "tilt_degrees"),
     *("lowest", "highest", "fat_share", "gain", *(f"shift_{axis}" for axis in _AXES)),
-    *("mask_crc32", "label", "name", "volume_ml", *(f"centre_{axis}" for axis in _AXES)),
+    *(
+        "mask_crc32",
+        "label",
+        "name",
+        "volume_ml",
+        "mean",
+        "sd",
+        *(f"centre_{axis}" for axis in _AXES),
+    ),
     *("at_edge", "n_pieces", "largest_gap_mm", "cuts", *_CHANGES),
     *("dice", "predicted_ml", "difference_ml"),
 )
@@ -113,7 +121,7 @@ def _organ(organ):
         return {"volume_ml": 0.0}
     gaps = [piece["gap_mm"] for piece in organ.get("pieces", ())]
     return {
-        "volume_ml": organ["volume_ml"],
+        **{key: organ[key] for key in ("volume_ml", "mean", "sd")},
         **_along_axes("centre", organ.get("centre")),
         "at_edge": int(organ["at_edge"]),
         "n_pieces": len(gaps) + 1,
