@@ -484,7 +484,7 @@ def test_a_report_among_the_data_is_refused(clean, run_script, place):
 def _changes(root, name="amos_0001"):
     """What the record of a sample says of denoising, and whether there is a picture of it."""
     record = json.loads((root / "qc/measures" / f"{name}.json").read_text())
-    return record["changes"], (root / "qc/pictures" / f"{name}_changes.png").exists()
+    return record["changes"], (root / "qc/pictures" / f"{name}_changes.jpg").exists()
 
 
 @pytest.mark.usefixtures("without_plots")
