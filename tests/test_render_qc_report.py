@@ -304,7 +304,7 @@ def test_changes_are_counted_and_drawn(report):
     assert record["changes"]["n_voxels"] == n_changed
     gained = sum(counts["gained"] for counts in record["changes"]["per_label"].values())
     assert gained == n_changed
-    assert (qc / "pictures/amos_0004_changes.png").is_file()
+    assert (qc / "pictures/amos_0004_changes.jpg").is_file()
     assert "islands removed" in (qc / "samples/amos_0004.html").read_text(encoding="utf-8")
 
 
@@ -332,12 +332,12 @@ def test_only_a_changed_sample_is_drawn_again(copied, run_script):
     result = _render_again(run_script, copied)
     assert "1 done, 5 skipped as finished" in result.stdout
     changed = trees.rewritten(pictures, trees.identities(copied / "qc/pictures"))
-    assert changed == {"amos_0008.png", "amos_0008_small.png", "amos_0008_changes.png"}
+    assert changed == {"amos_0008.jpg", "amos_0008_small.jpg", "amos_0008_changes.jpg"}
 
 
 def test_a_missing_picture_is_drawn_again_with_the_same_bytes(copied, run_script):
     contents = trees.contents(copied / "qc")
-    (copied / "qc/pictures/amos_0507.png").unlink()
+    (copied / "qc/pictures/amos_0507.jpg").unlink()
     result = _render_again(run_script, copied)
     assert "1 done, 5 skipped as finished" in result.stdout
     assert trees.contents(copied / "qc") == contents
@@ -438,7 +438,7 @@ def test_real_scans_have_no_flag_and_a_picture_each(tmp_path, run_script):
     result = _render_again(run_script, tmp_path)
     assert result.exit_code == 0
     assert "5 samples, 0 with flags" in result.stdout
-    assert len(list((tmp_path / "qc/pictures").glob("amos_????.png"))) == 5
+    assert len(list((tmp_path / "qc/pictures").glob("amos_????.jpg"))) == 5
 
 
 _PROBE = """<script>

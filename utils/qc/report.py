@@ -10,6 +10,7 @@ from utils.qc import (
     anatomy,
     confirming,
     judging,
+    label_tables,
     measures,
     pages,
     plotting,
@@ -70,7 +71,9 @@ def make_folders(output_dir: Path) -> None:
         files.make_dir(output_dir / name)
         files.check_place(output_dir / name / INDEX)
     files.sweep(output_dir)
-    for path in (output_dir / INDEX, *sorted((output_dir / _PLOTS).glob("*.svg"))):
+    names = (INDEX, label_tables.ITKSNAP, label_tables.SLICER)
+    plots = sorted((output_dir / _PLOTS).glob("*.svg"))
+    for path in (*(output_dir / name for name in names), *plots):
         if path.is_dir():
             reason = f"{path}: a folder, expected a file of the report; move it away"
             raise errors.DatasetError(reason, file=path, code="write")
@@ -109,12 +112,22 @@ def write(
     ]
     contents = {
         **{f"{_PLOTS}/{name}": content for name, content in plots.items()},
+        **label_tables.files(_label_names(entries)),
         **{entry.page: pages.sample(entry, before, after) for before, entry, after in neighbours},
         INDEX: pages.index(entries, list(plots), _notes(facts)),
     }
     for name, content in contents.items():
         files.put(output_dir / name, content)
     return entries
+
+
+def _label_names(entries):
+    """Names of all labels of all samples; of several names of one label the first."""
+    names = {}
+    for entry in reversed(entries):
+        organs = ((entry.record or {}).get("organs") or {}).items()
+        names |= {organ["value"]: name for name, organ in organs} | entry.label_names
+    return names
 
 
 def _entries(found, outcome, listed, facts):
