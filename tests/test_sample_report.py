@@ -1,10 +1,12 @@
 """One sample of the report: odd scans, broken records, folders in the place of files."""
 
+import base64
 import dataclasses
 import io
 import json
 import os
 import re
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -13,8 +15,17 @@ import trees
 
 from utils import errors
 from utils.facts import amos22
-from utils.qc import case_files, plotting, report, sample_report
-from utils.running import runner
+from utils.qc import (
+    binning,
+    case_files,
+    mask_layers,
+    plotting,
+    report,
+    sample_pictures,
+    sample_report,
+    slices,
+)
+from utils.running import calls, runner
 from utils.storage import json_files, nifti, samples
 
 pytestmark = pytest.mark.slow("draws pictures")
@@ -206,7 +217,125 @@ def test_pictures_of_a_record_are_those_of_its_sample(sample, settings):
     assert path.read_bytes() == before
 
 
-PLACES = ["measures/amos_0001.json", "samples/amos_0001.html", *(f"pictures/{n}" for n in _NAMES)]
+@pytest.mark.parametrize("place", ["samples/amos_0001.js", "pictures/amos_0001.jpg"])
+@pytest.mark.parametrize("how", ["missing", "cut off"])
+def test_a_file_that_is_missing_or_cut_off_is_made_again(sample, settings, place, how):
+    first = sample_report.render(sample, settings)
+    path = settings.output_dir / place
+    before = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(before[:-1])
+    again = sample_report.render(sample, settings)
+    assert isinstance(again, sample_report.Result) and again.record == first.record
+    assert path.read_bytes() == before
+    assert isinstance(sample_report.render(sample, settings), calls.Finished)
+
+
+def test_a_comparison_that_is_no_more_is_removed(tmp_path, sample):
+    _put(tmp_path / "before/amos_0001_M", _VALUES, np.roll(_block(), 1, 0))
+    report.make_folders(tmp_path / "qc")
+    places = tmp_path / "data", tmp_path / "qc", tmp_path / "before"
+    settings = case_files.ReportSettings(*places, 100.0, False, *LOOKS)
+    compared = sample_report.render(sample, settings).record
+    path = tmp_path / "qc/pictures/amos_0001_changes.jpg"
+    assert path.is_file() and path.name in compared["pictures"]
+    alone = dataclasses.replace(settings, before_dir=None)
+    record = sample_report.render(sample, alone).record
+    assert not path.exists() and record["pictures"] == [*_NAMES] and record["changes"] is None
+    path.touch()  # somebody else's, in our place
+    assert isinstance(sample_report.render(sample, alone), sample_report.Result)
+    assert not path.exists()
+
+
+def test_files_of_an_earlier_version_are_removed(sample, settings):
+    qc = settings.output_dir
+    old = ["pictures/amos_0001.png", "pictures/amos_0001_small.png", "samples/amos_0001.html"]
+    others = ["pictures/amos_00012.png", "samples/notes.html", "pictures/mine.png"]
+    for name in (*old, *others):
+        (qc / name).write_bytes(b"x")
+    sample_report.render(sample, settings)
+    assert [name for name in (*old, *others) if (qc / name).exists()] == others
+
+
+def _data(settings):
+    """What the script of the sample gives to the page."""
+    script = (settings.output_dir / "samples/amos_0001.js").read_text(encoding="ascii")
+    head, tail = 'QC.receive("amos_0001", ', ");\n"
+    assert script.startswith(head) and script.endswith(tail)
+    return json.loads(script[len(head) : -len(tail)])
+
+
+def test_the_page_gets_what_was_measured(tmp_path, sample):
+    _put(tmp_path / "before/amos_0001_M", _VALUES, np.roll(_block(), 1, 0))
+    report.make_folders(tmp_path / "qc")
+    places = tmp_path / "data", tmp_path / "qc", tmp_path / "before"
+    settings = case_files.ReportSettings(*places, 100.0, False, *LOOKS)
+    record = sample_report.render(sample, settings).record
+    data = _data(settings)
+    assert list(data) == [
+        *("shape", "spacing", "bins", "size", "views", "across", "sheets", "values", "windows"),
+        *("layers", "labels", "organs", "changes", "prediction"),
+    ]
+    assert (data["organs"], data["changes"]) == (record["organs"], record["changes"])
+    assert (data["shape"], data["size"], data["bins"]) == ([*_SHAPE], [*_SHAPE], [1, 1, 1])
+    assert [layer["key"] for layer in data["layers"]] == ["mask", "before"]
+    for layer, mask in zip(data["layers"], (_block(), np.roll(_block(), 1, 0))):
+        labels = zlib.decompress(base64.b64decode(layer["deflated"]))
+        assert labels == mask.tobytes(order="F")
+    assert [label["name"] for label in data["labels"]] == ["liver"] and data["prediction"] is None
+    at = record["changes"]["at"]
+    assert _block()[tuple(at)] != np.roll(_block(), 1, 0)[tuple(at)]
+    assert _block()[tuple(record["organs"]["liver"]["at"])] == 6
+    assert record["mask_crc32"] == f"0x{zlib.crc32(_block().tobytes(order='F')):08x}"
+
+
+def test_without_mask_the_page_gets_the_scan(sample, settings):
+    sample.mask_path.unlink()
+    record = sample_report.render(sample, settings).record
+    data = _data(settings)
+    assert (data["layers"], data["organs"], data["changes"]) == ([], None, None)
+    assert len(data["sheets"]) == 1 and record["mask_crc32"] is None
+    assert record["volume"]["is_mask"] is False
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_volume_that_is_a_copy_of_its_mask_is_told(tmp_path, settings, dtype):
+    sample = _put(tmp_path / "data/amos_0001_M", _block().astype(dtype), _block())
+    assert sample_report.render(sample, settings).record["volume"]["is_mask"] is True
+
+
+def test_a_volume_nearly_a_copy_of_its_mask_is_none(tmp_path, settings):
+    other = _block()
+    other[-1, -1, -1] = 6
+    sample = _put(tmp_path / "data/amos_0001_M", other, _block())
+    assert sample_report.render(sample, settings).record["volume"]["is_mask"] is False
+
+
+def test_a_prediction_is_a_layer_of_its_own(sample, settings):
+    inputs = case_files.of_tree(sample, settings)
+    prediction = dataclasses.replace(inputs.mask)
+    predicted = dataclasses.replace(inputs, prediction=prediction)
+    views = slices.views(inputs.volume.affine)
+    grid = binning.Grid.of(inputs.volume.shape, 2)
+    kept = mask_layers.read(predicted, views, grid, 100.0)
+    assert [layer["key"] for layer in kept.layers] == ["mask", "prediction"]
+    assert kept.layers[0]["deflated"] == kept.layers[1]["deflated"]
+    assert kept.record == mask_layers.read(inputs, views, grid, 100.0).record
+
+
+def test_slices_of_the_volume_are_those_of_the_panels_and_of_the_changes(sample, settings):
+    inputs = case_files.of_tree(sample, settings)
+    views = slices.views(inputs.volume.affine)
+    kept = mask_layers.read(inputs, views, binning.Grid.of(inputs.volume.shape, 2), 100.0)
+    kept.changed[7] = kept.planes[2, kept.chosen["axial"][0]], None
+    wanted = sample_pictures.wanted(views, kept, 2)
+    assert wanted[2] == sorted({*kept.chosen["axial"], 7})
+    assert (wanted[0], wanted[1]) == (kept.chosen["sagittal"], kept.chosen["coronal"])
+
+
+PLACES = ["measures/amos_0001.json", "samples/amos_0001.js", *(f"pictures/{n}" for n in _NAMES)]
 
 
 @pytest.mark.parametrize("place", [*PLACES, "pictures/amos_0001_changes.jpg"])

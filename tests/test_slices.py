@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from utils.qc import slices
-from utils.storage import nifti
 
 ORIENTATIONS = [
     "".join(sides)
@@ -78,29 +77,17 @@ def test_without_labels_slices_are_spread_and_the_middle_comes_first():
     assert sorted(chosen) == [2, 6, 10]
 
 
-@pytest.mark.parametrize("slope, inter", [(1.0, 0.0), (0.5, -100.0)])
-def test_slices_read_from_the_stream_are_those_of_nibabel(tmp_path, slope, inter):
-    shape = (130, 111, 40)  # slices do not fit the chunks of the stream
-    data = np.random.default_rng(0).integers(-500, 500, shape).astype(np.int16)
-    image = nib.Nifti1Image(data, np.eye(4))
-    image.header.set_slope_inter(slope, inter)
-    nib.save(image, tmp_path / "a.nii.gz")
-    wanted = {0: [0, 129], 1: [55], 2: [3, 39]}
-    reading = slices.read(nifti.read_header(tmp_path / "a.nii.gz"), wanted, (2, 3, 4))
-    values = np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj).astype(np.float32)
-    assert (reading.coarse == values[::2, ::3, ::4]).all()
-    for (axis, index), plane in reading.planes.items():
-        assert (plane == np.take(values, index, axis)).all()
-    assert (reading.lowest, reading.highest) == (values.min(), values.max())
-    assert sorted(reading.planes) == [(0, 0), (0, 129), (1, 55), (2, 3), (2, 39)]
+def test_areas_are_counted_along_each_axis():
+    mask = np.random.default_rng(0).integers(0, 4, (4, 5, 6)).astype(np.uint8)
+    for axis, areas in enumerate(slices.areas(mask)):
+        for index, plane in enumerate(np.moveaxis(mask, axis, 0)):
+            expected = np.bincount(plane.ravel(), minlength=256)
+            expected[0] = 0
+            assert areas[index].tolist() == expected.tolist()
 
 
-def test_what_is_not_finite_is_shown_as_zero(tmp_path):
-    data = np.full((4, 5, 6), 7, np.float32)
-    data[1, 2, 3], data[0, 0, 0] = np.nan, np.inf
-    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "a.nii.gz")
-    reading = slices.read(nifti.read_header(tmp_path / "a.nii.gz"), {}, (1, 1, 1))
-    assert (reading.lowest, reading.highest) == (0, 7)
-    coarse = reading.coarse
-    assert coarse[1, 2, 3] == coarse[0, 0, 0] == 0
-    assert (coarse != 7).sum() == 2
+def test_the_middle_of_a_ring_is_on_the_ring():
+    ring = np.ones((5, 9), bool)
+    ring[1:4, 1:8] = False
+    assert slices.middle(ring, (1.0, 1.0)) == [0, 4]
+    assert slices.middle(ring, (9.0, 1.0)) == [2, 0]

@@ -46,8 +46,9 @@ class Grid:
         deep = self.bins[2]
         k = z // deep
         n_planes = min(deep, self.shape[2] - k * deep)
-        sums = _joined(plane, self.bins, np.add)
-        total[:, :, k] += sums / (self._counts * np.float32(n_planes))
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = _joined(plane, self.bins, np.add)
+            total[:, :, k] += sums / (self._counts * np.float32(n_planes))
 
     @functools.cached_property
     def _counts(self):

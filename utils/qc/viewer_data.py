@@ -21,7 +21,7 @@ _CT_WINDOWS = {"soft tissue": anatomy.CT_WINDOW, "lung": (-1350.0, 150.0), "bone
 _MRI_HEADROOM = 1.0
 # Sheets take some so many bytes a pixel, 0.5 MB for 100 slices of 256 x 256; noise costs most. The
 # first of the qualities that keeps to it is taken, or the last.
-_BYTES_PER_PIXEL = 0.072
+_BYTES_PER_PIXEL, _BYTES_PER_FILE = 0.072, 2000
 _QUALITIES = range(80, 29, -5)
 # Values are told apart this finely before they get their levels.
 _FINE = 1 << 12
@@ -140,7 +140,7 @@ def _encoded(sheets):
     # Every eighth slice tells of all.
     some = np.vstack([sheet[:, : sheet.shape[1] // _PER_ROW] for sheet in sheets])
     for quality in _QUALITIES:
-        if len(_jpeg(some, quality)) <= _BYTES_PER_PIXEL * some.size:
+        if len(_jpeg(some, quality)) <= _BYTES_PER_FILE + _BYTES_PER_PIXEL * some.size:
             break
     return [_jpeg(sheet, quality) for sheet in sheets]
 

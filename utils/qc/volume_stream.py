@@ -8,6 +8,9 @@ import numpy as np
 from utils.qc import binning, slices
 from utils.storage import deflate, nifti
 
+# Float32 holds no sum of a bin of larger values.
+_HUGE = 1e34
+
 
 @dataclass
 class Reading:
@@ -73,6 +76,8 @@ def read(
                 picture[:, z] = slices.one_slice(plane, axis, index)
             elif index == z:
                 picture[:] = plane
+    if max(-kept.lowest, kept.highest) > _HUGE:
+        np.nan_to_num(kept.binned, copy=False)
     return kept
 
 
