@@ -114,9 +114,9 @@ class Picture:
         table = np.column_stack([rgb, np.arange(len(rgb)) > 0]) * np.float32(opacity / _FINER**2)
         width, height = self.size
         numbers = np.asarray(fine).reshape(height, _FINER, width, _FINER)
-        drawn = np.bitwise_or.reduce(numbers, axis=1)
-        rows, columns = np.nonzero(functools.reduce(np.bitwise_or, np.moveaxis(drawn, 2, 0)))
-        mixed = table[numbers.swapaxes(1, 2)[rows, columns]].sum(axis=(1, 2))
+        parts = [numbers[:, y, :, x] for y in range(_FINER) for x in range(_FINER)]
+        rows, columns = np.nonzero(functools.reduce(np.bitwise_or, parts).astype(bool))
+        mixed = sum(table[part[rows, columns]] for part in parts)
         picture = np.array(self.image)
         below = picture[rows, columns] * (1 - mixed[:, 3:])
         picture[rows, columns] = np.rint(below + mixed[:, :3])
