@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import errors
 from utils.facts import described
-from utils.qc import case_files, judging, report, sample_report
+from utils.qc import case_files, judging, predictions, report, sample_report
 from utils.running import cli, shared_options
 from utils.storage import kept_masks, samples
 
@@ -50,6 +50,12 @@ def check_apart(output_dir, *data_dirs):
     "Show only the samples that it lists, with its metadata.",
     show_default="none",
 )
+@shared_options.optional(
+    "--prediction_dir",
+    shared_options.DIRECTORY,
+    "Masks that a program predicted, as nnU-Net writes them: amos_0004.nii.gz.",
+    show_default="none",
+)
 @shared_options.threshold(
     "--region_volume_thresh", 100.0, "Regions below this volume count as small", "mm^3"
 )
@@ -66,6 +72,7 @@ def main(
     output_dir,
     before_dir,
     manifest_file,
+    prediction_dir,
     region_volume_thresh,
     fail_on,
     review,
@@ -74,7 +81,7 @@ def main(
 ):
     kept = kept_masks.default_dir(root_dir)
     before_dir = before_dir or (kept if kept.is_dir() else None)
-    check_apart(output_dir, root_dir, before_dir)
+    check_apart(output_dir, root_dir, before_dir, prediction_dir)
     if sys.prefix != sys.base_prefix:
         # matplotlib keeps its list of fonts there then, and not in the home folder.
         os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
@@ -84,6 +91,9 @@ def main(
     names = [sample.stem for sample in found]
     facts.check_names(names, root_dir)
     reviewed = report.read_review(cli.review_file(review), root_dir, output_dir, names)
+    predicted, notes = predictions.look(prediction_dir, names)
+    for note in notes:
+        cli.print_note("predictions", note)
     cli.hold(output_dir)
     report.make_folders(output_dir)
     settings = case_files.ReportSettings(
@@ -94,6 +104,7 @@ def main(
         overwrite,
         facts.modality,
         facts.slice_axis,
+        predicted,
     )
     estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
     outcome = cli.for_each_sample(sample_report.render, found, settings, **estimates)

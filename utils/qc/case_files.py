@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import errors
+from utils.qc import agreement, judging, label_files, predictions
 from utils.storage import files, kept_masks, nifti, samples
 
 
@@ -24,6 +25,7 @@ class ReportSettings:
     overwrite : bool
     modality, slice_axis : callable
         See `facts.DataSet`; of workers, to which a module cannot be sent.
+    predicted : predictions.Predictions or None
     """
 
     root_dir: Path
@@ -33,6 +35,7 @@ class ReportSettings:
     overwrite: bool
     modality: Callable[[Mapping[str, str]], str | None]
     slice_axis: Callable[[np.ndarray], int]
+    predicted: predictions.Predictions | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Inputs:
     Attributes
     ----------
     volume : nifti.Header
-    mask, before : nifti.Header or None
+    mask, before : label_files.LabelFile or None
         The multi-label mask, and the one before denoising, the same where that changed nothing.
     info : dict of str to str
         The info file.
@@ -52,18 +55,21 @@ class Inputs:
         None where the info file does not tell.
     slice_axis : int
         Array axis along which slices were denoised.
-    prediction : nifti.Header or None
+    prediction : label_files.LabelFile or None
         A mask that somebody's program made, to look at beside the sample's.
+    flags : tuple of judging.Flag
+        What is wrong with its files by themselves, though it can be shown.
     """
 
     volume: nifti.Header
-    mask: nifti.Header | None
-    before: nifti.Header | None
+    mask: label_files.LabelFile | None
+    before: label_files.LabelFile | None
     info: dict[str, str]
     label_names: dict[int, str]
     modality: str | None
     slice_axis: int
-    prediction: nifti.Header | None = None
+    prediction: label_files.LabelFile | None = None
+    flags: tuple[judging.Flag, ...] = ()
 
 
 def paths_of_tree(sample: samples.Sample, settings: ReportSettings) -> dict[str, Path]:
@@ -114,4 +120,19 @@ def of_tree(sample: samples.Sample, settings: ReportSettings) -> Inputs:
         raise errors.DatasetError(reason, file=sample.directory, code="labels", found=named)
     info = samples.read_info(source.info_path)
     how = settings.modality(info), settings.slice_axis(volume.affine)
-    return Inputs(volume, mask, mask_before, info, names, *how)
+    own = _plain(mask)
+    old = own if mask_before is mask else _plain(mask_before)
+    predicted = _prediction(sample.stem, volume, names, settings)
+    return Inputs(volume, own, old, info, names, *how, *predicted)
+
+
+def _plain(header):
+    return label_files.LabelFile.plain(header) if header else None
+
+
+def _prediction(stem, volume, label_names, settings):
+    """The prediction of a sample, and flags that say why there is none."""
+    if settings.predicted is None:
+        return None, ()
+    found, fault = predictions.of_sample(settings.predicted, stem, volume, label_names)
+    return found, (agreement.fault(fault),) if fault else ()

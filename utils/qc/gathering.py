@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.arrays import geometry
 from utils.facts import DataSet, known_faults, patients
-from utils.qc import case_files, confirming, evidence, judging, sample_report
+from utils.qc import agreement, case_files, confirming, evidence, judging, sample_report
 from utils.running import calls
 from utils.storage import forms, samples
 
@@ -136,10 +136,28 @@ def _flags(results, rows, metadata, failures, facts):
     }
     for name, judged in zip(findings, judging.judge([*findings.values()])):
         flags[name] += judged
+    for name, raised in _about_files(results):
+        flags[name].append(raised)
     for fault in known_faults.of(facts):
         if fault.id in rows and known_faults.is_open(fault, facts):
             flags[fault.id].append(confirming.flag(fault, rows[fault.id], findings))
     return flags
+
+
+def _about_files(results):
+    """Yield (name, flag) of files that are odd by themselves, and of predictions."""
+    for name, result in results.items():
+        yield from ((name, raised) for raised in result.flags)
+        if reason := result.record.get("prediction_fault"):
+            yield name, agreement.fault(reason)
+    records = {name: result.record for name, result in results.items()}
+    predicted = {
+        name: (record["volume"]["modality"], record["prediction"])
+        for name, record in records.items()
+        if record.get("prediction")
+    }
+    for name, raised in agreement.judge(predicted).items():
+        yield from ((name, one) for one in raised)
 
 
 def visits(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> dict[str, str]:

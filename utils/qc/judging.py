@@ -20,7 +20,7 @@ SEVERITIES = WRONG, DOUBTFUL, UNUSUAL = "wrong", "doubtful", "unusual"
 KINDS = {
     **dict.fromkeys(("failed", "mask as volume", "left/right", "sex", "alignment"), WRONG),
     **dict.fromkeys(("organ missing", "volume", "position", "pieces", "cut off"), DOUBTFUL),
-    **dict.fromkeys(("geometry", "intensity", "scanner", "patient"), DOUBTFUL),
+    **dict.fromkeys(("geometry", "intensity", "scanner", "patient", "prediction"), DOUBTFUL),
     "known fault": UNUSUAL,
 }
 # Least standard deviations: of the logarithm of a volume, of a place, of the log of a spacing.
