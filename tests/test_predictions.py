@@ -127,20 +127,18 @@ def _look(folder, *files, labels=None, samples=("amos_0001", "amos_0004")):
         (folder / name).touch()
     if labels is not None:
         _write_names(folder, labels)
-    return predictions.look(folder, samples)
+    return predictions.find(folder, samples)
 
 
 def test_predictions_are_found_and_others_counted(tmp_path):
-    found, notes = _look(
-        tmp_path / "p", "amos_0004.nii.gz", "amos_0009.nii.gz", "x.nii", "plans.json"
-    )
+    found = _look(tmp_path / "p", "amos_0004.nii.gz", "amos_0009.nii.gz", "x.nii", "plans.json")
     assert found.path("amos_0004") == tmp_path / "p/amos_0004.nii.gz"
     assert (found.path("amos_0001"), found.names) == (None, {})
-    assert notes == [
+    assert [*found.notes] == [
         "2 of no sample at hand: amos_0009.nii.gz, x.nii",
         "none of 1 samples: amos_0001",
     ]
-    assert predictions.look(None, ["amos_0001"]) == (None, [])
+    assert predictions.find(None, ["amos_0001"]) is None
 
 
 def test_a_folder_without_predictions_is_refused(tmp_path):

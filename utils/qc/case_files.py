@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import errors
-from utils.qc import agreement, judging, label_files, predictions
+from utils.qc import agreement, archive_scans, judging, label_files, predictions
 from utils.storage import files, kept_masks, nifti, samples
 
 
@@ -26,6 +26,8 @@ class ReportSettings:
     modality, slice_axis : callable
         See `facts.DataSet`; of workers, to which a module cannot be sent.
     predicted : predictions.Predictions or None
+    archive : archive_scans.Listed or None
+        Without its scans, where these are looked at and not a grouped tree.
     """
 
     root_dir: Path
@@ -36,6 +38,7 @@ class ReportSettings:
     modality: Callable[[Mapping[str, str]], str | None]
     slice_axis: Callable[[np.ndarray], int]
     predicted: predictions.Predictions | None = None
+    archive: archive_scans.Listed | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,43 @@ class Inputs:
     slice_axis: int
     prediction: label_files.LabelFile | None = None
     flags: tuple[judging.Flag, ...] = ()
+
+
+Case = samples.Sample | archive_scans.Scan
+
+
+def of(case: Case, settings: ReportSettings) -> Inputs:
+    """Read the headers of a sample of the grouped tree, or of a scan of the archive.
+
+    DatasetError where it cannot be shown.
+    """
+    if isinstance(case, archive_scans.Scan):
+        return _of_archive(case, settings)
+    return of_tree(case, settings)
+
+
+def paths(case: Case, settings: ReportSettings) -> dict[str, Path]:
+    """``volume``, ``mask`` and ``info`` of a sample, as far as they are there."""
+    if isinstance(case, archive_scans.Scan):
+        return archive_scans.paths(case)
+    return paths_of_tree(case, settings)
+
+
+def members(case: Case, settings: ReportSettings) -> dict[str, str]:
+    """Which files of a sample lie in zips, where no other program opens them; see `paths`."""
+    if isinstance(case, archive_scans.Scan):
+        return archive_scans.members(case, settings.root_dir)
+    return {}
+
+
+def _of_archive(scan, settings):
+    archive = settings.archive
+    volume, mask, flags = archive_scans.open_files(scan, archive.organs)
+    info, names = dict(scan.row), archive.label_names
+    how = settings.modality(info), settings.slice_axis(volume.affine)
+    predicted, faults = _prediction(scan.stem, volume, names, settings)
+    flags = *scan.flags, *flags, *faults
+    return Inputs(volume, mask, None, info, names, *how, predicted, flags)
 
 
 def paths_of_tree(sample: samples.Sample, settings: ReportSettings) -> dict[str, Path]:

@@ -21,10 +21,11 @@ _LARGEST = 255
 
 @dataclass(frozen=True)
 class Predictions:
-    """A folder of predictions, and the labels' names by the numbers in them, where it tells."""
+    """A folder of predictions, the labels' names by the numbers in them, and what to tell."""
 
     directory: Path
     names: Mapping[int, str]
+    notes: tuple[str, ...] = ()
 
     def path(self, stem: str) -> Path | None:
         """The prediction of a sample; None without one."""
@@ -32,13 +33,13 @@ class Predictions:
         return next(filter(files.is_file, paths), None)
 
 
-def look(directory: Path | None, samples: Collection[str]) -> tuple[Predictions | None, list[str]]:
+def find(directory: Path | None, samples: Collection[str]) -> Predictions | None:
     """Look into a folder of predictions of these samples; notes tell what is not compared.
 
     DatasetError where there is none of them, two of one sample, or label names that make no sense.
     """
     if directory is None:
-        return None, []
+        return None
     with files.explained(directory, "read"):
         found = sorted(path.name for path in directory.iterdir() if path.name.endswith(_ENDINGS))
     of_sample: dict[str, str] = {}
@@ -57,7 +58,7 @@ def look(directory: Path | None, samples: Collection[str]) -> tuple[Predictions 
     notes = [f"{len(others)} of no sample at hand: {errors.listed(others)}"] if others else []
     if without:
         notes.append(f"none of {len(without)} samples: {errors.listed(without)}")
-    return Predictions(directory, _label_names(directory / _NAMES_FILE)), notes
+    return Predictions(directory, _label_names(directory / _NAMES_FILE), tuple(notes))
 
 
 def _fault(path, reason, code):

@@ -24,7 +24,7 @@ from utils.qc import (
     volume_stream,
 )
 from utils.running import calls
-from utils.storage import files, json_files, marks, nifti, samples
+from utils.storage import files, json_files, marks, nifti
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
 FORMAT = 3
@@ -78,7 +78,7 @@ class Result:
     flags: tuple[judging.Flag, ...] = ()
 
 
-def memory(sample: samples.Sample) -> int:
+def memory(sample: case_files.Case) -> int:
     """Estimate the bytes that `render` needs for a sample."""
     path = sample.mask_path if sample.has_mask else sample.volume_path
     try:
@@ -90,7 +90,7 @@ def memory(sample: samples.Sample) -> int:
     return _MEMORY_BESIDES + int(most)
 
 
-def render(sample: samples.Sample, settings: case_files.ReportSettings) -> Result | calls.Finished:
+def render(sample: case_files.Case, settings: case_files.ReportSettings) -> Result | calls.Finished:
     """Measure one sample and draw its pictures, unless its record says that this was done.
 
     DatasetError where a file is missing or damaged, or shapes differ, or where a folder has the
@@ -98,7 +98,7 @@ def render(sample: samples.Sample, settings: case_files.ReportSettings) -> Resul
     and of which inputs.
     """
     record_path, places, outdated = _places(sample.stem, settings.output_dir)
-    inputs = case_files.of_tree(sample, settings)
+    inputs = case_files.of(sample, settings)
     volume = inputs.volume
     source_crc = marks.read(volume.descrip).get(marks.SOURCE, volume.source_crc)
     result = Result({}, inputs.info, inputs.label_names, volume.affine, source_crc, inputs.flags)
