@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils.facts import described
-from utils.routines import described_archive, pairs
+from utils.routines import pairs
 from utils.running import cli, shared_options
 
 
@@ -29,7 +29,7 @@ from utils.running import cli, shared_options
 @shared_options.review
 def main(dataset, root_dir, output_dir, archive_manifest, misfit, review, overwrite):
     facts = described.read(dataset)
-    organs = described_archive.organs(facts)
+    organs = facts.organ_names()
     more = {"organs": organs, "review_path": cli.review_file(review)}
     found, notes = pairs.plan(root_dir, output_dir, archive_manifest, facts, **more)
     for note in notes:

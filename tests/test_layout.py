@@ -64,7 +64,7 @@ PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
 # What catches DatasetError. pairs makes faulty manifest rows the failures of their samples, dataset
 # goes on looking for more cases of one sample, cluster fails the samples that are left when it is
 # of no use any more.
-CATCHERS = ("calls", "cli", "cluster", "pairs", "dataset")
+CATCHERS = ("calls", "cli", "cluster", "pairs", "dataset", "predictions", "archive_scans")
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.Match)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

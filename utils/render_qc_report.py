@@ -7,36 +7,31 @@ Pictures show axial, coronal and sagittal slices upright, the patient's left on 
 contours of all labels. Flags name what looks wrong and why, and faults that are known of single
 scans; the page says how it is judged. It also shows what denoising changed, by the masks that were
 kept before it; where none is kept a mask is unchanged. Samples whose files did not change since are
-not drawn again. Nothing below --root_dir is changed.
+not drawn again. Nothing below --root_dir is changed. With --archive_manifest it shows the archive
+before routine 02, with --prediction_dir what a network predicts, beside the masks.
 
 \b
   python utils/render_qc_report.py --root_dir root_dir/grouped \\
       --manifest_file root_dir/grouped/dataset_manifest.xlsx --output_dir root_dir/qc
 """
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import errors
 from utils.facts import described
-from utils.qc import case_files, judging, report, sample_report
+from utils.qc import case_files, judging, predictions, report, sample_report
 from utils.running import cli, shared_options
-from utils.storage import kept_masks, samples
-
-
-def check_apart(output_dir, *data_dirs):
-    """Refuse a report among the data: other routines would find its files."""
-    around = [output_dir.resolve(), *output_dir.resolve().parents]
-    for data_dir in filter(None, data_dirs):
-        if data_dir.resolve() in around:
-            place = f"--output_dir {output_dir} lies in the data's folder {data_dir}"
-            raise errors.DatasetError(f"{place}; expected one outside")
+from utils.storage import samples
 
 
 @cli.routine(__doc__)
-@shared_options.root_dir
+@shared_options.optional(
+    "--root_dir",
+    shared_options.DIRECTORY,
+    "Folder with the data; with --archive_manifest that of the archive.",
+    show_default="found, of the archive",
+)
 @shared_options.output_dir("Folder for the report; made where missing.")
 @shared_options.optional(
     "--before_dir",
@@ -48,6 +43,18 @@ def check_apart(output_dir, *data_dirs):
     "--manifest_file",
     shared_options.WORKBOOK,
     "Show only the samples that it lists, with its metadata.",
+    show_default="none",
+)
+@shared_options.optional(
+    "--archive_manifest",
+    shared_options.WORKBOOK,
+    "Workbook of routine 01: show the archive as it is, before routine 02.",
+    show_default="none",
+)
+@shared_options.optional(
+    "--prediction_dir",
+    shared_options.DIRECTORY,
+    "Masks that a program predicted, as nnU-Net writes them: amos_0004.nii.gz.",
     show_default="none",
 )
 @shared_options.threshold(
@@ -66,39 +73,39 @@ def main(
     output_dir,
     before_dir,
     manifest_file,
+    archive_manifest,
+    prediction_dir,
     region_volume_thresh,
     fail_on,
     review,
     dataset,
     overwrite,
 ):
-    kept = kept_masks.default_dir(root_dir)
-    before_dir = before_dir or (kept if kept.is_dir() else None)
-    check_apart(output_dir, root_dir, before_dir)
-    if sys.prefix != sys.base_prefix:
-        # matplotlib keeps its list of fonts there then, and not in the home folder.
-        os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
     facts = described.chosen(dataset)
-    listed = None if manifest_file is None else report.read_manifest(manifest_file, facts)
-    found = report.find_samples(root_dir, listed)
-    names = [sample.stem for sample in found]
-    facts.check_names(names, root_dir)
-    reviewed = report.read_review(cli.review_file(review), root_dir, output_dir, names)
-    cli.hold(output_dir)
-    report.make_folders(output_dir)
+    chosen = report.choose(root_dir, before_dir, manifest_file, archive_manifest, facts)
+    report.check_apart(output_dir, chosen.root_dir, chosen.before_dir, prediction_dir)
+    facts.check_names(chosen.names, chosen.root_dir)
+    decided = cli.review_file(review, chosen.root_dir)
+    reviewed = report.read_review(decided, chosen.root_dir, output_dir, chosen.names)
     settings = case_files.ReportSettings(
-        root_dir,
+        chosen.root_dir,
         output_dir,
-        before_dir,
+        chosen.before_dir,
         region_volume_thresh,
         overwrite,
         facts.modality,
         facts.slice_axis,
+        predictions.find(prediction_dir, chosen.names),
+        chosen.archive,
     )
+    cli.hold(output_dir)
+    report.make_folders(output_dir)
     estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
-    outcome = cli.for_each_sample(sample_report.render, found, settings, **estimates)
-    entries = report.write(settings, found, outcome, listed, facts, reviewed)
-    faults = [] if fail_on == "none" else report.failing(entries, fail_on, reviewed)
+    outcome = cli.for_each_sample(sample_report.render, chosen.cases, settings, **estimates)
+    entries = report.write(settings, chosen.cases, outcome, chosen.listed, facts, reviewed)
+    for name, note in report.notes(settings):
+        cli.print_note(name, note)
+    faults = report.faults(settings, entries, fail_on, reviewed)
     summary = f"{output_dir / report.INDEX}: {report.summary(entries, reviewed)}"
     cli.finish(outcome, *report.flag_lines(entries), summary, faults=faults)
 

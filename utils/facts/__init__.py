@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from utils import errors
+from utils.storage import organ_masks
 
 
 class DataSet(Protocol):
@@ -86,6 +87,15 @@ class DataSet(Protocol):
 
         Its subset is in `SUBSETS`. DatasetError where a cell holds nothing that the data set has.
         """
+
+    def archive_labels(self, label_map_path: Path | None, /) -> dict[int, str]:
+        """Return what the labels of the archive's masks are called in file names.
+
+        By a label map, without one as published.
+        """
+
+    def organ_names(self) -> organ_masks.Names | None:
+        """Return what organs are called whose masks lie in one file each; None of other masks."""
 
     def check_manifest(self, rows: Sequence[Mapping[str, str]], where: object, /) -> None:
         """Refuse an archive manifest, `where`, of which no sample can be made, by a DatasetError.

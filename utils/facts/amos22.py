@@ -9,7 +9,7 @@ import numpy as np
 
 from utils import errors
 from utils.arrays import labels
-from utils.storage import forms
+from utils.storage import forms, label_map
 
 NAME = "AMOS22"
 DESCRIPTION = "Abdominal multi-organ segmentation, 15 organs in CT and MRI"
@@ -113,6 +113,9 @@ _SIGNA_HDE, _SIGNA_HDE_GRID_MM, _GRID_TOLERANCE_MM = "SIGNA HDe", (0.8203, 0.820
 # the highest of 0517 and 0518, Prisma by the table, are above 170,000, of all others below 3,100.
 _UNSCALED_SCANNERS, _HIGHEST_UNSCALED = frozenset({"Prisma", _SIGNA_HDE}), 32767.0
 
+# What label 15 is called before routine 03 tells the two apart, by the person's sex.
+PROSTATE_OR_UTERUS = "prostate_or_uterus"
+
 # What other cells of the archive manifest must be.
 _EXPECTED = {"seq": "[0-9]{1,4}", "subset": "|".join(SUBSETS), "type": "v3d|m3d"}
 
@@ -156,6 +159,18 @@ def sample_name(columns: Mapping[str, str]) -> str:
 def subset(columns: Mapping[str, str]) -> str:
     """Return train, val, test or unlabelled of a file or row."""
     return columns["subset"]
+
+
+def archive_labels(label_map_path: Path | None = None) -> dict[int, str]:
+    """Return what the labels of the archive's masks are called in file names.
+
+    Routine 03 has not told prostate and uterus apart yet.
+    """
+    names = label_map.read(label_map_path or LABEL_MAP)
+    found = {value: label_map.file_form(name) for value, name in names.items()}
+    if found.pop(labels.UTERUS, None):
+        found[labels.PROSTATE] = PROSTATE_OR_UTERUS
+    return found
 
 
 def modality(row: Mapping[str, str]) -> str | None:
@@ -274,6 +289,10 @@ def of_scanners(scanners: frozenset[str]) -> Callable[[Mapping[str, str]], bool]
     """
     own = "CT" if scanners == CT_SCANNERS else "MRI"
     return lambda row: modality(row) in (own, None)
+
+
+def organ_names() -> None:
+    """Return None: each mask is one file."""
 
 
 def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:

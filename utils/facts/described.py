@@ -13,7 +13,7 @@ import numpy as np
 from utils import errors
 from utils.arrays import geometry
 from utils.facts import DataSet, amos22, described_fields, file_patterns, known_faults, nme
-from utils.storage import files, forms, label_map
+from utils.storage import files, forms, label_map, organ_masks
 
 VOLUME, MASK = "v3d", "m3d"
 # Words of a split; the first three have folders in every grouped tree.
@@ -281,6 +281,18 @@ class Described:
         if cases:
             raise errors.CasesError(cases)
         return plain
+
+    def archive_labels(self, label_map_path: Path | None = None) -> dict[int, str]:
+        """Return what the labels are called in file names; the page says it."""
+        return {value: label_map.file_form(name) for value, name in self.LABELS.items()}
+
+    def organ_names(self) -> organ_masks.Names | None:
+        """Return what the organs are called; None where each mask is one file."""
+        if not self.has_organs:
+            return None
+        names = {label_map.file_form(name): value for value, name in self.LABELS.items() if value}
+        overlap = tuple(names[label_map.file_form(name)] for name in self.OVERLAP)
+        return organ_masks.Names(names, overlap)
 
     def _checks(self, plain):
         """Yield (column, whether its text is one that the data set has, what is expected)."""

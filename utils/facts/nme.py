@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from utils import errors
-from utils.storage import forms
+from utils.storage import forms, label_map
 
 NAME = "NME-2025.8.25"
 DESCRIPTION = "Non mass enhancement in breast MRI, from four hospitals"
@@ -39,6 +39,7 @@ FOLDERS: Mapping[str, tuple[str, str]] = {
     "labelsTs": ("m3d", "test"),
 }
 COLLECTION_FOLDER_PREFIX = "NME-Seg-2025.8.25-"
+LABEL_MAP = str(Path(__file__).resolve().parents[2] / "descriptor_templates/NME/label_map.yaml")
 # Without _ the name <seq>_<pid> has one reading only.
 _PART = "[A-Za-z0-9][A-Za-z0-9-]*"
 FILE_NAME = re.compile(rf"NME-Seg_({_PART})\.({_PART})\.nii\.gz")
@@ -170,6 +171,16 @@ def _odd_cell(row, key, expected):
     place = f"in the manifest's row of {row['file_path']!r}"
     reason = f"{key} is {row[key]!r} {place}, expected {expected}"
     return errors.DatasetError(reason, code="manifest", expected=expected, found=row[key])
+
+
+def archive_labels(label_map_path: Path | None = None) -> dict[int, str]:
+    """Return what the labels of the masks are called in file names, abbreviations."""
+    names = label_map.read(label_map_path or LABEL_MAP, short_form=True)
+    return {value: label_map.file_form(name) for value, name in names.items()}
+
+
+def organ_names() -> None:
+    """Return None: each mask is one file."""
 
 
 def row_faults(row: Mapping[str, str]) -> list[errors.DatasetError]:

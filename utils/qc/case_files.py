@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import errors
+from utils.qc import agreement, archive_scans, judging, label_files, predictions
 from utils.storage import files, kept_masks, nifti, samples
 
 
@@ -24,6 +25,9 @@ class ReportSettings:
     overwrite : bool
     modality, slice_axis : callable
         See `facts.DataSet`; of workers, to which a module cannot be sent.
+    predicted : predictions.Predictions or None
+    archive : archive_scans.Listed or None
+        Without its scans, where these are looked at and not a grouped tree.
     """
 
     root_dir: Path
@@ -33,6 +37,8 @@ class ReportSettings:
     overwrite: bool
     modality: Callable[[Mapping[str, str]], str | None]
     slice_axis: Callable[[np.ndarray], int]
+    predicted: predictions.Predictions | None = None
+    archive: archive_scans.Listed | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Inputs:
     Attributes
     ----------
     volume : nifti.Header
-    mask, before : nifti.Header or None
+    mask, before : label_files.LabelFile or None
         The multi-label mask, and the one before denoising, the same where that changed nothing.
     info : dict of str to str
         The info file.
@@ -52,18 +58,58 @@ class Inputs:
         None where the info file does not tell.
     slice_axis : int
         Array axis along which slices were denoised.
-    prediction : nifti.Header or None
+    prediction : label_files.LabelFile or None
         A mask that somebody's program made, to look at beside the sample's.
+    flags : tuple of judging.Flag
+        What is wrong with its files by themselves, though it can be shown.
     """
 
     volume: nifti.Header
-    mask: nifti.Header | None
-    before: nifti.Header | None
+    mask: label_files.LabelFile | None
+    before: label_files.LabelFile | None
     info: dict[str, str]
     label_names: dict[int, str]
     modality: str | None
     slice_axis: int
-    prediction: nifti.Header | None = None
+    prediction: label_files.LabelFile | None = None
+    flags: tuple[judging.Flag, ...] = ()
+
+
+Case = samples.Sample | archive_scans.Scan
+
+
+def of(case: Case, settings: ReportSettings) -> Inputs:
+    """Read the headers of a sample of the grouped tree, or of a scan of the archive.
+
+    DatasetError where it cannot be shown.
+    """
+    if isinstance(case, archive_scans.Scan):
+        return _of_archive(case, settings)
+    return of_tree(case, settings)
+
+
+def paths(case: Case, settings: ReportSettings) -> dict[str, Path]:
+    """``volume``, ``mask`` and ``info`` of a sample, as far as they are there."""
+    if isinstance(case, archive_scans.Scan):
+        return archive_scans.paths(case)
+    return paths_of_tree(case, settings)
+
+
+def members(case: Case, settings: ReportSettings) -> dict[str, str]:
+    """Which files of a sample lie in zips, where no other program opens them; see `paths`."""
+    if isinstance(case, archive_scans.Scan):
+        return archive_scans.members(case, settings.root_dir)
+    return {}
+
+
+def _of_archive(scan, settings):
+    archive = settings.archive
+    volume, mask, flags = archive_scans.open_files(scan, archive.organs)
+    info, names = dict(scan.row), archive.label_names
+    how = settings.modality(info), settings.slice_axis(volume.affine)
+    predicted, faults = _prediction(scan.stem, volume, names, settings)
+    flags = *scan.flags, *flags, *faults
+    return Inputs(volume, mask, None, info, names, *how, predicted, flags)
 
 
 def paths_of_tree(sample: samples.Sample, settings: ReportSettings) -> dict[str, Path]:
@@ -114,4 +160,19 @@ def of_tree(sample: samples.Sample, settings: ReportSettings) -> Inputs:
         raise errors.DatasetError(reason, file=sample.directory, code="labels", found=named)
     info = samples.read_info(source.info_path)
     how = settings.modality(info), settings.slice_axis(volume.affine)
-    return Inputs(volume, mask, mask_before, info, names, *how)
+    own = _plain(mask)
+    old = own if mask_before is mask else _plain(mask_before)
+    predicted = _prediction(sample.stem, volume, names, settings)
+    return Inputs(volume, own, old, info, names, *how, *predicted)
+
+
+def _plain(header):
+    return label_files.LabelFile.plain(header) if header else None
+
+
+def _prediction(stem, volume, label_names, settings):
+    """The prediction of a sample, and flags that say why there is none."""
+    if settings.predicted is None:
+        return None, ()
+    found, fault = predictions.of_sample(settings.predicted, stem, volume, label_names)
+    return found, (agreement.fault(fault),) if fault else ()

@@ -123,6 +123,7 @@ def _sample(entry, output_dir):
         "pictures": [file for file in pictures if file not in small],
         "thumbnail": small[0] if small else "",
         "paths": paths,
+        **({"members": entry.members} if entry.members else {}),
         "data": f"{sample_report.PAGES}/{name}.js" if record else "",
     }
 

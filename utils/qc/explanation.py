@@ -1,13 +1,13 @@
 """How samples are judged, in words for the page."""
 
 from utils.facts import DataSet
-from utils.qc import alignment, anatomy, comparing, judging, measures
+from utils.qc import agreement, alignment, anatomy, comparing, judging, measures
 from utils.storage import label_map
 
 
 def notes(facts: DataSet) -> list[str]:
     """Say how the samples of a data set are judged, one text for each rule."""
-    return [*_in_general(), *_of_organs(), *_of_scans(facts)]
+    return [*_in_general(), *_of_organs(), *_of_scans(facts), *_of_files()]
 
 
 def _in_general():
@@ -65,6 +65,21 @@ def _of_scans(facts):
         "Known fault: what is publicly known about the scan, with the evidence. Where the files "
         "at hand tell otherwise, or nothing of it, the flag says so; the other flags do not depend "
         "on it.",
+    ]
+
+
+def _of_files():
+    return [
+        f"Prediction: a label whose Dice is further below the median of its modality "
+        f"({comparing.LEAST_GROUP} samples at least) than {comparing.FAR:g} robust standard "
+        "deviations, by the logarithm of Dice / (1 - Dice) (a median of 0.95 has a limit of 0.79 "
+        f"at the least), and with {agreement.LEAST_APART_ML:g} ml or more on one side alone; wrong "
+        "where the two cannot be compared at all.",
+        "Of the archive, before routine 02 - pair: a mask of another shape or damaged, or more "
+        "than half a voxel off its volume; doubtful where it is less, or there is no mask though "
+        "there should be one, and unusual where it is stored along other axes. Header: what is odd "
+        "about the geometry of a file. Manifest: rows that routine 02 would fail. Metadata: what "
+        "is not known of a scan, and is of others.",
     ]
 
 

@@ -1,14 +1,14 @@
 """All that is known of each sample of a report: metadata, measures, flags, patient, files."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.arrays import geometry
 from utils.facts import DataSet, known_faults, patients
-from utils.qc import case_files, confirming, evidence, judging, sample_report
+from utils.qc import agreement, case_files, confirming, evidence, judging, sample_report
 from utils.running import calls
-from utils.storage import forms, samples
+from utils.storage import forms
 
 # Key on the page -> column of the manifest and key of the info file.
 METADATA = {
@@ -40,6 +40,8 @@ class Entry:
         The other samples of this patient.
     paths : dict of str to Path
         ``volume``, ``mask`` and ``info``, as far as they are there.
+    members : dict of str to str
+        Which of these lie in zips, and where, from the archive.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Entry:
     patient: str
     relatives: list[str]
     paths: dict[str, Path]
+    members: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def record(self) -> dict:
@@ -65,7 +68,7 @@ class Entry:
     @property
     def mask_crc32(self) -> str:
         """CRC32 of the mask's voxels, ``0x1a2b3c4d``; empty without a mask."""
-        return self.record.get("mask_crc32", "")
+        return self.record.get("mask_crc32") or ""
 
     @property
     def age_years(self) -> int | None:
@@ -74,7 +77,7 @@ class Entry:
 
 
 def entries(
-    found: list[samples.Sample],
+    found: Sequence[case_files.Case],
     outcome: calls.Outcome,
     listed: Mapping[str, Mapping[str, str]],
     facts: DataSet,
@@ -99,7 +102,8 @@ def entries(
             flags=judging.worst_first(flags[sample.stem]),
             patient=patient_of[sample.stem],
             relatives=relatives[sample.stem],
-            paths=case_files.paths_of_tree(sample, settings),
+            paths=case_files.paths(sample, settings),
+            members=case_files.members(sample, settings),
         )
         for sample in found
     ]
@@ -136,10 +140,28 @@ def _flags(results, rows, metadata, failures, facts):
     }
     for name, judged in zip(findings, judging.judge([*findings.values()])):
         flags[name] += judged
+    for name, raised in _about_files(results):
+        flags[name].append(raised)
     for fault in known_faults.of(facts):
         if fault.id in rows and known_faults.is_open(fault, facts):
             flags[fault.id].append(confirming.flag(fault, rows[fault.id], findings))
     return flags
+
+
+def _about_files(results):
+    """Yield (name, flag) of files that are odd by themselves, and of predictions."""
+    for name, result in results.items():
+        yield from ((name, raised) for raised in result.flags)
+        if reason := result.record.get("prediction_fault"):
+            yield name, agreement.fault(reason)
+    records = {name: result.record for name, result in results.items()}
+    predicted = {
+        name: (record["volume"]["modality"], record["prediction"])
+        for name, record in records.items()
+        if record.get("prediction")
+    }
+    for name, raised in agreement.judge(predicted).items():
+        yield from ((name, one) for one in raised)
 
 
 def visits(rows: Mapping[str, Mapping[str, str]], facts: DataSet) -> dict[str, str]:

@@ -18,9 +18,12 @@ from utils.storage import label_map
 SEVERITIES = WRONG, DOUBTFUL, UNUSUAL = "wrong", "doubtful", "unusual"
 # Kind of a flag -> its severity, where nothing else is said below.
 KINDS = {
+    **dict.fromkeys(("manifest", "pair"), WRONG),
     **dict.fromkeys(("failed", "mask as volume", "left/right", "sex", "alignment"), WRONG),
     **dict.fromkeys(("organ missing", "volume", "position", "pieces", "cut off"), DOUBTFUL),
-    **dict.fromkeys(("geometry", "intensity", "scanner", "patient"), DOUBTFUL),
+    **dict.fromkeys(("geometry", "intensity", "scanner", "patient", "prediction"), DOUBTFUL),
+    "header": DOUBTFUL,
+    "metadata": UNUSUAL,
     "known fault": UNUSUAL,
 }
 # Least standard deviations: of the logarithm of a volume, of a place, of the log of a spacing.

@@ -5,13 +5,23 @@ import dataclasses
 import numpy as np
 
 from utils.arrays import regions
-from utils.qc import binning, case_files, changes, measures, packed_masks, slices, viewer_data
-from utils.storage import nifti, nifti_writing
+from utils.qc import (
+    agreement,
+    binning,
+    case_files,
+    changes,
+    measures,
+    packed_masks,
+    predictions,
+    slices,
+    viewer_data,
+)
+from utils.storage import nifti_writing
 
 _N_SLICES = {"axial": 6, "coronal": 2, "sagittal": 2}
 _N_CHANGED_SLICES = 4
-# Masks that the sample's own is compared with -> their titles.
-_OTHERS = {"before": "before denoising", "prediction": "prediction"}
+# Layers of the viewer, in their order -> their titles.
+_TITLES = {"mask": "mask", "before": "before denoising", "prediction": "prediction"}
 
 
 @dataclasses.dataclass
@@ -22,6 +32,7 @@ class Kept:
     ----------
     record : dict
         ``mask_crc32``, ``organs``, ``changes``, ``small_regions``; all None without a mask.
+        ``prediction``, see `agreement.compare`, or None; ``prediction_fault``, why there is none.
     chosen : dict of str to list of int
         Plane to the slices to show, the best first.
     layers : list of dict
@@ -51,12 +62,33 @@ class Kept:
         return self.planes[axis, index]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Other:
-    """A mask that the sample's own is compared with: its voxels, packed, and its small regions."""
+@dataclasses.dataclass
+class _Others:
+    """What is kept of the masks that the sample's own is compared with."""
 
-    voxels: packed_masks.PackedMask
-    small: np.ndarray
+    layers: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    before: packed_masks.PackedMask | None = None
+    small_before: np.ndarray | None = None
+    predicted: agreement.Predicted | None = None
+    fault: str = ""
+
+    def add_prediction(self, prediction, grid):
+        """Keep a prediction, or else why it cannot be compared."""
+        voxels, self.fault = predictions.read(prediction)
+        if voxels is not None:
+            self.layers["prediction"] = _layer("prediction", voxels, grid)
+            self.predicted = agreement.Predicted(voxels, grid.across)
+
+    def add_before(self, before, grid, zooms, threshold):
+        """Keep the mask before denoising."""
+        voxels = before.read()
+        self.layers["before"] = _layer("before", voxels, grid)
+        self.small_before = regions.find_small_regions(voxels, zooms, threshold).label
+        self.before = packed_masks.PackedMask(voxels, grid.across)
+
+
+def _layer(key, voxels, grid):
+    return viewer_data.layer(key, _TITLES[key], grid.labels(voxels))
 
 
 def read(
@@ -67,25 +99,36 @@ def read(
 ) -> Kept:
     """Measure a sample's masks, and keep what is shown of them.
 
-    DatasetError where one is damaged, or is not the file any more whose header was read.
+    DatasetError where one is damaged, or is not the file any more whose header was read; that a
+    prediction is stands in the record.
     """
+    others = _Others()
+    names = inputs.label_names
+    if inputs.prediction:
+        others.add_prediction(inputs.prediction, grid)
+        names = {**inputs.prediction.names, **names}
     if inputs.mask is None:
         nothing = [np.zeros((n, 256), np.int64) for n in grid.shape]
         record = dict.fromkeys(("mask_crc32", "organs", "small_regions", "changes"))
-        return Kept(record, _chosen(views, nothing, (1, 1, 1)))
-    zooms = inputs.mask.zooms
+        kept = Kept(record, _chosen(views, nothing, (1, 1, 1)))
+        if others.predicted and inputs.prediction:
+            found = agreement.alone(others.predicted, names, inputs.prediction.zooms)
+            kept.record["prediction"] = found
+    else:
+        if inputs.before and inputs.before is not inputs.mask:
+            others.add_before(inputs.before, grid, inputs.mask.zooms, region_volume_thresh)
+        kept = _of_sample(inputs, views, grid, region_volume_thresh, others, names)
+    kept.record = {"prediction": None, **kept.record, "prediction_fault": others.fault}
+    kept.layers = [others.layers[key] for key in _TITLES if key in others.layers]
+    return kept
+
+
+def _of_sample(inputs, views, grid, region_volume_thresh, others, names):
+    """What is kept of a sample's own mask, compared with the others."""
+    zooms, spacing = inputs.mask.zooms, inputs.volume.spacing
     regions.check_sizes(zooms, region_volume_thresh)  # all sizes are counted by them
-    layers, others = [], {}
-    for key, title in _OTHERS.items():
-        header = getattr(inputs, key)
-        if header and header is not inputs.mask:
-            mask = _read(header)
-            layers.append(viewer_data.layer(key, title, grid.labels(mask)))
-            small = regions.find_small_regions(mask, zooms, region_volume_thresh).label
-            others[key] = _Other(packed_masks.PackedMask(mask, grid.across), small)
-            del mask
-    mask = _read(inputs.mask)
-    layers.insert(0, viewer_data.layer("mask", "mask", grid.labels(mask)))
+    mask = inputs.mask.read()
+    others.layers["mask"] = _layer("mask", mask, grid)
     small = regions.find_small_regions(mask, zooms, region_volume_thresh).label
     record = {
         "mask_crc32": f"0x{nifti_writing.voxel_crc(mask)}",
@@ -93,19 +136,15 @@ def read(
         "small_regions": len(small),
         "changes": None,
     }
-    kept = _of_mask(mask, record, views, inputs.volume.spacing)
-    kept.layers = layers
+    if others.predicted:
+        record["prediction"] = agreement.compare(others.predicted, mask, names, zooms)
+    kept = _of_mask(mask, record, views, spacing)
     if inputs.before is inputs.mask:
-        others["before"] = _Other(packed_masks.PackedMask(mask, grid.across), small)
-    if before := others.get("before"):
-        found = changes.find(before.voxels, mask, (before.small, small))
-        _keep_changes(kept, found, before.voxels, mask, inputs.volume.spacing)
+        others.before, others.small_before = packed_masks.PackedMask(mask, grid.across), small
+    if others.before:
+        found = changes.find(others.before, mask, (others.small_before, small))
+        _keep_changes(kept, found, others.before, mask, spacing)
     return kept
-
-
-def _read(header):
-    """The voxels of a mask whose header was read before; the record tells of these two together."""
-    return nifti.read_mask(header.path, header).data
 
 
 def _chosen(views, areas, steps):

@@ -6,6 +6,7 @@ import html
 import io
 import math
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib import parse
@@ -104,6 +105,9 @@ def draw(rows: list[Row]) -> dict[str, bytes]:
 
     if not rows:
         return {}
+    if sys.prefix != sys.base_prefix:
+        # matplotlib keeps its list of fonts there then, and not in the home folder.
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(sys.prefix, "matplotlib"))
     table = pd.DataFrame(rows, columns=list(Row.__annotations__))
     table["person"] = (table.modality + " " + table.sex).str.strip()
     # Not all data sets tell the scanner.

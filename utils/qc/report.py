@@ -7,6 +7,7 @@ from pathlib import Path
 from utils import errors
 from utils.facts import DataSet
 from utils.qc import (
+    archive_scans,
     case_files,
     document,
     explanation,
@@ -19,7 +20,7 @@ from utils.qc import (
     tabulating,
 )
 from utils.running import calls, provenance
-from utils.storage import files, manifest, review, samples, workbook
+from utils.storage import files, kept_masks, manifest, review, samples, workbook
 
 INDEX = "index.html"
 _TABLES = (
@@ -42,6 +43,71 @@ class Review:
     def excluded(self) -> list[str]:
         """Names of the samples that are left out."""
         return review.having(self.decisions, review.EXCLUDE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The samples that a report shows, and where they are.
+
+    Attributes
+    ----------
+    cases : list of samples.Sample or of archive_scans.Scan
+    root_dir : Path
+    before_dir : Path or None
+    listed : dict or None
+        Metadata by ID; None where the info files have them.
+    archive : archive_scans.Listed or None
+        Where it shows the archive.
+    """
+
+    cases: Sequence[case_files.Case]
+    root_dir: Path
+    before_dir: Path | None = None
+    listed: dict[str, dict] | None = None
+    archive: archive_scans.Listed | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """IDs of the samples."""
+        return [case.stem for case in self.cases]
+
+
+def choose(
+    root_dir: Path | None,
+    before_dir: Path | None,
+    manifest_file: Path | None,
+    archive_manifest: Path | None,
+    facts: DataSet,
+) -> Chosen:
+    """Find the samples of a grouped tree, or of the archive where its manifest is given.
+
+    DatasetError where options do not go together, or there are no such samples.
+    """
+    if archive_manifest is not None:
+        for name, value in (("--before_dir", before_dir), ("--manifest_file", manifest_file)):
+            if value is not None:
+                reason = f"{name} is of the grouped tree; expected it without --archive_manifest"
+                raise errors.DatasetError(reason, code="usage")
+        listed = archive_scans.read(archive_manifest, root_dir, facts)
+        about = dataclasses.replace(listed, scans=[])
+        rows = {scan.stem: scan.row for scan in listed.scans}
+        return Chosen(listed.scans, listed.root_dir, None, rows, about)
+    if root_dir is None:
+        reason = "--root_dir is missing; expected it, or --archive_manifest"
+        raise errors.DatasetError(reason, code="usage")
+    kept = kept_masks.default_dir(root_dir)
+    before_dir = before_dir or (kept if kept.is_dir() else None)
+    table = None if manifest_file is None else read_manifest(manifest_file, facts)
+    return Chosen(find_samples(root_dir, table), root_dir, before_dir, table)
+
+
+def check_apart(output_dir: Path, *data_dirs: Path | None) -> None:
+    """Refuse a report among the data: other routines would find its files."""
+    around = [output_dir.resolve(), *output_dir.resolve().parents]
+    for data_dir in filter(None, data_dirs):
+        if data_dir.resolve() in around:
+            place = f"--output_dir {output_dir} lies in the data's folder {data_dir}"
+            raise errors.DatasetError(f"{place}; expected one outside")
 
 
 def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples.Sample]:
@@ -106,7 +172,7 @@ def make_folders(output_dir: Path) -> None:
 
 def write(
     settings: case_files.ReportSettings,
-    found: list[samples.Sample],
+    found: Sequence[case_files.Case],
     outcome: calls.Outcome,
     listed: dict[str, dict] | None,
     facts: DataSet,
@@ -117,7 +183,7 @@ def write(
     Parameters
     ----------
     settings : case_files.ReportSettings
-    found : list of samples.Sample
+    found : list of case_files.Case
     outcome : calls.Outcome
         Of `sample_report.render`.
     listed : dict or None
@@ -182,6 +248,27 @@ def summary(entries: Sequence[gathering.Entry], reviewed: Review) -> str:
     n_excluded = len({entry.name for entry in entries}.intersection(reviewed.excluded))
     excluded = f"; {n_excluded} excluded by {reviewed.path}" if n_excluded else ""
     return f"{len(entries)} samples, {len(worst)} with flags{by_severity}{excluded}"
+
+
+def notes(settings: case_files.ReportSettings) -> list[tuple[str, str]]:
+    """What should be known of the samples as a whole: (of what, text)."""
+    found = []
+    if settings.archive:
+        found += [("archive", text) for text in settings.archive.notes]
+    if settings.predicted:
+        found += [("predictions", text) for text in settings.predicted.notes]
+    return found
+
+
+def faults(
+    settings: case_files.ReportSettings,
+    entries: Sequence[gathering.Entry],
+    severity: str,
+    reviewed: Review,
+) -> list[str]:
+    """Say why the run fails: rows of no sample, and flags of this severity or a worse one."""
+    found = [] if severity == "none" else failing(entries, severity, reviewed)
+    return [*(settings.archive.faults if settings.archive else ()), *found]
 
 
 def failing(entries: Sequence[gathering.Entry], severity: str, reviewed: Review) -> list[str]:

@@ -15,6 +15,7 @@ from utils.qc import (
     anatomy,
     binning,
     case_files,
+    judging,
     mask_layers,
     measures,
     sample_pictures,
@@ -23,7 +24,7 @@ from utils.qc import (
     volume_stream,
 )
 from utils.running import calls
-from utils.storage import files, json_files, marks, nifti, samples
+from utils.storage import files, json_files, marks, nifti
 
 # Raise it when pictures or measures come out differently: those of earlier versions are redone.
 FORMAT = 3
@@ -55,7 +56,8 @@ class Result:
     ----------
     record : dict
         As it lies in ``measures/``: ``volume``, ``organs``, ``alignment``, ``changes``,
-        ``small_regions``, ``mask_crc32``, ``pictures``, ``sizes`` of all its files.
+        ``small_regions``, ``mask_crc32``, ``prediction``, ``prediction_fault``, ``pictures``,
+        ``sizes`` of all its files.
     info : dict of str to str
         The info file.
     label_names : dict of int to str
@@ -64,6 +66,8 @@ class Result:
         Of the volume.
     source_crc : str
         Of what the volume was made of; see `marks.SOURCE`.
+    flags : tuple of judging.Flag
+        What is wrong with its files by themselves.
     """
 
     record: dict
@@ -71,9 +75,10 @@ class Result:
     label_names: dict[int, str]
     affine: np.ndarray
     source_crc: str
+    flags: tuple[judging.Flag, ...] = ()
 
 
-def memory(sample: samples.Sample) -> int:
+def memory(sample: case_files.Case) -> int:
     """Estimate the bytes that `render` needs for a sample."""
     path = sample.mask_path if sample.has_mask else sample.volume_path
     try:
@@ -85,7 +90,7 @@ def memory(sample: samples.Sample) -> int:
     return _MEMORY_BESIDES + int(most)
 
 
-def render(sample: samples.Sample, settings: case_files.ReportSettings) -> Result | calls.Finished:
+def render(sample: case_files.Case, settings: case_files.ReportSettings) -> Result | calls.Finished:
     """Measure one sample and draw its pictures, unless its record says that this was done.
 
     DatasetError where a file is missing or damaged, or shapes differ, or where a folder has the
@@ -93,10 +98,10 @@ def render(sample: samples.Sample, settings: case_files.ReportSettings) -> Resul
     and of which inputs.
     """
     record_path, places, outdated = _places(sample.stem, settings.output_dir)
-    inputs = case_files.of_tree(sample, settings)
+    inputs = case_files.of(sample, settings)
     volume = inputs.volume
     source_crc = marks.read(volume.descrip).get(marks.SOURCE, volume.source_crc)
-    result = Result({}, inputs.info, inputs.label_names, volume.affine, source_crc)
+    result = Result({}, inputs.info, inputs.label_names, volume.affine, source_crc, inputs.flags)
     digest = _digest(inputs, settings)
     finished = None if settings.overwrite else _finished(record_path, digest, places)
     if finished:
@@ -150,7 +155,7 @@ def _digest(inputs, settings):
     """SHA-256 of all that measures and pictures depend on, the files by their stored CRC32."""
     import PIL
 
-    headers = inputs.volume, inputs.mask, inputs.before, inputs.prediction
+    volume, masks = inputs.volume, (inputs.mask, inputs.before, inputs.prediction)
     depends_on = [
         FORMAT,
         PIL.__version__,
@@ -158,7 +163,8 @@ def _digest(inputs, settings):
         inputs.modality,
         inputs.slice_axis,
         sorted(inputs.label_names.items()),
-        *(header and (header.source_crc, header.n_bytes) for header in headers),
+        *(volume.source_crc, volume.n_bytes),
+        *(mask and mask.key() for mask in masks),
     ]
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
@@ -179,7 +185,9 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
     record = {**masks.record, "alignment": fit, "volume": volume}
     made = sample_pictures.draw(stem, inputs, record, masks, reading, window)
     organs = {organ["value"]: name for name, organ in (record["organs"] or {}).items()}
-    named = {value: name for value, name in (inputs.label_names | organs).items() if value}
+    predicted = dict(inputs.prediction.names) if inputs.prediction else {}
+    named = {**predicted, **inputs.label_names, **organs}
+    named.pop(0, None)
     data = {
         **viewer_data.geometry(grid, header.spacing, views),
         **viewer_data.greys(reading.binned, grid.across, modality, window),
@@ -187,7 +195,7 @@ def _measure_and_draw(stem, inputs, region_volume_thresh):
         "labels": viewer_data.legend(named),
         "organs": record["organs"],
         "changes": record["changes"],
-        "prediction": None,
+        "prediction": record["prediction"],
     }
     return record, {**made, _SCRIPT: viewer_data.script(stem, data)}
 

@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from utils import errors
-from utils.arrays import geometry, labels
+from utils.arrays import geometry
 from utils.facts import amos22, amos22_metadata
 from utils.reading import source
 from utils.routines import archive, pairs
-from utils.storage import files, label_map, nifti
+from utils.storage import files, mask_fit, nifti
 
-# What label 15 is called before routine 03 tells the two apart, by the person's sex.
-PROSTATE_OR_UTERUS = "prostate_or_uterus"
 _COLUMNS = ("ID", *amos22.DATASET_KEYS, "volume", "mask")
 
 
@@ -142,8 +140,8 @@ class Archived(source.Source):
         if mask_file.subset != volume_file.subset:
             raise self.fault(f"{id}: {_elsewhere(mask_file, volume_file)}", code="subset")
         mask, volume = nifti.read_mask(self.mask_path(id)), self._header(id)
-        order = pairs.mask_order(mask.header, volume)
-        for message in pairs.mask_oddities(mask.header, volume, order, pairs.FAIL):
+        order = mask_fit.mask_order(mask.header, volume)
+        for message in pairs.mask_oddities(mask.header, volume, order, mask_fit.FAIL):
             errors.warn(message)
         data = mask.data if order is None else geometry.reordered(mask.data, order)
         return np.asfortranarray(data)
@@ -156,6 +154,4 @@ def _elsewhere(mask, volume):
 
 @functools.cache
 def _published_labels():
-    names = label_map.read(amos22.LABEL_MAP).items()
-    found = {value: label_map.file_form(name) for value, name in names if value != labels.UTERUS}
-    return found | {labels.PROSTATE: PROSTATE_OR_UTERUS}
+    return amos22.archive_labels()

@@ -10,7 +10,7 @@ from utils import errors
 from utils.facts import described
 from utils.routines import archive, described_metadata, described_subsets
 from utils.running import calls
-from utils.storage import files, label_map, organ_masks
+from utils.storage import files, label_map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +59,6 @@ def _told_once(outcome):
     for same in names.values():
         more = f" (and {len(same) - 1} more files of its organs)" if len(same) > 1 else ""
         yield same[0][0], same[0][1] + more
-
-
-def organs(dataset: described.Described) -> organ_masks.Names | None:
-    """Return what the organs of a data set are called; None where each mask is one file."""
-    if not dataset.has_organs:
-        return None
-    labels = {label_map.file_form(name): value for value, name in dataset.LABELS.items() if value}
-    overlap = tuple(labels[label_map.file_form(name)] for name in dataset.OVERLAP)
-    return organ_masks.Names(labels, overlap)
 
 
 def place(
@@ -137,7 +128,7 @@ def _leave_out(contents, dataset):
 
 def _leave_out_organs(contents, dataset, notes):
     """Take files of unknown organs out; warnings on samples that lack files of known ones."""
-    names = organs(dataset)
+    names = dataset.organ_names()
     if names is None:
         return []
     of_organ, unknown = collections.defaultdict(set), collections.defaultdict(list)

@@ -23,6 +23,7 @@ from utils.storage import (
     label_map,
     manifest,
     marks,
+    mask_fit,
     nifti,
     nifti_writing,
     organ_masks,
@@ -36,8 +37,6 @@ from utils.storage import (
 GROWTH = 1.3
 # What compression leaves of a .nii: 0.4 to 0.7 of int16 scans, less of float32 ones.
 _COMPRESSED_SHARE = 0.5
-# What to do with a mask that lies elsewhere than its volume: see the option --misfit.
-FAIL, TAKE_VOLUMES = "fail", "volume"
 _FILE_KINDS = {"v3d": "volume", "m3d": "mask"}
 
 
@@ -379,7 +378,7 @@ def memory_bytes(pair: Pair) -> int:
 
 
 def confirm(
-    pair: Pair, overwrite: bool, read_ahead: bool = False, misfit: str = FAIL
+    pair: Pair, overwrite: bool, read_ahead: bool = False, misfit: str = mask_fit.FAIL
 ) -> str | calls.Finished:
     """Write the files of one sample that are missing or out of date; return its subset.
 
@@ -406,7 +405,7 @@ def _write(pair, volume, mask, order, overwrite, read_ahead, misfit):
     info = samples.info_bytes(pair.info)
     if not todo and not overwrite and files.holds(pair.sample.info_path, info):
         return calls.Finished(pair.info["subset"])
-    affine, messages = _affine_to_write(volume)
+    affine, messages = mask_fit.affine_to_write(volume)
     for message in messages if todo else ():
         errors.warn(message)
     for message in _oddities(mask, volume, order, misfit) if todo and mask else ():
@@ -434,26 +433,16 @@ def _read_headers(pair):
     if pair.mask is None:
         return volume, None, None
     mask = nifti.read_header(pair.mask)
-    return volume, mask, mask_order(mask, volume)
+    return volume, mask, mask_fit.mask_order(mask, volume)
 
 
 def _read_organs(pair, volume):
     found = []
     for name in sorted(pair.organs, key=lambda name: pair.names.labels[name]):
         mask = nifti.read_header(pair.organs[name])
-        order = mask_order(mask, volume)
+        order = mask_fit.mask_order(mask, volume)
         found.append(organ_masks.Organ(pair.names.labels[name], name, mask, order))
     return organ_masks.Organs(tuple(found), pair.names.overlap)
-
-
-def mask_order(mask: nifti.Header, volume: nifti.Header) -> np.ndarray | None:
-    """Return how a mask's axes must run, see `Header.axis_order`; DatasetError for no pair."""
-    order = mask.axis_order(volume)
-    if order is None and mask.shape != volume.shape:
-        message = f"{mask.path}: shape {mask.shape} differs from its volume's {volume.shape}"
-        sides = {"expected": volume.shape, "found": mask.shape}
-        raise errors.DatasetError(message, file=mask.path, code="shape", **sides)
-    return order
 
 
 def _oddities(mask, volume, order, misfit):
@@ -464,7 +453,7 @@ def _oddities(mask, volume, order, misfit):
     for organ in mask.found if may_be_copy else ():
         _check_no_copy(volume, organ.header, organ.order)
     return organ_masks.told(
-        mask.found, lambda organ: _misfits(organ.header, volume, organ.order, misfit)
+        mask.found, lambda organ: mask_fit.misfits(organ.header, volume, organ.order, misfit)
     )
 
 
@@ -473,49 +462,13 @@ def mask_oddities(
 ) -> Iterator[str]:
     """Yield what is odd about how a mask lies to its volume; DatasetError for no pair."""
     _check_no_copy(volume, mask, order)
-    yield from _misfits(mask, volume, order, misfit)
+    yield from mask_fit.misfits(mask, volume, order, misfit)
 
 
 def _check_no_copy(volume, mask, order):
     if nifti_writing.is_copy(volume, mask, order):
         message = f"{volume.path}: holds the same voxels as its mask {mask.path}, expected a scan"
         raise errors.DatasetError(message, file=volume.path, code="copy")
-
-
-def _misfits(mask, volume, order, misfit):
-    """Yield what is odd about the geometry of a mask; DatasetError where it lies elsewhere."""
-    if not mask.has_orientation:
-        yield f"{mask.path}: neither sform nor qform is set; its volume's geometry is taken"
-        return
-    yield from mask.complaints()
-    affine = mask.affine
-    if order is None and np.array_equal(affine, volume.affine):
-        return
-    sides = [geometry.axis_codes(header.affine) for header in (mask, volume)]
-    if order is not None:
-        affine, _ = geometry.reordered_grid(mask.affine, mask.shape, order)
-        yield (
-            f"{mask.path}: stored along other axes ({sides[0]}) of its volume's grid ({sides[1]}); "
-            "its voxels are brought into the volume's order"
-        )
-    apart = geometry.corner_displacement_mm(affine, volume.affine, volume.shape)
-    if apart <= geometry.SAME_AFFINE_MM:
-        return
-    found = (
-        f"{mask.path}: affine differs from its volume's by "
-        f"{np.linalg.norm(affine - volume.affine):.3g} (Frobenius norm), at most {apart:.3g} mm in "
-        "a corner"
-    )
-    if geometry.is_turned(affine, volume.affine):
-        found += f", and its axes run to {sides[0]}, not {sides[1]}"
-    apart_vox = geometry.displacement_vox(affine, volume.affine, volume.shape)
-    if apart_vox > geometry.MISFIT_VOX and misfit == FAIL:
-        reason = (
-            f"that is {apart_vox:.3g} voxels, expected at most {geometry.MISFIT_VOX:g}; if their "
-            f"voxels belong together as they lie: --misfit {TAKE_VOLUMES}"
-        )
-        raise errors.DatasetError(f"{found}; {reason}", file=mask.path, code="misfit")
-    yield f"{found}; the volume's is taken"
 
 
 def _is_finished(target, source, volume):
@@ -557,26 +510,6 @@ def _source_crcs(source):
     if isinstance(source, organ_masks.Organs):
         return [source.source_crc(is_ordered) for is_ordered in (False, True)]
     return [source.source_crc]
-
-
-def _affine_to_write(volume):
-    """The volume's affine as ITK takes it, where that moves no voxel noticeably, and complaints."""
-    messages = volume.complaints()
-    affine = volume.affine
-    if not geometry.is_orthonormal(affine.astype(np.float32)):
-        nearest = geometry.nearest_orthonormal(affine, volume.shape)
-        moved = geometry.corner_displacement_mm(affine, nearest, volume.shape)
-        fate = (
-            f"is {moved:.3g} mm off; kept as it is in the sform, and tools based on ITK will "
-            "refuse the file"
-        )
-        if moved <= geometry.REPAIR_LIMIT_MM:
-            affine = nearest
-            fate = f"is written, which moves no voxel by more than {moved:.2g} mm"
-        messages.append(
-            f"{volume.path}: axes not orthonormal; the nearest orthonormal affine {fate}"
-        )
-    return affine, messages
 
 
 def _stage(target, source, affine, is_mask, order, read_ahead):

@@ -289,13 +289,13 @@ def for_each_mask(function: Callable, found: Iterable, *args: object) -> calls.O
     return for_each_sample(function, found, *args, size=samples.mask_bytes, memory=memory)
 
 
-def review_file(given: Path | None) -> Path | None:
+def review_file(given: Path | None, root_dir: Path | None = None) -> Path | None:
     """Return the review that the run obeys: the given one, or that beside the data; None without.
 
-    The record of the run names it.
+    The record of the run names it. The data lie in `root_dir` where no option says so.
     """
     run = _work().run
-    folder = provenance.folder(run.parameters)
+    folder = provenance.folder({**run.parameters, **({"root_dir": root_dir} if root_dir else {})})
     path = given or (folder and review.find(folder))
     if path:
         run.review = {"file": path, "sha256": review.sha256(path)}

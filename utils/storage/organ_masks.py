@@ -101,17 +101,22 @@ def stage(path: files.PathLike, organs: Organs, affine: np.ndarray) -> files.Pen
     -----
     The joined labels are in memory, uint8; the files are read chunk by chunk, one after the other.
     """
-    data, is_ordered = _joined(organs)
+    data, is_ordered = joined(organs)
     descrip = marks.text({marks.SOURCE: organs.source_crc(is_ordered)})
     return nifti_writing.stage_labels(path, data, affine, descrip)
 
 
-def _joined(organs):
-    """(X, Y, Z) uint8, and whether organs overlap; who wins comes first."""
+def joined(organs: Organs) -> tuple[np.ndarray, bool]:
+    """Join the masks of organs: (X, Y, Z) uint8, and whether organs overlap.
+
+    DatasetError as by `stage`.
+    """
+    # Who wins comes first.
     rank = {label: number for number, label in enumerate(organs.overlap)}
     is_ranked = np.isin(np.arange(_LABELS), organs.overlap)
     overlaps: collections.Counter[tuple[int, int]] = collections.Counter()
-    data, shape, complaints, is_ordered = np.zeros(0, np.uint8), (), {}, False
+    data, complaints, is_ordered = np.zeros(0, np.uint8), {}, False
+    shape: tuple[int, ...] = ()
     for organ in sorted(organs.found, key=lambda organ: rank.get(organ.label, len(rank))):
         conversion = nifti.Conversion()
         shape, chunks = nifti_writing.label_chunks(organ.header, organ.order, conversion)

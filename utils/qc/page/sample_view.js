@@ -120,7 +120,10 @@
 
   function filesSection(sample) {
     const paths = Object.entries(sample.paths).map(([what, path]) => [what, QC.pathOf(path)]);
-    if (!paths.length) return null;
+    const members = Object.entries(sample.members || {}).map(([what, path]) =>
+      copyLine(`${what}, in a zip`, path),
+    );
+    if (!paths.length && !members.length) return null;
     const tables = {
       itksnap: QC.pathOf("itksnap_labels.txt"),
       slicer: QC.pathOf("slicer_labels.ctbl"),
@@ -129,7 +132,7 @@
     const isOnDisk = location.protocol === "file:" && found.volume;
     const commands = isOnDisk ? Object.entries(QC.commands(found, tables)) : [];
     const lines = [...paths, ...commands].map(([what, text]) => copyLine(what, text));
-    const list = el("dl", { class: "copies" }, lines);
+    const list = el("dl", { class: "copies" }, lines, members);
     return el("section", { id: "files" }, el("h2", {}, "Files"), list);
   }
 
