@@ -47,8 +47,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(folder):
-    with chromium.Chromium(folder / "profile") as one:
+def browser():
+    with chromium.Chromium() as one:
         yield one
         assert one.errors == []
 
@@ -97,6 +97,7 @@ class Report:
     def settle(self):
         """Wait until the page has read the store again, and written what the file holds."""
         self.browser.wait("QC.decisions.isSettled")
+        return self
 
     def go(self, name):
         self.browser.run(f"QC.go('sample', {json.dumps(name)})")
@@ -136,8 +137,7 @@ class Report:
         # A folder each time: a file that is removed at once the browser may fetch again.
         place = self.folder / f"downloads {next(_numbers)}"
         place.mkdir()
-        where = {"behavior": "allow", "downloadPath": str(place)}
-        self.browser._call("Browser.setDownloadBehavior", **where)
+        self.browser.save_to(place)
         self.click("Download")
         end = time.monotonic() + 30
         while os.listdir(place) != ["review.csv"] or not (place / "review.csv").stat().st_size:
@@ -520,7 +520,7 @@ def test_conflicts_with_the_file_are_settled_in_one_dialog(report, browser):
     for name in report.names[:3]:
         report.set(name, "accept")
     report.draw([[name, "exclude", "", "Bert", ""] for name in report.names[:3]], days=1)
-    report.open("amos_0001")
+    report.open("amos_0001").settle()
     report.click("Compare")
     browser.press("x")  # no key of the page behind the dialog
     report.click("review.csv", "dialog .all")
@@ -1052,8 +1052,9 @@ def test_what_can_neither_be_read_nor_put_aside_is_left_as_it_is(report, browser
 
 def test_two_tabs_of_one_report_show_the_same(report, browser):
     report.draw()
-    report.open("amos_0001")
+    report.open("amos_0001").settle()
     other = _tab(browser, report.page.as_uri() + "#/amos_0002")
+    browser.run("QC.told.length = 0")
     other("QC.decisions.set('amos_0001', 'fix', 'from the other tab')")
     browser.wait("QC.decisions.of('amos_0001')")
     assert browser.run("document.querySelector('textarea').value") == "from the other tab"
@@ -1085,15 +1086,7 @@ def _until(is_so):
 
 def _tab(browser, address):
     """Open another tab; return what evaluates JavaScript in it."""
-    target = browser._call("Target.createTarget", url=address)["targetId"]
-    session = browser._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-    def run(script):
-        options = {"awaitPromise": True, "returnByValue": True}
-        answer = browser._call("Runtime.evaluate", session, expression=script, **options)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
+    run = browser.tab(address).run
     _until(lambda: run("typeof QC !== 'undefined' && Boolean(QC.decisions.isSettled)"))
     return run
 

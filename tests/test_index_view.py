@@ -96,8 +96,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium.Chromium(tmp_path_factory.mktemp("profile")) as started:
+def browser():
+    with chromium.Chromium() as started:
         yield started
 
 

@@ -157,4 +157,4 @@ def test_one_sample_in_two_folders_is_refused(tmp_path):
 
 def test_a_sample_without_readable_mask_needs_little_memory(tmp_path):
     sample = samples.Sample("amos_0004", tmp_path)
-    assert sample_report.memory(sample) == 300 << 20
+    assert sample_report.memory(sample) == 200 << 20

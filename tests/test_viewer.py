@@ -188,8 +188,8 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(report, tmp_path_factory):
-    with chromium.Chromium(tmp_path_factory.mktemp("profile")) as browser:
+def browser(report):
+    with chromium.Chromium() as browser:
         browser.open(report / "index.html")
         yield browser
 
