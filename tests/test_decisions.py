@@ -25,6 +25,7 @@ COLUMNS = ["ID", "decision", "note", "reviewer", "mask_crc32"]
 # Views as short as can be: what is under test are the bar and the panel.
 VIEWS = """
 QC.views.samples = { title: "Samples", show: (route, main) => main.append(QC.el("h1", {}, "All")) };
+QC.cursor = () => "";
 QC.views.sample = { show: ({ name }, main) => main.append(
   QC.el("h1", {}, name), QC.decisions.panel(QC.byName.get(name))) };
 QC.told = [];
@@ -437,7 +438,7 @@ def test_the_file_has_its_own_rows_in_place_then_new_ones_sorted(report, browser
     saved = report.download()
     assert saved == _file(expected)
     assert report.text(".unsaved") == "4 decisions downloaded, not in this report yet"
-    assert report.text(".hint") == f"Put it at {place}, then run 05 again."
+    assert report.text(".hint") == f"Put it at {place}: the routines obey it from then on."
     browser.reload()
     assert report.counts()["unsaved"] == 0
     assert report.download() == saved
