@@ -23,6 +23,30 @@ _WAIT_SECONDS = 30
 _CODES = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
 _CODES |= {"ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Home": 36, "End": 35, " ": 32}
 
+# Texts whose colour stands out less than AA asks for: 4.5 : 1.
+_FAINT = """(() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = (value) => value / 255 <= 0.04045
+    ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+  const ground = (one) => {
+    for (; one; one = one.parentElement) {
+      const colour = rgb(getComputedStyle(one).backgroundColor);
+      if (colour.length === 3) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const faint = new Set();
+  for (const one of document.querySelectorAll("body *")) {
+    const hasText = Array.from(one.childNodes).some((n) => n.nodeType === 3 && n.data.trim());
+    if (!hasText || !one.checkVisibility() || one.tagName === "OPTION") continue;
+    const [a, b] = [rgb(getComputedStyle(one).color), ground(one)].map(luminance);
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) faint.add(`${one.tagName}.${one.className} ${ratio.toFixed(2)}`);
+  }
+  return [...faint];
+})()"""
+
 
 class _Browser:
     """The one browser that all tests of a process share, at the other end of its pipe."""
@@ -82,13 +106,12 @@ class Chromium:
         What the console called an error, and exceptions that nobody caught.
     """
 
-    def __init__(self, width=1400, height=900, dark=False):
+    def __init__(self):
         self.errors = []
         self._context = _browser().call("Target.createBrowserContext")["browserContextId"]
         self._session = self._attach("about:blank")
-        self.resize(width, height)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.resize(1400, 900)
+        self.prefer("light")
 
     def __enter__(self):
         return self
@@ -135,6 +158,15 @@ class Chromium:
     def resize(self, width, height):
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, scheme):
+        """Have a light or a dark page."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def faint(self):
+        """Texts that stand out too little, with their contrast."""
+        return self.run(_FAINT)
 
     def open(self, address):
         """Load a page, a path or a URL, and wait until it is there."""

