@@ -1,10 +1,13 @@
 """Drive a headless Chromium over its debugging pipe: pages from disk, keys, mouse, screenshots."""
 
+import atexit
 import base64
+import functools
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -20,9 +23,82 @@ _WAIT_SECONDS = 30
 _CODES = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
 _CODES |= {"ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Home": 36, "End": 35, " ": 32}
 
+# Texts whose colour stands out less than AA asks for: 4.5 : 1.
+_FAINT = """(() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = (value) => value / 255 <= 0.04045
+    ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+  const ground = (one) => {
+    for (; one; one = one.parentElement) {
+      const colour = rgb(getComputedStyle(one).backgroundColor);
+      if (colour.length === 3) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const faint = new Set();
+  for (const one of document.querySelectorAll("body *")) {
+    const hasText = Array.from(one.childNodes).some((n) => n.nodeType === 3 && n.data.trim());
+    if (!hasText || !one.checkVisibility() || one.tagName === "OPTION") continue;
+    const [a, b] = [rgb(getComputedStyle(one).color), ground(one)].map(luminance);
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) faint.add(`${one.tagName}.${one.className} ${ratio.toFixed(2)}`);
+  }
+  return [...faint];
+})()"""
+
+
+class _Browser:
+    """The one browser that all tests of a process share, at the other end of its pipe."""
+
+    def __init__(self):
+        self._number = 0
+        self._rest = bytearray()
+        self.pages = {}  # session -> the page that notes its events
+        profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self._to, self._from, self._process = _start(profile.name)
+        atexit.register(self._end, profile)
+
+    def _end(self, profile):
+        os.close(self._to)  # the browser ends with its pipe
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._from)
+        profile.cleanup()
+
+    def call(self, method, session=None, **parameters):
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        message |= {"sessionId": session} if session else {}
+        left = memoryview(json.dumps(message).encode() + b"\0")
+        while left:
+            left = left[os.write(self._to, left) :]
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, (method, answer["error"])
+                return answer["result"]
+            if answer.get("sessionId") in self.pages:
+                self.pages[answer["sessionId"]].note(answer["method"], answer["params"])
+
+    def _next(self):
+        while (end := self._rest.find(b"\0")) < 0:
+            more = os.read(self._from, 1 << 20)
+            assert more, "the browser ended"
+            self._rest += more
+        answer = json.loads(self._rest[:end])
+        del self._rest[: end + 1]
+        return answer
+
+
+_browser = functools.cache(_Browser)
+
 
 class Chromium:
-    """One browser with one page; a context manager.
+    """A page with a store of its own; a context manager.
 
     Attributes
     ----------
@@ -30,60 +106,47 @@ class Chromium:
         What the console called an error, and exceptions that nobody caught.
     """
 
-    def __init__(self, profile, downloads=None, width=1400, height=900, dark=False):
+    def __init__(self):
         self.errors = []
-        self._number = 0
-        self._to, self._from, self._process = _start(profile)
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
-            self.call(f"{domain}.enable")
-        self.resize(width, height)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        if downloads:
-            place = {"behavior": "allow", "downloadPath": str(downloads)}
-            self._call("Browser.setDownloadBehavior", **place)
+        self._context = _browser().call("Target.createBrowserContext")["browserContextId"]
+        self._session = self._attach("about:blank")
+        self.resize(1400, 900)
+        self.prefer("light")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._to.close()  # the browser ends with its pipe
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._from.close()
+        _browser().call("Target.disposeBrowserContext", browserContextId=self._context)
+
+    def _attach(self, address):
+        where = {"url": address, "browserContextId": self._context}
+        target = _browser().call("Target.createTarget", **where)["targetId"]
+        attached = _browser().call("Target.attachToTarget", targetId=target, flatten=True)
+        session = attached["sessionId"]
+        _browser().pages[session] = self
+        for domain in ("Page", "Runtime", "Log"):
+            _browser().call(f"{domain}.enable", session)
+        return session
+
+    def tab(self, address):
+        """Open another tab with the same store."""
+        other = object.__new__(Chromium)
+        other.errors, other._context = self.errors, self._context
+        other._session = other._attach(address)
+        return other
+
+    def save_to(self, folder):
+        """Put downloads into a folder from now on."""
+        where = {"downloadPath": str(folder), "browserContextId": self._context}
+        _browser().call("Browser.setDownloadBehavior", behavior="allow", **where)
 
     def call(self, method, **parameters):
         """Send a command of the debugging protocol to the page, and return the answer."""
-        return self._call(method, self._session, **parameters)
+        return _browser().call(method, self._session, **parameters)
 
-    def _call(self, method, session=None, **parameters):
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        message |= {"sessionId": session} if session else {}
-        self._to.write(json.dumps(message).encode() + b"\0")
-        self._to.flush()
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, (method, answer["error"])
-                return answer["result"]
-
-    def _next(self):
-        text = bytearray()
-        while (byte := self._from.read(1)) != b"\0":
-            assert byte, "the browser ended"
-            text += byte
-        answer = json.loads(text)
-        self._note(answer.get("method"), answer.get("params", {}))
-        return answer
-
-    def _note(self, event, found):
+    def note(self, event, found):
+        """Take an event of the page."""
         if event == "Runtime.exceptionThrown":
             details = found["exceptionDetails"]
             self.errors.append(details.get("exception", details).get("description", str(details)))
@@ -95,6 +158,15 @@ class Chromium:
     def resize(self, width, height):
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, scheme):
+        """Have a light or a dark page."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def faint(self):
+        """Texts that stand out too little, with their contrast."""
+        return self.run(_FAINT)
 
     def open(self, address):
         """Load a page, a path or a URL, and wait until it is there."""
@@ -130,7 +202,8 @@ class Chromium:
     def press(self, *keys):
         """Type keys: characters, or names such as ArrowDown."""
         for key in keys:
-            code = {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {"text": key}
+            code = {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {}
+            code |= {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
             self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **code)
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
@@ -173,7 +246,7 @@ class Chromium:
 
 
 def _start(profile):
-    """Pipes to and from a browser, as its file descriptors 3 and 4, and the process."""
+    """Ends of pipes to and from a browser, its file descriptors 3 and 4, and the process."""
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
     command = f'exec 3<&{to_read} 4>&{from_write}; exec "$@"'
@@ -187,4 +260,4 @@ def _start(profile):
     )
     os.close(to_read)
     os.close(from_write)
-    return os.fdopen(to_write, "wb"), os.fdopen(from_read, "rb"), process
+    return to_write, from_read, process

@@ -1,6 +1,7 @@
 """Made-up data of the report's page: what `document.build` and `viewer_data.build` give."""
 
 import base64
+import functools
 import io
 import json
 import random
@@ -144,6 +145,16 @@ def sample_data(shape=(80, 64, 12)):
 
 def sample_script(name, data):
     return f"QC.receive({json.dumps(name)}, {json.dumps(data)});\n".encode()
+
+
+@functools.cache
+def picture():
+    """A small JPEG."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.effect_noise((110, 84), 60).save(stream, "JPEG")
+    return stream.getvalue()
 
 
 def _sheet(grey):

@@ -1,6 +1,5 @@
 """The list of the report's samples, its filters, order and keys, plots and help, in Chromium."""
 
-import io
 import json
 
 import chromium
@@ -13,7 +12,6 @@ from utils.qc import pages
 pytestmark = chromium.needed
 # 54 have "pieces"; see _data for the samples that differ.
 N_SAMPLES = 600
-LOAD_SECONDS, FILTER_SECONDS = 2, 0.5
 VOLUME = report_data.flag("volume", reason="The liver has 9 ml, expected more.")
 # Follows what a click started: the address changes in a task of its own.
 _SETTLED = "new Promise((done) => setTimeout(() => requestAnimationFrame(() => setTimeout(done))))"
@@ -22,29 +20,6 @@ _ALONE = (
     "QC.views.sample = {title: '', show: (route, main) =>"
     " main.append(QC.el('p', {id: 'alone'}, route.name))}"
 )
-# Texts whose colour stands out less than AA asks for: 4.5 : 1.
-_FAINT = """(() => {
-  const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = (value) => value / 255 <= 0.04045
-    ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
-  const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
-  const ground = (one) => {
-    for (; one; one = one.parentElement) {
-      const colour = rgb(getComputedStyle(one).backgroundColor);
-      if (colour.length === 3) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const faint = new Set();
-  for (const one of document.querySelectorAll("body *")) {
-    const hasText = Array.from(one.childNodes).some((n) => n.nodeType === 3 && n.data.trim());
-    if (!hasText || !one.checkVisibility() || one.tagName === "OPTION") continue;
-    const [a, b] = [rgb(getComputedStyle(one).color), ground(one)].map(luminance);
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) faint.add(`${one.tagName}.${one.className} ${ratio.toFixed(2)}`);
-  }
-  return [...faint];
-})()"""
 
 
 def _data():
@@ -66,14 +41,6 @@ def _data():
 DATA = _data()
 
 
-def _picture():
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.effect_noise((110, 84), 60).save(stream, "JPEG")
-    return stream.getvalue()
-
-
 def _plot():
     link = '<a href="../index.html#/amos_0004" target="_top"><rect width="400" height="200"/></a>'
     size = 'width="400pt" height="200pt" viewBox="0 0 400 200"'
@@ -86,18 +53,17 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a report #1 %20")
     for name in ("pictures", "plots", "samples"):
         (folder / name).mkdir()
-    picture = _picture()
     for sample in DATA["samples"]:
         if sample["thumbnail"]:
-            (folder / "pictures" / sample["thumbnail"]).write_bytes(picture)
+            (folder / "pictures" / sample["thumbnail"]).write_bytes(report_data.picture())
     (folder / "plots/ages.svg").write_text(_plot())
     (folder / "index.html").write_bytes(pages.document(DATA))
     return folder
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium.Chromium(tmp_path_factory.mktemp("profile")) as started:
+def browser():
+    with chromium.Chromium() as started:
         yield started
 
 
@@ -148,13 +114,7 @@ def _hash(browser):
     return browser.run("location.hash")
 
 
-def test_600_samples_load_within_two_seconds_the_worst_first(view):
-    # Anything else that runs on the machine comes on top: the best of three counts.
-    ends = []
-    for _ in range(3):
-        view.reload()
-        ends.append(view.run("performance.getEntriesByType('navigation')[0].loadEventEnd"))
-    assert 0 < min(ends) < LOAD_SECONDS * 1000
+def test_600_samples_are_there_the_worst_first(view):
     assert _count(view) == "600 of 600 samples"
     assert set(view.run(_NAMES)) == _names(lambda sample: True)
     worst = view.run("QC.visible().map(({flags}) => flags.map((flag) => flag.severity).join())")
@@ -163,22 +123,6 @@ def test_600_samples_load_within_two_seconds_the_worst_first(view):
     assert {*worst} <= {*ranks} and [ranks[one] for one in worst] == sorted(map(ranks.get, worst))
     first = view.run("document.querySelector('.sample').innerText")
     assert first.startswith("✕ wrong left/right: The liver has 9 ml, expected more.")
-
-
-def test_a_filter_is_there_at_once(view):
-    script = (
-        "new Promise((done) => { const start = performance.now();"
-        "document.querySelector('[name=sex]').value = '=F';"
-        "document.querySelector('[name=sex]').dispatchEvent(new Event('change'));"
-        "window.addEventListener('hashchange', () => requestAnimationFrame("
-        "() => setTimeout(() => done(performance.now() - start))), {once: true}); })"
-    )
-    times = []
-    for _ in range(3):
-        _go(view, "#samples")
-        times.append(view.run(script))
-        assert _count(view) == "300 of 600 samples"
-    assert min(times) < FILTER_SECONDS * 1000
 
 
 def test_buttons_of_the_summary_filter_and_a_second_click_takes_it_back(view):
@@ -368,7 +312,7 @@ def _decide(browser, name, decision, **more):
 def test_decisions_are_shown_counted_and_filtered_as_they_are_made(view):
     view.reload()
     view.run(
-        "window.made = new Map(); QC.decisions = {of: (name) => made.get(name) || null};"
+        "window.made = new Map(); QC.decisions.of = (name) => made.get(name) || null;"
         "QC.tell('decision', {})"
     )
     names = view.run(_NAMES)
@@ -380,7 +324,7 @@ def test_decisions_are_shown_counted_and_filtered_as_they_are_made(view):
     _decide(view, names[4], "accept", isLapsed=True, isChanged=True)
     _decide(view, names[5], "", note="later")
     assert _count(view) == "599 of 600 samples"
-    assert view.run("document.getElementById('decided').textContent") == "1 of 600 decided"
+    assert "undecided 599" in view.run("document.querySelector('.summary').innerText")
     _go(view, "#samples?sort=decision")
     cells = "Array.from(document.querySelectorAll('.sample > .decision'), (c) => c.innerText)"
     lapsed, excluded, undecided, *_ = view.run(cells)
@@ -457,8 +401,7 @@ def test_scripts_beside_the_document_load_and_others_do_not(view, place):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_runs_off_the_window_and_all_texts_stand_out(view, scheme):
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    view.call("Emulation.setEmulatedMedia", features=features)
+    view.prefer(scheme)
     items = "Array.from(document.querySelectorAll('.flags li'), (li) => li.getBoundingClientRect())"
     for address in ("#samples?q=amos_000", "#plots", "#how"):
         _go(view, address)
@@ -466,9 +409,9 @@ def test_nothing_runs_off_the_window_and_all_texts_stand_out(view, scheme):
             view.resize(width, 900)
             assert view.run("document.scrollingElement.scrollWidth") <= width, (address, width)
             assert view.run(f"{items}.every(({{left, right}}) => left >= 0 && right <= {width})")
-            assert view.run(_FAINT) == [], (address, width)
+            assert view.faint() == [], (address, width)
         view.press("?")
-        assert view.run(_FAINT) == []
+        assert view.faint() == []
         assert view.run("document.querySelector('dialog').getBoundingClientRect().right") <= width
         view.press("Escape")
 

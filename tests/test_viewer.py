@@ -25,9 +25,10 @@ HOSTILE = "<img src=x onerror=alert(1)>'\"&%#?"
 STUB = """
 QC.views.samples = { title: "list", show(route, main) { main.append("the list"); } };
 QC.visible = () => QC.samples;
+QC.listAddress = () => "#samples";
 QC.decided = new Set();
 QC.decisions = {
-  of: (name) => (QC.decided.has(name) ? { decision: "accept" } : null),
+  isDecided: (name) => QC.decided.has(name),
   panel: (sample) => QC.el("p", { id: "panel" }, `decide on ${sample.name}`),
 };
 window.Viewer = QC.Viewer;
@@ -188,8 +189,8 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(report, tmp_path_factory):
-    with chromium.Chromium(tmp_path_factory.mktemp("profile")) as browser:
+def browser(report):
+    with chromium.Chromium() as browser:
         browser.open(report / "index.html")
         yield browser
 

@@ -39,6 +39,34 @@ QC.encoded = function (text) {
 // Address of a file, from its path with "/" between the parts.
 QC.url = (path) => path.split("/").map(QC.encoded).join("/");
 
+// Path on disk of a file, from its path from the report's folder; on a server its address.
+QC.pathOf = function (path, base = location.href) {
+  if (/^[A-Za-z]:\//.test(path)) return path.replaceAll("/", "\\"); // on another drive
+  const url = new URL(QC.url(path), base);
+  if (url.protocol !== "file:") return url.href;
+  const text = QC.decoded(url.pathname);
+  if (url.host) return `\\\\${url.host}${text.replaceAll("/", "\\")}`;
+  return /^\/[A-Za-z]:\//.test(text) ? text.slice(1).replaceAll("/", "\\") : text;
+};
+
+// ---- what several views show
+
+QC.SIGNS = { wrong: "✕", doubtful: "▲", unusual: "◆", none: "✓" };
+
+// Why a flag stands there: its reason, and its evidence where the reason does not tell it.
+QC.reasonOf = ({ reason, evidence }) =>
+  reason.includes(evidence) ? reason : `${reason} (${evidence})`;
+
+// What is counted of denoising, by label.
+QC.CHANGES = {
+  lost: "voxels lost",
+  gained: "voxels gained",
+  islands_removed: "islands removed",
+  holes_filled: "holes filled",
+  small_before: "small regions before",
+  small_after: "small regions after",
+};
+
 // ---- the DOM
 
 QC.SHOWN = new Set(["title", "alt", "aria-label", "placeholder"]);
@@ -154,13 +182,15 @@ QC.isTaken = function (event) {
   const { target, key } = event;
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return true;
   if (event.defaultPrevented || document.querySelector("dialog[open]")) return true;
+  if (target.matches("[type=checkbox], [type=range]")) return /^( |Arrow|Page|Home|End)/.test(key);
   if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return key !== "Escape";
   return (key === "Enter" || key === " ") && /^(A|BUTTON|SUMMARY)$/.test(target.tagName);
 };
 
 QC.onKey = function (event) {
   if (QC.isTaken(event)) return;
-  const isHere = (one) => one.key === event.key && (!one.view || one.view === QC.route.view);
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // with Caps Lock, too
+  const isHere = (one) => one.key === key && (!one.view || one.view === QC.route.view);
   const found = QC.keys.find(isHere);
   if (!found) return;
   event.preventDefault();

@@ -279,6 +279,12 @@ QC.decisions.isMaskChanged = function ({ ID, decision, mask_crc32 }) {
   return !isUnknown && QC.review.crc(sample.mask_crc32) !== mask_crc32;
 };
 
+// A note alone decides nothing, and what has lapsed is to be decided again.
+QC.decisions.isDecided = function (name) {
+  const found = QC.decisions.of(name);
+  return Boolean(found && found.decision && !found.isLapsed);
+};
+
 QC.decisions.set = function (name, decision, note) {
   if (!QC.review.decisions.includes(decision)) throw new Error(`no decision: ${decision}`);
   const before = QC.decisions.row(name) || { note: "", reviewer: "", decision: "" };
@@ -342,14 +348,6 @@ QC.decisions.download = function () {
       if (state.own.has(ID)) state.own.get(ID).known.push(row);
     }
   });
-};
-
-// Where review.csv belongs: an absolute path where the report was opened from disk.
-QC.decisions.place = function () {
-  const { href, protocol, pathname, host } = new URL(QC.data.review.place, location.href);
-  if (protocol !== "file:") return href;
-  const path = (host ? `//${host}` : "") + QC.decoded(pathname);
-  return path.replace(/^\/(?=[A-Za-z]:\/)/, ""); // of Windows: /C:/data
 };
 
 QC.decisions.load = async function (chosen) {

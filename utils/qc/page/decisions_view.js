@@ -14,7 +14,7 @@ QC.decisions.bar = function () {
 QC.decisions.madeBar = function () {
   const { el, decisions } = QC;
   const decided = el("strong", { class: "decided" });
-  const counts = el("span", { class: "quiet" });
+  const counts = el("span", { class: "quiet counts" });
   const unsaved = el("strong", { class: "unsaved" });
   const hint = el("p", { class: "hint" });
   const alerts = el("div", { class: "alerts", role: "alert" });
@@ -69,7 +69,7 @@ QC.decisions.drawBar = function () {
     ? (state.own.size ? waiting : "")
     : `${QC.decisions.number(counts.unsaved)} not saved`;
   parts.unsaved.classList.toggle("waiting", isSaved);
-  const hint = `Put it at ${QC.decisions.place()}, then run 05 again.`;
+  const hint = `Put it at ${QC.pathOf(QC.data.review.place)}: the routines obey it from then on.`;
   parts.download.title = hint;
   parts.hint.textContent = isSaved && state.own.size ? hint : "";
   if (document.activeElement !== parts.reviewer) parts.reviewer.value = state.reviewer;
@@ -292,10 +292,7 @@ QC.decisions.start = function () {
   QC.decisions.begin();
   QC.decisions.addKeys("sample", () => QC.route.name);
   QC.key("t", "write the note (Escape leaves it)", QC.decisions.focusNote, "sample");
-  if ("cursor" in QC) {
-    const { cursor } = QC;
-    QC.decisions.addKeys("samples", typeof cursor === "function" ? cursor : () => QC.cursor);
-  }
+  QC.decisions.addKeys("samples", () => QC.cursor());
   QC.on("route", () => {
     const place = document.getElementById("decisions-bar");
     if (place && !place.contains(QC.decisions.bar())) place.replaceChildren(QC.decisions.bar());

@@ -3,7 +3,6 @@
 
 (function () {
   const { el } = QC;
-  const SIGNS = { wrong: "✕", doubtful: "▲", unusual: "◆", none: "✓" };
   const DECISIONS = { accept: "✓ accept", exclude: "✕ exclude", fix: "✎ fix" };
   const SEVERITIES = QC.data.severities;
   const collator = new Intl.Collator("en", { numeric: true });
@@ -11,12 +10,8 @@
 
   // {decision, note, reviewer, isLapsed, isChanged}; a note alone has the decision "".
   const NOTHING = { decision: "", note: "", reviewer: "", isLapsed: false, isChanged: false };
-  const decisionOf = (sample) => (QC.decisions && QC.decisions.of(sample.name)) || NOTHING;
-
-  function isDecided(sample) {
-    const { decision, isLapsed } = decisionOf(sample);
-    return Boolean(decision) && !isLapsed;
-  }
+  const decisionOf = (sample) => QC.decisions.of(sample.name) || NOTHING;
+  const isDecided = (sample) => QC.decisions.isDecided(sample.name);
 
   // ---- columns: what they are sorted by ("" and null are not known, and last), what they show
 
@@ -101,7 +96,7 @@
   // ---- cells
 
   function badge(severity, ...more) {
-    const sign = el("span", { "aria-hidden": "true" }, SIGNS[severity], " ");
+    const sign = el("span", { "aria-hidden": "true" }, QC.SIGNS[severity], " ");
     return el("span", { class: `severity ${severity}` }, sign, ...more);
   }
 
@@ -111,7 +106,7 @@
 
   function flagItem(sample, flag) {
     const kind = el("a", { class: "kind", href: flagAddress(sample, flag) }, flag.kind);
-    const reason = flag.evidence ? `${flag.reason} (${flag.evidence})` : flag.reason;
+    const reason = QC.reasonOf(flag);
     const severity = badge(flag.severity, flag.severity);
     return el("li", { title: reason }, severity, " ", kind, ": ", reason);
   }
@@ -124,7 +119,9 @@
   function nameCell(sample) {
     const href = QC.address("sample", sample.name);
     const source = sample.thumbnail && QC.url(`pictures/${sample.thumbnail}`);
-    const picture = source ? el("img", { loading: "lazy", alt: "", src: source }) : "no picture";
+    const image = source && el("img", { loading: "lazy", alt: "", src: source });
+    if (image) image.onerror = () => image.replaceWith("no picture");
+    const picture = image || "no picture";
     return [
       el("a", { class: "thumbnail", href, tabindex: "-1", "aria-hidden": "true" }, picture),
       el("a", { class: "title", href }, sample.name),
@@ -256,7 +253,8 @@
   // ---- what is shown
 
   const shown = {
-    params: new URLSearchParams(), // of the list as it was last looked at
+    // Of the list as it was last looked at, also where a sample is loaded anew.
+    params: new URLSearchParams((history.state || {}).list),
     samples: null,
     cursor: "",
     lastSeen: "", // the sample that was shown alone
@@ -351,21 +349,18 @@
       "div",
       { class: "summary" },
       lines,
-      el("div", {}, toggle("severity", "none", clean), progress()),
+      el("div", {}, toggle("severity", "none", clean), openToggle()),
     );
   }
 
-  // How far the decisions are; a click leads to the samples without one.
-  function progress() {
+  // How many have no decision; the bar on top says how many have one.
+  function openToggle() {
     const button = toggle("decision", "undecided", "");
     shown.controls.push(() => {
-      const nDecided = QC.samples.filter(isDecided).length;
-      const nOpen = QC.samples.length - nDecided;
+      const nOpen = QC.samples.filter((sample) => !isDecided(sample)).length;
       button.textContent = `undecided ${number(nOpen)}`;
-      decided.textContent = `${number(nDecided)} of ${number(QC.samples.length)} decided`;
     });
-    const decided = el("span", { class: "count", id: "decided" });
-    return [decided, button];
+    return button;
   }
 
   // ---- controls of filters
@@ -584,7 +579,9 @@
   }
 
   QC.on("route", (route) => {
-    if (route.view === "sample") shown.lastSeen = route.name;
+    if (route.view !== "sample") return;
+    shown.lastSeen = route.name;
+    history.replaceState({ ...history.state, list: String(shown.params) }, "");
   });
   QC.key("ArrowDown", "next row", () => move(1), "samples");
   QC.key("j", "next row", () => move(1), "samples");

@@ -26,21 +26,12 @@
 
   // ---- how samples are judged
 
-  const CHANGES = {
-    lost: "voxels lost",
-    gained: "voxels gained",
-    islands_removed: "islands removed",
-    holes_filled: "holes filled",
-    small_before: "small regions before",
-    small_after: "small regions after",
-  };
-
   function changeTable(changes) {
     const heading = (text) => el("th", { class: "number", scope: "col" }, text);
     const count = (key, line) => el("td", { class: "number" }, line[key].toLocaleString("en"));
-    const counts = (one) => Object.keys(CHANGES).map((key) => count(key, one));
+    const counts = (one) => Object.keys(QC.CHANGES).map((key) => count(key, one));
     const line = (one) => el("tr", {}, el("th", { scope: "row" }, one.label), counts(one));
-    const headings = Object.values(CHANGES).map(heading);
+    const headings = Object.values(QC.CHANGES).map(heading);
     const head = el("tr", {}, el("th", { scope: "col" }, "label"), headings);
     const table = el("table", {}, el("thead", {}, head), el("tbody", {}, changes.map(line)));
     return el("div", { class: "wide" }, table);

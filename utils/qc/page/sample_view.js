@@ -6,16 +6,7 @@
   const KEPT = 3; // decoded samples: the one shown, the next and the one before
   const ADDRESS_MS = 300; // browsers refuse an address that changes too often
   const PAGE_SLICES = 10;
-  const SIGNS = { wrong: "✕", doubtful: "▲", unusual: "◆" };
   const METADATA = ["modality", "scanner", "sex", "age", "subset", "site"];
-  const CHANGES = {
-    lost: "voxels lost",
-    gained: "voxels gained",
-    islands_removed: "islands removed",
-    holes_filled: "holes filled",
-    small_before: "small regions before",
-    small_after: "small regions after",
-  };
   const NOT_KNOWN = "–";
 
   // ---- loading
@@ -57,16 +48,7 @@
     });
   }
 
-  // ---- paths and commands
-
-  // Path on disk of a file, from its path from the report's folder; on a server its address.
-  QC.pathOf = function (path, base = location.href) {
-    const url = new URL(QC.url(path), base);
-    if (url.protocol !== "file:") return url.href;
-    const text = QC.decoded(url.pathname);
-    if (url.host) return `\\\\${url.host}${text.replaceAll("/", "\\")}`;
-    return /^\/[A-Za-z]:\//.test(text) ? text.slice(1).replaceAll("/", "\\") : text;
-  };
+  // ---- commands
 
   const isWindows = (path) => path.includes("\\") && !path.startsWith("/");
 
@@ -138,13 +120,12 @@
 
   // ---- neighbours
 
-  const visible = () => (QC.visible ? QC.visible() : QC.samples);
   const isFlagged = (sample) => sample.flags.length > 0;
-  const isUndecided = (sample) => !(QC.decisions && QC.decisions.of(sample.name));
+  const isUndecided = (sample) => !QC.decisions.isDecided(sample.name);
 
   // The next sample of the list that is wanted, from the present one on, once around; or null.
   function nextOf(name, step, isWanted = () => true) {
-    const samples = visible();
+    const samples = QC.visible();
     const here = samples.findIndex((one) => one.name === name);
     const start = here < 0 && step < 0 ? samples.length : here;
     for (let k = 1; k <= samples.length; k++) {
@@ -160,12 +141,10 @@
     else QC.announce(`There is no other ${what} in the list.`);
   }
 
-  const listAddress = () => (QC.listAddress ? QC.listAddress() : QC.address("samples"));
-
   // ---- parts of the page
 
   function heading(sample) {
-    const samples = visible();
+    const samples = QC.visible();
     const place = samples.findIndex((one) => one.name === sample.name) + 1;
     const link = (step, arrow, key) => {
       const found = nextOf(sample.name, step);
@@ -175,7 +154,7 @@
     const nav = el(
       "nav",
       { "aria-label": "samples" },
-      el("a", { href: listAddress(), title: "Esc" }, "all samples"),
+      el("a", { href: QC.listAddress(), title: "Esc" }, "all samples"),
       link(-1, "← previous", "ArrowLeft"),
       el("span", { class: "quiet" }, place ? `${place} of ${samples.length}` : "not in the list"),
       link(1, "next →", "ArrowRight"),
@@ -201,20 +180,20 @@
 
   function findings(sample) {
     if (!sample.flags.length) return el("p", { class: "quiet" }, "No flags.");
-    return el("ul", { class: "findings" }, sample.flags.map((flag) => finding(sample, flag)));
+    const items = sample.flags.map((flag) => finding(sample, flag));
+    return el("ul", { class: "findings", "aria-label": "flags" }, items);
   }
 
   function finding(sample, flag) {
-    const badge = `${SIGNS[flag.severity] || ""} ${flag.severity}`;
+    const badge = `${QC.SIGNS[flag.severity]} ${flag.severity}`;
     const text = [
       el("span", { class: `severity ${flag.severity}` }, badge),
       " ",
       el("strong", {}, flag.kind),
-      ` ${flag.reason}`,
-      flag.evidence && el("span", { class: "quiet" }, ` ${flag.evidence}`),
+      ` ${QC.reasonOf(flag)}`,
     ];
     const hasPicture = sample.pictures.length > 0;
-    if (!(sample.data && flag.place) && !hasPicture) return el("li", {}, text);
+    if (!(sample.data && flag.place) && !hasPicture) return el("li", { class: "plain" }, text);
     const where = sample.data && flag.place ? "Show the place" : "Show the picture";
     const act = () => followFlag(flag);
     return el("li", {}, el("button", { type: "button", title: where, onclick: act }, text));
@@ -225,7 +204,10 @@
     const image = (name) => {
       const what = /_changes\.[a-z]+$/.test(name) ? "before and after denoising" : "slices";
       const src = QC.url(`pictures/${name}`);
-      return el("img", { src, alt: `${sample.name}: ${what}`, loading: "lazy" });
+      const made = el("img", { src, alt: `${sample.name}: ${what}`, loading: "lazy" });
+      const gone = () => el("p", { class: "failure" }, `pictures/${name} is missing.`);
+      made.onerror = () => made.replaceWith(gone());
+      return made;
     };
     const heads = el("h2", {}, "Pictures");
     return el("section", { id: "pictures" }, heads, sample.pictures.map(image));
@@ -284,11 +266,12 @@
       ? `${counted(voxels, "voxel")} in ${counted(slices, "slice")} changed.`
       : "Denoising changed nothing in this sample.";
     const entries = Object.entries(perLabel).sort(([a], [b]) => a - b);
-    const headings = [titled("label", true), ...Object.values(CHANGES).map((what) => titled(what))];
+    const counts = Object.values(QC.CHANGES).map((what) => titled(what));
+    const headings = [titled("label", true), ...counts];
     const name = (value) => (labels.find((label) => label.value === Number(value)) || {}).shown;
-    const rows = entries.map(([value, counts]) => [
+    const rows = entries.map(([value, found]) => [
       `${value} ${name(value) || (Number(value) ? "" : "background")}`.trim(),
-      ...Object.keys(CHANGES).map((key) => fixed(counts[key], 0)),
+      ...Object.keys(QC.CHANGES).map((key) => fixed(found[key], 0)),
     ]);
     const shown = rows.length ? table(headings, rows) : null;
     const head = el("h2", {}, "What denoising changed");
@@ -298,20 +281,23 @@
   // ---- the view
 
   let present = null; // {sample, viewer, stage, timer} while a sample is shown
-  let kept = {}; // what goes with the reader from sample to sample
+  let kept = { modality: "", state: {} }; // what goes with the reader from sample to sample
 
   function show(route, main) {
     const sample = QC.byName.get(route.name);
     const stage = el("div", { class: "stage" });
     const tables = el("div", {});
-    const panel = QC.decisions && QC.decisions.panel ? QC.decisions.panel(sample) : null;
     present = { sample, viewer: null, stage, timer: 0 };
     main.append(
       el(
         "article",
         { class: "case" },
-        el("div", { class: "top" }, heading(sample), panel),
-        findings(sample),
+        el(
+          "div",
+          { class: "top" },
+          el("div", {}, heading(sample), findings(sample)),
+          QC.decisions.panel(sample),
+        ),
         stage,
         tables,
         pictures(sample),
@@ -349,8 +335,15 @@
     const text = "This browser alters pixels a little, against tracking: values are not exact.";
     stage.replaceChildren(data.isExact ? "" : el("p", { class: "failure" }, text), viewer.element);
     const worst = sample.flags.find((flag) => flag.place);
-    const asked = String(QC.route.params) ? QC.route.params : new URLSearchParams(kept);
+    const asked = String(QC.route.params) ? QC.route.params : keptFor(sample);
     viewer.apply(asked, worst && worst.place);
+  }
+
+  // A window of CT says nothing of MRI.
+  function keptFor({ metadata }) {
+    const params = new URLSearchParams(kept.state);
+    if (metadata.modality !== kept.modality) params.delete("window");
+    return params;
   }
 
   async function prefetch(mine) {
@@ -407,7 +400,8 @@
       clearTimeout(present.timer);
       if (present.viewer) {
         const { plane, window, show } = present.viewer.state();
-        kept = { plane, window, ...(show && { show }) };
+        const { modality } = present.sample.metadata;
+        kept = { modality, state: { plane, window, ...(show && { show }) } };
         present.viewer.close();
       }
       present = null;
@@ -432,7 +426,7 @@
   key("g", "next flag's place", nextFlag);
   key("Escape", "back to the list", ({ target }) => {
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) target.blur();
-    else location.hash = listAddress();
+    else location.hash = QC.listAddress();
   });
   viewerKey("ArrowUp", "slice before", (viewer) => viewer.move(-1));
   viewerKey("ArrowDown", "slice after", (viewer) => viewer.move(1));
