@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 from xml.etree import ElementTree
-from xml.sax import saxutils
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -20,7 +19,8 @@ _RELATION = re.compile(rb"<Relationship\b[^<>]* Type=[\"'][^\"'<>]*/hyperlink[\"
 _BEHIND = re.compile(b"<(?:printOptions|pageMargins)\\b")
 _NO_RELATIONS = f'<Relationships xmlns="{_PACKAGE}"></Relationships>'.encode()
 _TO_ESCAPE = re.compile('[&<>"\n\r\t]')
-_ESCAPED = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
+# Without xml.sax.saxutils, which loads http and ssl: every routine would start later.
+_ESCAPED = str.maketrans({character: f"&#{ord(character)};" for character in '&<>"\n\r\t'})
 
 
 class Link(NamedTuple):
@@ -106,7 +106,7 @@ def read(root: bytes, tail: bytes, relations: bytes) -> list[Link]:
 
 
 def _attribute(name, value):
-    text = saxutils.escape(value, _ESCAPED) if _TO_ESCAPE.search(value) else value
+    text = value.translate(_ESCAPED) if _TO_ESCAPE.search(value) else value
     return f' {name}="{text}"'
 
 
