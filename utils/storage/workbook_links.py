@@ -14,6 +14,7 @@ _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 _IDENTITY = f"{{{_OFFICE}}}id"
 _KIND = f"{_OFFICE}/hyperlink"
 _BEGIN = re.compile(rb"<((?:\w+:)?)hyperlinks\b[^<>]*>")
+_LAST_TAG = re.compile(rb"<([\w:.-]+)[^<>]*>\Z")
 _RELATION = re.compile(rb"<Relationship\b[^<>]* Type=[\"'][^\"'<>]*/hyperlink[\"'][^<>]*/>")
 # In what follows the rows, the order being given: the first of these stands behind the links.
 _BEHIND = re.compile(b"<(?:printOptions|pageMargins)\\b")
@@ -80,13 +81,13 @@ def without_targets(relations: bytes) -> bytes:
 def read(root: bytes, tail: bytes, relations: bytes) -> list[Link]:
     """Read the links of a worksheet.
 
-    From the tag that the worksheet begins with, what follows its rows, and what it refers to (empty
-    where that is nothing). A link without its target is none.
+    From its begin, up to its own tag (programs put a declaration before that), what follows its
+    rows, and what it refers to (empty where that is nothing). A link without its target is none.
     """
     found = _element(tail)
     if found is None:
         return []
-    name = re.match(rb"<([\w:.-]+)", root)
+    name = _LAST_TAG.search(root)
     ending = b"</" + name[1] + b">" if name else b""
     entries = ElementTree.fromstring(root + tail[found] + ending)[0]
     targets = {
