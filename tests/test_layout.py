@@ -57,6 +57,7 @@ HEAVY = {
     "pandas",
     "matplotlib",
     "PIL",
+    "http",  # with ssl and email; xml.sax.saxutils has it
 }
 # A worker of a cluster that somebody else started gets the repository's path from here.
 PATH_MAKERS = ("cluster",)

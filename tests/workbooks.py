@@ -10,6 +10,7 @@ from utils.storage import manifest, workbook
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 X14AC = "http://schemas.microsoft.com/office/spreadsheetml/2009/9/ac"
+DECLARATION = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\r\n'
 SHARED = "xl/sharedStrings.xml"
 SHARED_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
 SHARED_RELATION = (
@@ -71,7 +72,7 @@ def edit_parts(path, change):
 
 
 def save_as_excel(path):
-    """Texts in one list, which cells share, and attributes of other namespaces, as Excel writes."""
+    """A declaration, texts in one list that cells share, attributes of other namespaces."""
 
     def change(parts):
         texts = []
@@ -84,7 +85,8 @@ def save_as_excel(path):
             xml = parts[name].decode()
             xml = re.sub(r'<c( [^>]*) t="inlineStr"><is>(.*?)</is></c>', share, xml, flags=re.S)
             xml = xml.replace("<worksheet ", f'<worksheet xmlns:x14ac="{X14AC}" ')
-            parts[name] = xml.replace("<row ", '<row x14ac:dyDescent="0.25" ').encode()
+            xml = xml.replace("<row ", '<row x14ac:dyDescent="0.25" ')
+            parts[name] = f"{DECLARATION}{xml}".encode()
         assert texts
         listed = "".join(f"<si>{text}</si>" for text in texts)
         parts[SHARED] = f'<sst xmlns="{MAIN}">{listed}</sst>'.encode()

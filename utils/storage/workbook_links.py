@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 from xml.etree import ElementTree
-from xml.sax import saxutils
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -15,12 +14,14 @@ _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 _IDENTITY = f"{{{_OFFICE}}}id"
 _KIND = f"{_OFFICE}/hyperlink"
 _BEGIN = re.compile(rb"<((?:\w+:)?)hyperlinks\b[^<>]*>")
+_LAST_TAG = re.compile(rb"<([\w:.-]+)[^<>]*>\Z")
 _RELATION = re.compile(rb"<Relationship\b[^<>]* Type=[\"'][^\"'<>]*/hyperlink[\"'][^<>]*/>")
 # In what follows the rows, the order being given: the first of these stands behind the links.
 _BEHIND = re.compile(b"<(?:printOptions|pageMargins)\\b")
 _NO_RELATIONS = f'<Relationships xmlns="{_PACKAGE}"></Relationships>'.encode()
 _TO_ESCAPE = re.compile('[&<>"\n\r\t]')
-_ESCAPED = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
+# Without xml.sax.saxutils, which loads http and ssl: every routine would start later.
+_ESCAPED = str.maketrans({character: f"&#{ord(character)};" for character in '&<>"\n\r\t'})
 
 
 class Link(NamedTuple):
@@ -80,13 +81,13 @@ def without_targets(relations: bytes) -> bytes:
 def read(root: bytes, tail: bytes, relations: bytes) -> list[Link]:
     """Read the links of a worksheet.
 
-    From the tag that the worksheet begins with, what follows its rows, and what it refers to (empty
-    where that is nothing). A link without its target is none.
+    From its begin, up to its own tag (programs put a declaration before that), what follows its
+    rows, and what it refers to (empty where that is nothing). A link without its target is none.
     """
     found = _element(tail)
     if found is None:
         return []
-    name = re.match(rb"<([\w:.-]+)", root)
+    name = _LAST_TAG.search(root)
     ending = b"</" + name[1] + b">" if name else b""
     entries = ElementTree.fromstring(root + tail[found] + ending)[0]
     targets = {
@@ -106,7 +107,7 @@ def read(root: bytes, tail: bytes, relations: bytes) -> list[Link]:
 
 
 def _attribute(name, value):
-    text = saxutils.escape(value, _ESCAPED) if _TO_ESCAPE.search(value) else value
+    text = value.translate(_ESCAPED) if _TO_ESCAPE.search(value) else value
     return f' {name}="{text}"'
 
 
