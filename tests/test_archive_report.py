@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import described_trees
 import nibabel as nib
 import numpy as np
 import openpyxl
@@ -250,6 +251,12 @@ def _nudge(data, affine):
     return data, affine
 
 
+def _round(data, affine):
+    affine = affine.copy()
+    affine[0, 3] += 0.004
+    return data, affine
+
+
 def _lose_orientation(data, affine):
     image = nib.Nifti1Image(data, None)
     image.header.set_zooms(nib.affines.voxel_sizes(affine))
@@ -274,6 +281,7 @@ def _shear(data, affine):
 MASKS = {
     "moved": (_move, "pair", "wrong", ": 0.6 voxels. It is shown voxel by voxel; routine 02 fails"),
     "nudged": (_nudge, "pair", "doubtful", "; routine 02 takes the volume's."),
+    "rounded": (_round, "pair", "unusual", "; routine 02 takes the volume's."),
     "no orientation": (_lose_orientation, "header", "doubtful", "neither sform nor qform"),
     "pixdim": (_stretch, "header", "doubtful", "The mask: pixdim "),
 }
@@ -447,6 +455,51 @@ def test_a_report_inside_the_archive_is_refused(root):
 
 
 # ---- masks of single organs, names of labels
+
+
+def test_a_column_organ_of_ones_own_makes_no_masks_of_organs(root):
+    path = root / "descriptor/archive_manifest.xlsx"
+    book = openpyxl.load_workbook(path)
+    sheet = book["Manifest"]
+    sheet.cell(1, sheet.max_column + 1, "organ")
+    cells = [cell.value for cell in sheet[1]]
+    row = next(row for row in sheet if row[0].value == "amos22/labelsTr/amos_0004.nii.gz")
+    sheet.append([cell.value for cell in row[:-1]] + ["liver"])
+    assert cells[-1] == "organ"
+    book.save(path)
+    _render(root)
+    ((*kinds, reason),) = _flags(root, "amos_0004")
+    assert kinds == ["manifest", "wrong"]
+    assert "2 rows of one mask" in reason
+    assert [*_layers(root, "amos_0001")] == ["mask"]
+
+
+def test_an_organ_that_the_page_lacks_is_told_and_its_sample_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(plotting, "draw", lambda rows: {})
+    root = described_trees.copy("scanned", tmp_path / "root")
+    page = described_trees.page(root)
+    _render(root, "--dataset", page)
+    name, *others = _page(root)
+    organs = [*_record(root, name)["organs"]]
+
+    def misspell(row):
+        if row["organ"] == organs[0] and name.endswith(row["seq"]):
+            row.update(organ="hepar", file_path=row["file_path"].replace(organs[0], "hepar"))
+
+    _edit(root, misspell)
+    _render(root, "--dataset", page)
+    assert any("organ is 'hepar'" in flag[2] for flag in _flags(root, name, "manifest"))
+    assert not any(_flags(root, other, "manifest") for other in others)
+    assert [*_record(root, name)["organs"]] == organs[1:]
+
+    path = root / "descriptor/archive_manifest.xlsx"
+    book = openpyxl.load_workbook(path)
+    next(cell for cell in book["Manifest"][1] if cell.value == "organ").value = "structure"
+    book.save(path)
+    words = ["--archive_manifest", path, "--dataset", page, "--output_dir", root / "other"]
+    result = trees.run(trees.REPORT, *words)
+    assert result.exit_code == 2 and "organ" in result.stderr
+    assert not (root / "other").exists()
 
 
 def test_masks_in_one_file_per_organ_are_joined(tmp_path):

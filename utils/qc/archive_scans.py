@@ -92,7 +92,8 @@ def read(manifest_path: Path, root_dir: Path | None, facts: DataSet) -> Listed:
     Without `root_dir` its paths are relative to its own folder or the nearest parent where there
     are such files, or to the folder ``archive`` there.
     """
-    columns = ("file_path", "type", *facts.INFO_KEYS)
+    organs = facts.organ_names()
+    columns = ("file_path", "type", *facts.INFO_KEYS, *(("organ",) if organs else ()))
     table = workbook.Workbook(manifest_path).table(manifest.MAIN_SHEET, required=columns)
     records = table.to_dict("records")
     root = _root(manifest_path, root_dir, [row["file_path"].rstrip() for row in records])
@@ -105,11 +106,10 @@ def read(manifest_path: Path, root_dir: Path | None, facts: DataSet) -> Listed:
             continue
         rows[name].append(plain)
         flags[name] += [_wrong(fault)] if fault else []
-    scans = [_scan(name, rows[name], flags[name], root, facts) for name in sorted(rows)]
+    scans = [_scan(name, rows[name], flags[name], root, facts, organs) for name in sorted(rows)]
     known = {key for of_scan in rows.values() for key in _known(of_scan[0], facts)}
     unknown = [key for key in _metadata(facts) if rows and key not in known]
     notes = [f"of no scan is known: {', '.join(unknown)}"] if unknown else []
-    organs = facts.organ_names()
     scans = [_with_unknown(one, known, facts) for one in scans]
     return Listed(root, _label_names(facts, root), organs, scans, notes, faults)
 
@@ -154,7 +154,7 @@ def _is_inside(path):
     return bool(parts) and parts[0] != "/" and ".." not in parts
 
 
-def _scan(name, rows, flags, root, facts):
+def _scan(name, rows, flags, root, facts, organs):
     volumes = [row for row in rows if row["type"] == VOLUME]
     if len(volumes) != 1:
         found = ", ".join(row["file_path"] for row in volumes or rows)
@@ -168,11 +168,16 @@ def _scan(name, rows, flags, root, facts):
     masks = collections.defaultdict(list)
     for other in rows:
         if other["type"] == MASK:
-            masks[label_map.file_form(other.get("organ", ""))].append(other["file_path"])
+            organ = label_map.file_form(other["organ"]) if organs else ""
+            masks[organ].append(other["file_path"])
     for paths in masks.values():
         if len(paths) > 1:
             flags.append(_wrong(f"{len(paths)} rows of one mask: {', '.join(paths)}"))
-    single = {organ: root / paths[0] for organ, paths in masks.items() if len(paths) == 1}
+    single = {
+        organ: root / paths[0]
+        for organ, paths in masks.items()
+        if len(paths) == 1 and (not organs or organ in organs.labels)
+    }
     if not masks and row["subset"] in facts.LABELLED_SUBSETS:
         reason = f"There is no mask in the manifest, though it is a {row['subset']} sample."
         flags.append(judging.flag("pair", reason, judging.DOUBTFUL))
@@ -281,8 +286,9 @@ def _pair_flags(mask, volume, order):
         )
         yield judging.flag("pair", reason, evidence=seen)
     else:
+        severity = judging.UNUSUAL if found.is_same_grid else judging.DOUBTFUL
         reason = f"The mask's {found.text}; routine 02 takes the volume's."
-        yield judging.flag("pair", reason, judging.DOUBTFUL, evidence=seen)
+        yield judging.flag("pair", reason, severity, evidence=seen)
 
 
 def _once(flags: Iterable[judging.Flag]) -> list[judging.Flag]:

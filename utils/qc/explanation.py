@@ -77,9 +77,9 @@ def _of_files():
         "where the two cannot be compared at all.",
         "Of the archive, before routine 02 - pair: a mask of another shape or damaged, or more "
         "than half a voxel off its volume; doubtful where it is less, or there is no mask though "
-        "there should be one, and unusual where it is stored along other axes. Header: what is odd "
-        "about the geometry of a file. Manifest: rows that routine 02 would fail. Metadata: what "
-        "is not known of a scan, and is of others.",
+        "there should be one, and unusual where it is below a hundredth of a voxel, or the mask is "
+        "stored along other axes. Header: what is odd about the geometry of a file. Manifest: rows "
+        "that routine 02 would fail. Metadata: what is not known of a scan, and is of others.",
     ]
 
 

@@ -27,6 +27,11 @@ class Apart:
         """Whether some voxel lies in its neighbour."""
         return self.voxels > geometry.MISFIT_VOX
 
+    @property
+    def is_same_grid(self) -> bool:
+        """Whether no voxel lies off noticeably: rounding, or a header that a tool wrote anew."""
+        return self.voxels < geometry.SAME_GRID_VOX
+
 
 def mask_order(mask: nifti.Header, volume: nifti.Header) -> np.ndarray | None:
     """Return how a mask's axes must run, see `Header.axis_order`; DatasetError for no pair."""
