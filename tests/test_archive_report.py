@@ -2,9 +2,11 @@
 
 import base64
 import dataclasses
+import itertools
 import json
 import os
 import shutil
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -533,6 +535,30 @@ def test_labels_of_a_file_get_other_numbers(tmp_path):
     assert file.read().ravel().tolist() == [0, 2, 1, 200]
     assert file.key() != label_files.LabelFile.plain(header).key()
     assert mask_fit.apart(header, header, None) is None
+
+
+def test_a_mask_along_any_axes_is_brought_into_order_in_the_memory_of_one(tmp_path):
+    shape = (130, 210, 300)
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    data = np.zeros(shape, np.uint8)
+    data[10:40, 20:90, 30:200] = 1
+    data[3, 2, 1] = 7
+    image = nib.Nifti1Image(data, affine)
+    nib.save(image, tmp_path / "volume.nii.gz")
+    volume = nifti.read_header(tmp_path / "volume.nii.gz")
+    for axes in itertools.permutations(range(3)):
+        for signs in ((1, 1, -1), (-1, -1, 1)):
+            nib.save(image.as_reoriented(np.column_stack([axes, signs])), tmp_path / "mask.nii.gz")
+            header = nifti.read_header(tmp_path / "mask.nii.gz")
+            file = label_files.LabelFile.onto(volume, header, order=header.axis_order(volume))
+            assert file.order is not None
+            tracemalloc.start()
+            found = file.read()
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            np.testing.assert_array_equal(found, data)
+            assert found.flags.f_contiguous
+            assert peak < 1.6 * data.size
 
 
 def test_labels_of_the_archive():

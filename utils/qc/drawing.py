@@ -24,7 +24,7 @@ _NUMBERED_MM2 = 40.0
 # Sizes of texts.
 _TITLE_PX, _LETTER_PX, _LEGEND_PX, _PANEL_PX, _SMALL_PX = 15, 14, 12, 11, 10.5
 _LEGEND_LINE_PX, _MARK_RIM_PX = 2.8, 0.55
-_TEXT_COLOUR, _QUIET_COLOUR, _BACKGROUND = "#FFFFFF", "#B8B8B8", "#101010"
+_TEXT_COLOUR, _QUIET_COLOUR = "#FFFFFF", "#B8B8B8"
 # What happened to a voxel -> colour: it left all organs, joined one, or changed sides. Hues that
 # no contour has.
 _CHANGE_COLOURS = {"removed": "#FF3DD8", "added": "#00E5FF", "changed label": "#FFFFA8"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from utils.arrays import geometry
+from utils.qc import packed_masks
 from utils.storage import nifti, organ_masks
 
 Source = nifti.Header | organ_masks.Organs
@@ -63,7 +64,10 @@ class LabelFile:
             return organ_masks.joined(self.source)[0]
         data = nifti.read_mask(self.source.path, self.source).data
         if self.order is not None:
-            data = np.asfortranarray(geometry.reordered(data, self.order))
+            last = int(self.order[2, 0])  # across it slices lie together in the file
+            packed = packed_masks.PackedMask(geometry.reordered(data, self.order), last)
+            del data  # two of its size would not fit
+            data = packed.whole()
         if self.values:
             table = np.arange(256, dtype=np.uint8)
             table[[*self.values]] = [*self.values.values()]

@@ -23,3 +23,10 @@ class PackedMask:
         """Return a slice, its array axes in ascending order."""
         labels = np.frombuffer(deflate.codec.decompress(self._packed[index]), np.uint8)
         return labels.reshape(np.delete(self.shape, self.axis), order="F")
+
+    def whole(self) -> np.ndarray:
+        """Unpack all slices: the mask in Fortran order."""
+        mask = np.empty(self.shape, np.uint8, order="F")
+        for index in range(self.shape[self.axis]):
+            slices.one_slice(mask, self.axis, index)[...] = self[index]
+        return mask
