@@ -17,7 +17,7 @@ import trees
 
 from utils import errors
 from utils.facts import amos22, nme
-from utils.qc import archive_scans, label_files, plotting
+from utils.qc import archive_scans, label_files, plotting, sample_report
 from utils.storage import json_files, mask_fit, nifti, organ_masks
 
 pytestmark = pytest.mark.slow("draws reports")
@@ -480,6 +480,14 @@ def test_labels_of_a_file_get_other_numbers(tmp_path):
     assert file.read().ravel().tolist() == [0, 2, 1, 200]
     assert file.key() != label_files.LabelFile.plain(header).key()
     assert mask_fit.apart(header, header, None) is None
+
+
+def test_memory_holds_a_mask_that_is_brought_into_order(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((600, 600, 4), np.uint8), np.eye(4)), tmp_path / "a.nii.gz")
+    volume = tmp_path / "a.nii.gz"
+    scans = [archive_scans.Scan("a", {}, volume, masks) for masks in ({}, {"": volume})]
+    alone, with_mask = map(sample_report.memory, scans)
+    assert alone < with_mask
 
 
 def test_labels_of_the_archive():
