@@ -18,7 +18,7 @@ import phantoms
 import pytest
 import trees
 
-from utils.storage import kept_masks, processes
+from utils.storage import processes, samples
 
 pytestmark = pytest.mark.slow("kills, full disks, attacks")
 # Every routine that writes into the grouped tree: the state before it, and its options.
@@ -57,7 +57,7 @@ def images(root):
 
 def kept_of(root):
     """Relative path -> bytes of the masks that denoising has kept."""
-    return trees.contents(root / kept_masks.FOLDER)
+    return trees.contents(root / samples.BEFORE_DENOISING)
 
 
 def originals(found):
