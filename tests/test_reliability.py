@@ -114,9 +114,10 @@ def test_killed_at_every_rename_and_every_flush(tmp_path, stage, call):
         assert result.exit_code == 0, result.output
         assert images(root) == after and not trees.leftovers(root)
         assert kept_of(root) == kept
-        stamps = trees.identities(root)
-        assert trees.invoke(script, root, *options).exit_code == 0
-        assert trees.identities(root) == stamps
+        if number == 1:  # all others end in the same bytes
+            stamps = trees.identities(root)
+            assert trees.invoke(script, root, *options).exit_code == 0
+            assert trees.identities(root) == stamps
         shutil.rmtree(root)
         if not was_killed:
             break
