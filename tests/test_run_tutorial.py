@@ -183,7 +183,9 @@ def test_whole_run_ends_with_report_and_exports_and_says_what_comes_next(whole):
     ran = subprocess.run(
         ["bash", "-euc", f"{stubs}; {typed}; env"], text=True, capture_output=True, check=True
     ).stdout.splitlines()
-    what = "-c 3d_fullres --verify_dataset_integrity"
+    what = "-c 3d_fullres --verify_dataset_integrity --clean"
+    for number in (218, 219):  # as the export has told it
+        assert f"\nnnUNetv2_plan_and_preprocess -d {number} {what}\n" in result.stdout
     assert ran[:2] == [f"{root}/nnUNet_raw -d {number} {what}" for number in (218, 219)]
     assert {f"nnUNet_{name}={root}/nnUNet_{name}" for name in ("preprocessed", "results")} <= {*ran}
 
