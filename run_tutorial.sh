@@ -534,7 +534,7 @@ what_next() {
         number=${path#"$raw"/Dataset}
         [[ ! -e $path ]] ||
             show nnUNetv2_plan_and_preprocess -d $(( 10#${number%%_*} )) -c 3d_fullres \
-                --verify_dataset_integrity
+                --verify_dataset_integrity --clean
     done
 }
 

@@ -20,7 +20,7 @@ import trees
 
 from utils import errors
 from utils.facts import amos22, nme
-from utils.qc import archive_scans, label_files, plotting
+from utils.qc import archive_scans, label_files, plotting, sample_report
 from utils.storage import json_files, mask_fit, nifti, organ_masks
 
 pytestmark = pytest.mark.slow("draws reports")
@@ -559,6 +559,15 @@ def test_a_mask_along_any_axes_is_brought_into_order_in_the_memory_of_one(tmp_pa
             np.testing.assert_array_equal(found, data)
             assert found.flags.f_contiguous
             assert peak < 1.6 * data.size
+
+
+def test_memory_holds_the_file_of_an_organ_that_is_brought_into_order(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((600, 600, 4), np.uint8), np.eye(4)), tmp_path / "a.nii.gz")
+    volume = tmp_path / "a.nii.gz"
+    masks = {}, {"": volume}, {"liver": volume}
+    scans = [archive_scans.Scan("a", {}, volume, of_scan) for of_scan in masks]
+    alone, with_mask, with_organ = map(sample_report.memory, scans)
+    assert alone == with_mask < with_organ
 
 
 def test_labels_of_the_archive():

@@ -4,8 +4,6 @@ import functools
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +21,7 @@ from utils.storage import workbook
 INPUTS = "--root_dir --manifest_file --archive_manifest --label_explanation".split()
 INPUTS += "--labeled_data_meta --before_dir --ids --dataset".split()
 IMAGE_LIBRARIES = {"nibabel", "scipy", "cc3d", "tqdm", "matplotlib"}
+SHOW_IMPORTS = ("-X", "importtime")
 
 
 class Routine(NamedTuple):
@@ -192,30 +191,29 @@ def test_every_script_is_in_the_table():
 
 
 @each(slow=[trees.REPORT])
-def test_it_works_from_another_directory_with_relative_paths(routine, tmp_path):
-    """As a process of its own; who only handles tables loads no library for images."""
+def test_it_works_from_another_directory_with_relative_paths(routine, tmp_path, monkeypatch):
+    """Who only handles tables is a process of its own here, and loads no library for images."""
     root = routine.start(tmp_path)
-    (tmp_path / "elsewhere").mkdir()
-    relative = os.path.relpath(root, tmp_path / "elsewhere")
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", trees.REPOSITORY / routine.script]
-        + [word.replace(str(root), relative) for word in routine.words(root)],
-        cwd=tmp_path / "elsewhere",
-        capture_output=True,
-        text=True,
-    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    relative = os.path.relpath(root, elsewhere)
+    words = [word.replace(str(root), relative) for word in routine.words(root)]
     there, expected = made(routine)
-    assert done.returncode == 0, done.stderr
+    if routine.has("workers") or routine.script == described_trees.DRAFT:
+        monkeypatch.chdir(elsewhere)
+        done = trees.run(routine.script, *words, *routine.workers(1))
+        assert done.exit_code == 0, done.stderr
+    else:
+        done = trees.run_process(routine.script, *words, cwd=elsewhere, options=SHOW_IMPORTS)
+        assert done.returncode == 0, done.stderr
+        lines = done.stderr.splitlines()
+        loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+        assert "click" in loaded and not loaded & IMAGE_LIBRARIES
     # What is to be typed later has whole paths.
     assert told(done.stdout, root, relative) == told(expected.stdout, there)
     assert told(done.stderr, relative) == told(expected.stderr, there)
     assert trees.contents(root) == files_of(routine)
-    assert not any((tmp_path / "elsewhere").iterdir())
-    loaded = {
-        line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()
-    }
-    looks_into_images = routine.has("workers") or routine.script == described_trees.DRAFT
-    assert looks_into_images or not loaded & IMAGE_LIBRARIES
+    assert not any(elsewhere.iterdir())
 
 
 @each(lambda routine: routine.has("workers"))

@@ -253,6 +253,33 @@ def test_a_part_of_the_tree_keeps_at_the_same_place(root, tmp_path):
     assert trees.contents(root / "before_denoising") == done
 
 
+def test_kept_masks_are_no_samples_of_the_folder_that_both_lie_in(root):
+    """The same command for all of the root, as without anything kept."""
+    denoise(root, *AREA)
+    kept = trees.identities(root / "before_denoising")
+    words = ("--root_dir", root)
+    again = trees.run(trees.DENOISE, *words, "--output_dir", root, *AREA)
+    assert again.exit_code == 0 and "0 done, 6 skipped as finished" in again.stdout
+    manifest = root / "descriptor/manifest of all.xlsx"
+    result = trees.run(trees.INDEX, *words, "--output_manifest_file", manifest)
+    assert result.exit_code == 0, result.output
+    assert trees.identities(root / "before_denoising") == kept
+
+
+@pytest.mark.parametrize("more", [(), ("--no-before",)])
+def test_kept_masks_themselves_are_denoised_only_with_another_place_to_keep_them(root, more):
+    (root / "grouped").rename(root / "before_denoising")
+    there = root / "before_denoising"
+    words = ("--root_dir", there, "--output_dir", there, "--region_area_thresh", 0)
+    before = trees.identities(root)
+    result = trees.run(trees.DENOISE, *words, *more)
+    told = f"Error: --before_dir {there} lies in the data's folder {there}; expected one outside\n"
+    assert (result.exit_code, result.stderr) == (2, told)
+    assert trees.identities(root) == before
+    result = trees.run(trees.DENOISE, *words, "--before_dir", root / "kept")
+    assert result.exit_code == 0, result.output
+
+
 def test_masks_are_kept_where_it_is_said(root, tmp_path):
     whole = trees.copy("extracted", tmp_path / "whole")
     denoise(whole, *AREA)

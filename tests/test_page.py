@@ -1,7 +1,6 @@
 """The report's document as people work with it: 600 samples from disk, in Chromium."""
 
 import csv
-import io
 import json
 import time
 
@@ -110,26 +109,65 @@ class Reader:
 def test_a_reader_goes_through_600_samples(browser, data, tmp_path):
     reader = Reader(browser)
     names = [sample["name"] for sample in data["samples"]]
+    crcs = {sample["name"]: int(sample["mask_crc32"], 16) for sample in data["samples"]}
+    n_shown, visible = _filter_and_open(reader, data)
+    _look_at_slices(reader)
+    _decide(reader, visible)
+    browser.reload()
+    assert reader.sample() == visible[5]
+    reader.reads("3 of 600 decided")
+
+    saved = review.read(reader.download(tmp_path / "saved"), names)
+    made = {
+        "amos_0300": review.Decision("accept", "", "Bert", 1),
+        visible[2]: review.Decision("exclude", "", "Ada L.", crcs[visible[2]]),
+        visible[3]: review.Decision("fix", "=axe, too?", "Ada L.", crcs[visible[3]]),
+        visible[4]: review.Decision("accept", "", "Ada L.", crcs[visible[4]]),
+    }
+    assert saved == made
+    reader.reads("Put it at ", ".hint")
+    reader.reads("/descriptor/review.csv: the routines obey it", ".hint")
+
+    _merge(reader, tmp_path / "Bert's review.csv", visible[2])
+    merged = review.read(reader.download(tmp_path / "merged"), names)
+    made[visible[2]] = review.Decision("accept", "fine", "Bert", None)
+    assert merged == made | {"amos_0600": review.Decision("exclude", "", "Bert", None)}
+
+    reader.press("Escape")  # to the list as it was
+    reader.reads(f"{n_shown} of 600 samples", "#count")
+    assert browser.run("QC.cursor()") == visible[5]
+    assert browser.errors == []
+
+
+def _filter_and_open(reader, data):
+    """Open the third sample with a flag; gives how many have it, and who they are."""
     reader.reads("600 of 600 samples", "#count")
     assert reader.text(".decided") == "0 of 600 decided"  # what has lapsed is to be decided
     n_volumes = sum("volume" in [f["kind"] for f in s["flags"]] for s in data["samples"])
     reader.button(f"volume {n_volumes}")
     reader.reads(f"{n_volumes} of 600 samples", "#count")
     reader.press(*"jjj", "Enter")
-    visible = browser.run("QC.visible().map(({name}) => name)")
-    assert reader.sample() == visible[2]
+    visible = reader.browser.run("QC.visible().map(({name}) => name)")
+    assert len(visible) == n_volumes and reader.sample() == visible[2]
+    return n_volumes, visible
 
+
+def _look_at_slices(reader):
     before = reader.slice()
-    browser.wheel(".planes [data-plane=axial] canvas", 2)
-    browser.wait(f"document.querySelector('[data-plane=axial] .number').innerText !== '{before}'")
+    reader.browser.wheel(".planes [data-plane=axial] canvas", 2)
+    place = "document.querySelector('[data-plane=axial] .number').innerText"
+    reader.browser.wait(f"{place} !== '{before}'")
     reader.press("Home")
     assert reader.slice() == "12 of 12"  # from above
     reader.press("ArrowDown", "c", "w", "b")
     assert reader.slice() == "11 of 12"
-    browser.wait("location.hash.includes('layer=before')")  # follows with a delay
-    assert {"show=areas", "window=lung"} <= {*browser.run("location.hash").split("&")}
+    reader.browser.wait("location.hash.includes('layer=before')")  # follows with a delay
+    assert {"show=areas", "window=lung"} <= {*reader.browser.run("location.hash").split("&")}
 
-    browser.click(".decisions-bar input[type=text]")
+
+def _decide(reader, visible):
+    """Exclude, fix and accept three samples, one after the other."""
+    reader.browser.click(".decisions-bar input[type=text]")
     reader.press(*"Ada L.", "Escape", "e")
     assert reader.next_of("u") == visible[3]
     reader.press("t", *"=axe, too?", "Escape", "x")
@@ -139,42 +177,18 @@ def test_a_reader_goes_through_600_samples(browser, data, tmp_path):
     assert reader.next_of("u") == visible[5]
     reader.reads("3 of 600 decided")
     reader.reads("3 decisions not saved")
-    browser.reload()
-    assert reader.sample() == visible[5]
-    reader.reads("3 of 600 decided")
 
-    saved = review.read(reader.download(tmp_path / "saved"), names)
-    crcs = {s["name"]: int(s["mask_crc32"], 16) for s in data["samples"]}
-    made = {
-        "amos_0300": review.Decision("accept", "", "Bert", 1),
-        visible[2]: review.Decision("exclude", "", "Ada L.", crcs[visible[2]]),
-        visible[3]: review.Decision("fix", "=axe, too?", "Ada L.", crcs[visible[3]]),
-        visible[4]: review.Decision("accept", "", "Ada L.", crcs[visible[4]]),
-    }
-    assert saved == made
-    reader.reads("Put it at ", ".hint")
-    assert str(tmp_path) not in reader.text(".hint") and "descriptor/review.csv" in reader.text()
 
-    other = tmp_path / "Bert's review.csv"
-    rows = [[visible[2], "accept", "fine", "Bert", ""], ["amos_0600", "exclude", "", "Bert", ""]]
-    text = io.StringIO()
-    csv.writer(text).writerows([review.COLUMNS, *rows])
-    other.write_text(text.getvalue(), encoding="utf-8")
-    browser.choose_file("input[type=file]", other)
+def _merge(reader, path, name):
+    """Load another reviewer's file that has another decision, and take it."""
+    rows = [[name, "accept", "fine", "Bert", ""], ["amos_0600", "exclude", "", "Bert", ""]]
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([review.COLUMNS, *rows])
+    reader.browser.choose_file("input[type=file]", path)
     reader.reads("decisions that differ", "dialog")
-    reader.button("Bert's review.csv: accept by Bert: fine")
+    reader.button(f"{path.name}: accept by Bert: fine")
     reader.button("Take these (1 of 1 chosen)")
     reader.reads("4 of 600 decided")
-    merged = review.read(reader.download(tmp_path / "merged"), names)
-    made[visible[2]] = review.Decision("accept", "fine", "Bert", None)
-    assert merged == made | {"amos_0600": review.Decision("exclude", "", "Bert", None)}
-
-    reader.press("Escape")
-    reader.reads(f"{n_volumes} of 600 samples", "#count")
-    assert browser.run("QC.cursor()") == visible[5]
-    reader.press("d")  # nothing to withdraw
-    reader.reads("4 of 600 decided")
-    assert browser.errors == []
 
 
 def test_a_lapsed_decision_or_a_note_alone_is_to_be_decided(browser):

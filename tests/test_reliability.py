@@ -18,7 +18,7 @@ import phantoms
 import pytest
 import trees
 
-from utils.storage import kept_masks, processes
+from utils.storage import processes, samples
 
 pytestmark = pytest.mark.slow("kills, full disks, attacks")
 # Every routine that writes into the grouped tree: the state before it, and its options.
@@ -57,7 +57,7 @@ def images(root):
 
 def kept_of(root):
     """Relative path -> bytes of the masks that denoising has kept."""
-    return trees.contents(root / kept_masks.FOLDER)
+    return trees.contents(root / samples.BEFORE_DENOISING)
 
 
 def originals(found):
@@ -114,9 +114,10 @@ def test_killed_at_every_rename_and_every_flush(tmp_path, stage, call):
         assert result.exit_code == 0, result.output
         assert images(root) == after and not trees.leftovers(root)
         assert kept_of(root) == kept
-        stamps = trees.identities(root)
-        assert trees.invoke(script, root, *options).exit_code == 0
-        assert trees.identities(root) == stamps
+        if number == 1:  # all others end in the same bytes
+            stamps = trees.identities(root)
+            assert trees.invoke(script, root, *options).exit_code == 0
+            assert trees.identities(root) == stamps
         shutil.rmtree(root)
         if not was_killed:
             break

@@ -31,12 +31,15 @@ ORDER = (
 ORDER += [step for step in ("05_gen", "06_make", "07_extract") for _ in range(3)]
 AFTER = ["render_qc_report", "AMOS22_CT", "AMOS22_MRI"]
 # Where $STUBS is set, routines are not run: calls that hold its text end with $STATUS, others
-# with 0.
+# with 0. The checks of run_tests.sh look at all of the repository when it runs, not here.
 FAKE_PYTHON = """#!/bin/sh
 echo "$*" >> '{log}'
 case "$*" in
     *"${{STUBS:-no stubs}}"*) exit "$STATUS" ;;
     *.py*) [ -z "$STUBS" ] || exit 0 ;;
+    "-m ruff check"* | "-m ruff format"* | "-m mypy"*)
+        case "$*" in *"${{BAD_CHECK:-none}}"*) exit 1 ;; esac
+        exit 0 ;;
     "-m pip install"*) exit "${{PIP_STATUS:-0}}" ;;
     "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python; exit ;;
 esac
@@ -180,7 +183,9 @@ def test_whole_run_ends_with_report_and_exports_and_says_what_comes_next(whole):
     ran = subprocess.run(
         ["bash", "-euc", f"{stubs}; {typed}; env"], text=True, capture_output=True, check=True
     ).stdout.splitlines()
-    what = "-c 3d_fullres --verify_dataset_integrity"
+    what = "-c 3d_fullres --verify_dataset_integrity --clean"
+    for number in (218, 219):  # as the export has told it
+        assert f"\nnnUNetv2_plan_and_preprocess -d {number} {what}\n" in result.stdout
     assert ran[:2] == [f"{root}/nnUNet_raw -d {number} {what}" for number in (218, 219)]
     assert {f"nnUNet_{name}={root}/nnUNet_{name}" for name in ("preprocessed", "results")} <= {*ran}
 
@@ -228,7 +233,8 @@ def test_second_run_changes_no_byte(whole):
 @whole_tutorial
 def test_from_begins_later(whole):
     clone, root, complete = whole
-    result = clone.run("--from", "6", "--without", "report", "--without=exports", root)
+    words = ("--from", "6", "--without", "report", "--without=exports", root)
+    result = clone.run(*words, STUBS="none", STATUS="2")
     assert result.returncode == 0
     left = [title for title in titles(complete)[-6:] if "port" not in title]
     assert titles(result) == left and left[0].startswith("06: ") and len(left) == 4
@@ -326,8 +332,9 @@ def test_exit_1_goes_on_and_is_repeated_at_the_end(whole, tmp_path):
     shutil.copytree(whole_root / "archive", root / "archive")
     damaged = trees.archive_file(root, "imagesTr", "amos_0004")
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    result = clone.run("--without", "report", "--without", "exports", root)
-    assert (result.returncode, len(commands(result))) == (1, len(ORDER))
+    left_out = [word for step in ("denoise", "report", "exports") for word in ("--without", step)]
+    result = clone.run(*left_out, root)
+    assert (result.returncode, len(commands(result))) == (1, len(ORDER[:5] + ORDER[9:]))
     named = closing(result).splitlines()
     assert named[0].startswith("Some samples failed")
     assert [shlex.split(line)[1] for line in named[1:]] == [trees.SCAN, trees.PAIR_CT]
@@ -543,6 +550,12 @@ def test_first_run_makes_the_environment_and_the_second_installs_nothing(tmp_pat
     clone.run("--version", script="run_tests.sh")
     assert len(clone.calls("-m pip")) == len(clone.calls("-m venv")) == 1
     assert not clone.marker.exists()
+
+
+@pytest.mark.parametrize("check", ["ruff check", "ruff format", "mypy"])
+def test_no_test_runs_where_a_check_has_failed(clone, check):
+    assert clone.run(script="run_tests.sh", BAD_CHECK=f"-m {check}").returncode == 1
+    assert clone.calls()[-1].startswith(f"-m {check} ")
 
 
 def test_changed_requirements_are_installed(clone):

@@ -322,7 +322,11 @@ def test_a_prediction_is_a_layer_of_its_own(sample, settings):
     kept = mask_layers.read(predicted, views, grid, 100.0)
     assert [layer["key"] for layer in kept.layers] == ["mask", "prediction"]
     assert kept.layers[0]["deflated"] == kept.layers[1]["deflated"]
-    assert kept.record == mask_layers.read(inputs, views, grid, 100.0).record
+    found = kept.record.pop("prediction")
+    assert [(one["dice"], one["difference_ml"]) for one in found.values()] == [(1.0, 0.0)]
+    without = mask_layers.read(inputs, views, grid, 100.0).record
+    assert without.pop("prediction") is None
+    assert kept.record == without
 
 
 def test_slices_of_the_volume_are_those_of_the_panels_and_of_the_changes(sample, settings):

@@ -158,10 +158,13 @@ def run(script, *command):
     return result
 
 
-def run_process(script, *command, cwd):
-    """Run any script as a process in another directory; gives what it printed, as text."""
+def run_process(script, *command, cwd, options=()):
+    """Run any script as a process in another directory; gives what it printed, as text.
+
+    `options` are those of the interpreter.
+    """
     return subprocess.run(
-        [sys.executable, REPOSITORY / script, *map(str, command)],
+        [sys.executable, *options, REPOSITORY / script, *map(str, command)],
         cwd=cwd,
         capture_output=True,
         text=True,

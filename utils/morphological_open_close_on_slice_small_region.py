@@ -78,7 +78,7 @@ def check_before_dir(before_dir, *data_dirs):
     "--before_dir",
     shared_options.OUTPUT_DIR,
     "In place: keep the multi-label masks that are about to change there, for the report.",
-    show_default=f"{kept_masks.FOLDER} beside the data",
+    show_default=f"{samples.BEFORE_DENOISING} beside the data",
 )
 @shared_options.flag("--no-before", "In place: keep no masks.")
 @shared_options.any_dataset
@@ -96,9 +96,10 @@ def main(
     check_apart(root_dir, output_dir)
     if no_before and before_dir:
         raise errors.DatasetError("--before_dir and --no-before exclude each other; give one")
-    if before_dir:
-        check_before_dir(before_dir, root_dir, output_dir, kept_masks.data_tree(root_dir))
+    is_used = before_dir is not None or root_dir.resolve() == output_dir.resolve()
     before_dir = before_dir or kept_masks.default_dir(root_dir)
+    if is_used:
+        check_before_dir(before_dir, root_dir, output_dir, kept_masks.data_tree(root_dir))
     facts = described.chosen(dataset)
     parameters = denoised_masks.Parameters(kernel_size, filter_halfedge, region_area_thresh)
     cli.sweep(root_dir, output_dir, before_dir)

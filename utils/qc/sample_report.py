@@ -13,6 +13,7 @@ from utils.arrays import geometry
 from utils.qc import (
     alignment,
     anatomy,
+    archive_scans,
     binning,
     case_files,
     judging,
@@ -86,7 +87,11 @@ def memory(sample: case_files.Case) -> int:
     except errors.DamagedFileError:  # it will fail at once
         return _MEMORY_BESIDES
     n_bins = np.prod(binning.Grid.of(header.shape, 2).size, dtype=object)
-    most = max(_MEMORY_PER_VOXEL * header.n_voxels, _MEMORY_PER_BIN * n_bins)
+    # Masks of single organs are joined; one may have to be brought into order, which takes a copy.
+    masks = sample.masks if isinstance(sample, archive_scans.Scan) else {}
+    n_copies = int(any(masks))
+    per_voxel = _MEMORY_PER_VOXEL + n_copies
+    most = max(per_voxel * header.n_voxels, _MEMORY_PER_BIN * n_bins)
     return _MEMORY_BESIDES + int(most)
 
 

@@ -19,10 +19,10 @@ _CT_LEVELS, _CT_VALUES = (0, 53, 178, 255), (-1024.0, -200.0, 300.0, 1500.0)
 _CT_WINDOWS = {"soft tissue": anatomy.CT_WINDOW, "lung": (-1350.0, 150.0), "bone": (-450.0, 1050.0)}
 # Of MRI the table reaches so far beyond the bright end of the usual window, in its widths.
 _MRI_HEADROOM = 1.0
-# Sheets take some so many bytes a pixel, 0.5 MB for 100 slices of 256 x 256; noise costs most. The
-# first of the qualities that keeps to it is taken, or the last.
-_BYTES_PER_PIXEL, _BYTES_PER_FILE = 0.072, 2000
-_QUALITIES = range(80, 29, -5)
+# Sheets take some so many bytes a slice, or of a scan of few slices as many as this number would;
+# noise costs most. The first of the qualities that keeps to it is taken, or the last.
+_BYTES_PER_SLICE, _FEW_SLICES = 5_570, 100
+_QUALITIES = range(90, 29, -5)
 # Values are told apart this finely before they get their levels.
 _FINE = 1 << 12
 
@@ -68,7 +68,7 @@ def greys(
         Values that an MRI picture shows black and white.
     """
     values, windows = _levels_and_windows(modality, window)
-    sheets = _encoded([*_sheets(binned, across, values)])
+    sheets = _encoded([*_sheets(binned, across, values)], binned.shape[across])
     return {
         "sheets": [f"data:image/jpeg;base64,{_text(sheet)}" for sheet in sheets],
         "values": values.tolist(),
@@ -135,12 +135,14 @@ def _fine(plane, low, high):
     return np.clip(place, 0, _FINE - 1, out=place).astype(np.uint16)
 
 
-def _encoded(sheets):
+def _encoded(sheets, n_slices):
     """JPEG files of the sheets, of the best quality for which they are small enough."""
     # Every eighth slice tells of all.
     some = np.vstack([sheet[:, : sheet.shape[1] // _PER_ROW] for sheet in sheets])
+    share = some.size / sum(sheet.size for sheet in sheets)
+    most = share * _BYTES_PER_SLICE * max(n_slices, _FEW_SLICES)
     for quality in _QUALITIES:
-        if len(_jpeg(some, quality)) <= _BYTES_PER_FILE + _BYTES_PER_PIXEL * some.size:
+        if len(_jpeg(some, quality)) <= most:
             break
     return [_jpeg(sheet, quality) for sheet in sheets]
 

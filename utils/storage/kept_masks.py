@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-from utils.storage import files, marks, nifti
+from utils.storage import files, marks, nifti, samples
 
-FOLDER = "before_denoising"
 _GROUPED = "grouped"
 
 
@@ -22,7 +21,8 @@ def default_dir(root_dir: files.PathLike) -> Path:
     ``ROOT/before_denoising/AMOS-CT`` for ``ROOT/grouped/AMOS-CT``.
     """
     tree = data_tree(root_dir)
-    return tree.parent / FOLDER / Path(os.path.abspath(root_dir)).relative_to(tree)
+    place = Path(os.path.abspath(root_dir)).relative_to(tree)
+    return tree.parent / samples.BEFORE_DENOISING / place
 
 
 def is_there(path: files.PathLike) -> bool:

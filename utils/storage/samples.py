@@ -13,6 +13,7 @@ from utils.storage import files, forms, label_map, yaml_files
 INFO_SUFFIX = "_info.yaml"
 VOLUME_SUFFIX = "_volume.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
+BEFORE_DENOISING = "before_denoising"  # a folder of masks as they were (see `kept_masks`)
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BINARY_MASK = re.compile(r"_mask_([0-9]{2}|[1-9][0-9]{2})_(.+)\.nii\.gz")
 
@@ -75,8 +76,9 @@ def scan(root_dir: files.PathLike) -> list[Sample]:
     """Find the samples below any folder of the grouped tree, sorted by stem.
 
     There may be none, or no such folder. A directory is one when it holds an info file, volume or
-    mask whose stem its own name starts with. DatasetError for a folder that may not be looked into:
-    its samples would vanish without a word.
+    mask whose stem its own name starts with. Masks kept `BEFORE_DENOISING` below the folder are no
+    samples. DatasetError for a folder that may not be looked into: its samples would vanish without
+    a word.
     """
     found, seen = [], set()
     for folder, subfolders, names in os.walk(root_dir, onerror=_not_listed, followlinks=True):
@@ -87,7 +89,9 @@ def scan(root_dir: files.PathLike) -> list[Sample]:
             subfolders.clear()
             continue
         seen.add(place)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and name != BEFORE_DENOISING
+        )
         stem = _stem(os.path.basename(os.path.abspath(folder)), names)
         if stem:
             found.append(Sample(stem, Path(folder)))
