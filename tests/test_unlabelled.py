@@ -558,4 +558,4 @@ def test_the_report_shows_them_without_a_flag(copied):
     result = trees.run(trees.REPORT, *words, "--workers", 1)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0].endswith("qc/index.html: 4 samples, 0 with flags")
-    assert (copied / "qc/samples/amos_6200.html").is_file()
+    assert (copied / "qc/samples/amos_6200.js").is_file()
