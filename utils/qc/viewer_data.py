@@ -21,7 +21,7 @@ _CT_WINDOWS = {"soft tissue": anatomy.CT_WINDOW, "lung": (-1350.0, 150.0), "bone
 _MRI_HEADROOM = 1.0
 # Sheets take some so many bytes a slice, or of a scan of few slices as many as this number would;
 # noise costs most. The first of the qualities that keeps to it is taken, or the last.
-_BYTES_PER_SLICE, _FEW_SLICES = 5_570, 100
+_BYTES_PER_SLICE, _FEW_SLICES = 5_200, 100
 _QUALITIES = range(90, 29, -5)
 # Values are told apart this finely before they get their levels.
 _FINE = 1 << 12
