@@ -107,6 +107,26 @@ def plain_05(root, out):
         np.unique(load(path)[0])
 
 
+def plain_report(root, out):
+    """Ten slices of each scan with contours, without any of the measures, and no viewer."""
+    import matplotlib.pyplot as plt
+
+    for path in volumes(root):
+        volume = nib.load(path).get_fdata()
+        mask_path = path.with_name(path.name.replace("_volume", "_mask"))
+        mask = load(mask_path)[0] if mask_path.exists() else None
+        figure, axes = plt.subplots(4, 3, figsize=(15, 18), dpi=100)
+        for number, panel in enumerate(axes.flat[:10]):
+            axis, share = (2, (number + 1) / 7) if number < 6 else (number % 2, (number - 5) / 5)
+            index = int(volume.shape[axis] * share)
+            panel.imshow(volume.take(index, axis).T, cmap="gray", vmin=-160, vmax=240)
+            shown = mask.take(index, axis).T if mask is not None else np.zeros((1, 1))
+            for label in np.unique(shown[shown > 0]):
+                panel.contour(shown == label, levels=[0.5], linewidths=1)
+        figure.savefig(out / f"{path.name}.png")
+        plt.close(figure)
+
+
 # Stage -> files whose bytes it has to read, and to write.
 FLOORS = {
     "01": ((), ()),
@@ -116,6 +136,7 @@ FLOORS = {
     "denoise": ((masks, binary_masks), (masks, binary_masks)),
     "detect": ((masks, binary_masks), ()),
     "05": ((masks, binary_masks), ()),
+    "report": ((volumes, masks), ()),
 }
 
 

@@ -41,10 +41,11 @@ STAGES = {
     "detect": trees.DETECT,
     "denoise": trees.DENOISE,
     "05": trees.INDEX,
+    "report": trees.REPORT,
 }
 # AMOS22 has 600 scans, 360 of them with a published mask.
 N_SCANS, N_MASKS = 600, 360
-WHOLE_SET = {"01": N_SCANS + N_MASKS, "02": N_SCANS, "05": N_SCANS}
+WHOLE_SET = {"01": N_SCANS + N_MASKS, "02": N_SCANS, "05": N_SCANS, "report": N_SCANS}
 EXCEL_SAMPLES = 600
 N_LABELS = baselines.N_LABELS
 
@@ -80,7 +81,9 @@ def timed(command):
 
 def command(stage, root, workers):
     """What a person types for a stage."""
-    more = ["--overwrite"] if stage in ("01", "detect", "05") else []
+    more = ["--overwrite"] if stage in ("01", "detect", "05", "report") else []
+    if stage == "report":
+        more += ["--root_dir", str(root / "grouped")]
     return [
         sys.executable,
         str(REPOSITORY / STAGES[stage]),
@@ -110,7 +113,7 @@ def undo(stage, root, before):
     """Make a stage start again from where it started."""
     if stage == "02":
         shutil.rmtree(root / "grouped", ignore_errors=True)
-    elif stage not in ("01", "05", "detect"):
+    elif stage not in ("01", "05", "detect", "report"):
         before.restore()
 
 
@@ -153,7 +156,14 @@ def count(stage, root):
     """How many files (01) or samples a stage worked on."""
     if stage == "01":
         return len(baselines.archive_files(root))
-    return len(baselines.volumes(root) if stage in ("02", "05") else baselines.masks(root))
+    is_of_scans = stage in ("02", "05", "report")
+    return len(baselines.volumes(root) if is_of_scans else baselines.masks(root))
+
+
+def report_mb(root):
+    """Megabytes of the report's files of each sample."""
+    paths = [path for path in (root / "qc").rglob("amos_*") if path.is_file()]
+    return sum(path.stat().st_size for path in paths) / 1e6 / len(baselines.volumes(root))
 
 
 def measure_excel(root):
@@ -244,6 +254,8 @@ def report(found):
     yield "--help: " + ", ".join(
         f"{Path(name).name} {seconds:.2f} s" for name, seconds in found["start"].items()
     )
+    if found["report_mb"]:
+        yield f"report: {found['report_mb']:.2f} MB a sample"
     yield f"load of the machine: {found['load'][0]:.1f} before, {found['load'][1]:.1f} after"
 
 
@@ -272,6 +284,7 @@ def run(root, shape, n_samples, chosen, repeats, workers):
         "stages": measured,
         "excel": measure_excel(root),
         "start": measure_start(repeats),
+        "report_mb": report_mb(root) if "report" in chosen else None,
     }
     return found | {"load": [*load, os.getloadavg()[0]]}
 
