@@ -152,7 +152,7 @@ def test_one_sample_in_two_folders_is_refused(tmp_path):
         folder.mkdir(parents=True)
         (folder / "amos_0004_volume.nii.gz").touch()
     with pytest.raises(errors.DatasetError, match="two folders"):
-        report.find_samples(tmp_path, None)
+        report.find_samples(tmp_path, ())
 
 
 def test_a_sample_without_readable_mask_needs_little_memory(tmp_path):

@@ -456,6 +456,19 @@ def test_metadata_and_choice_of_samples_come_from_the_manifest(copied, run_scrip
     assert "<b>" not in page and "amos_0540" not in page
 
 
+def test_what_was_excluded_is_shown_so_that_it_can_be_withdrawn(copied, without_plots, run_script):
+    manifest_path = copied / "grouped/dataset_manifest.xlsx"
+    _delete_row(manifest_path, "amos_0540")
+    _delete_row(manifest_path, "amos_0507")
+    (copied / "descriptor/review.csv").write_text(
+        "ID,decision,note,reviewer,mask_crc32\namos_0540,exclude,,,\n", encoding="utf-8"
+    )
+    result = _render_again(run_script, copied, "--manifest_file", manifest_path)
+    assert "5 samples" in result.stdout and "; 1 excluded by" in result.stdout
+    assert _sample(copied / "qc", "amos_0540")["metadata"]["scanner"] == "Achieva"
+    assert "amos_0507" not in (copied / "qc/index.html").read_text(encoding="utf-8")
+
+
 def _delete_row(path, name):
     book = openpyxl.load_workbook(path)
     (doomed,) = (row[0].row for row in book["Manifest"].iter_rows() if row[0].value == name)

@@ -42,7 +42,7 @@ from utils.storage import samples
 @shared_options.optional(
     "--manifest_file",
     shared_options.WORKBOOK,
-    "Show only the samples that it lists, with its metadata.",
+    "Show only the samples that it lists, with its metadata, and those that were excluded.",
     show_default="none",
 )
 @shared_options.optional(
@@ -87,6 +87,7 @@ def main(
     facts.check_names(chosen.names, chosen.root_dir)
     decided = cli.review_file(review, chosen.root_dir)
     reviewed = report.read_review(decided, chosen.root_dir, output_dir, chosen.names)
+    shown = chosen.shown(reviewed)
     settings = case_files.ReportSettings(
         chosen.root_dir,
         output_dir,
@@ -95,14 +96,14 @@ def main(
         overwrite,
         facts.modality,
         facts.slice_axis,
-        predictions.find(prediction_dir, chosen.names),
+        predictions.find(prediction_dir, [case.stem for case in shown]),
         chosen.archive,
     )
     cli.hold(output_dir)
     report.make_folders(output_dir)
     estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
-    outcome = cli.for_each_sample(sample_report.render, chosen.cases, settings, **estimates)
-    entries = report.write(settings, chosen.cases, outcome, chosen.listed, facts, reviewed)
+    outcome = cli.for_each_sample(sample_report.render, shown, settings, **estimates)
+    entries = report.write(settings, shown, outcome, chosen.listed, facts, reviewed)
     for name, note in report.notes(settings):
         cli.print_note(name, note)
     faults = report.faults(settings, entries, fail_on, reviewed)

@@ -1,7 +1,7 @@
 """The quality report of a data set: flags, plots, tables and page from its samples' records."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from utils import errors
@@ -47,7 +47,7 @@ class Review:
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The samples that a report shows, and where they are.
+    """The samples that a report can show, and where they are.
 
     Attributes
     ----------
@@ -70,6 +70,16 @@ class Chosen:
     def names(self) -> list[str]:
         """IDs of the samples."""
         return [case.stem for case in self.cases]
+
+    def shown(self, reviewed: Review) -> Sequence[case_files.Case]:
+        """Return those that a manifest lists, and those that people excluded.
+
+        Routine 05 left them out of it, and who withdraws the decision has to see them.
+        """
+        if self.listed is None:
+            return self.cases
+        wanted = {*self.listed, *reviewed.excluded}
+        return [case for case in self.cases if case.stem in wanted]
 
 
 def choose(
@@ -98,7 +108,7 @@ def choose(
     kept = kept_masks.default_dir(root_dir)
     before_dir = before_dir or (kept if kept.is_dir() else None)
     table = None if manifest_file is None else read_manifest(manifest_file, facts)
-    return Chosen(find_samples(root_dir, table), root_dir, before_dir, table)
+    return Chosen(find_samples(root_dir, table or {}), root_dir, before_dir, table)
 
 
 def check_apart(output_dir: Path, *data_dirs: Path | None) -> None:
@@ -110,10 +120,10 @@ def check_apart(output_dir: Path, *data_dirs: Path | None) -> None:
             raise errors.DatasetError(f"{place}; expected one outside")
 
 
-def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples.Sample]:
-    """Find the samples to report on: all, or those that a manifest lists (see `read_manifest`).
+def find_samples(root_dir: Path, listed: Collection[str]) -> list[samples.Sample]:
+    """Find the samples of a tree.
 
-    DatasetError where a sample lies in two folders, or a listed one in none.
+    DatasetError where a sample lies in two folders, or one that a manifest lists in none.
     """
     found: dict[str, samples.Sample] = {}
     for sample in samples.find(root_dir):
@@ -122,13 +132,11 @@ def find_samples(root_dir: Path, listed: dict[str, dict] | None) -> list[samples
             places = f"{other.directory} and {sample.directory}"
             reason = f"{sample.stem} lies in two folders: {places}"
             raise errors.DatasetError(reason, file=sample.directory, code="double")
-    if listed is None:
-        return list(found.values())
     missing = [name for name in listed if name not in found]
     if missing:
         reason = f"{root_dir}: no folder of {errors.listed(missing)}, which the manifest lists"
         raise errors.DatasetError(reason, file=root_dir, code="missing")
-    return [found[name] for name in sorted(listed)]
+    return [found[name] for name in sorted(found)]
 
 
 def read_manifest(path: Path, facts: DataSet) -> dict[str, dict]:
