@@ -85,9 +85,8 @@ def main(
     chosen = report.choose(root_dir, before_dir, manifest_file, archive_manifest, facts)
     report.check_apart(output_dir, chosen.root_dir, chosen.before_dir, prediction_dir)
     facts.check_names(chosen.names, chosen.root_dir)
-    decided = cli.review_file(review, chosen.root_dir)
-    reviewed = report.read_review(decided, chosen.root_dir, output_dir, chosen.names)
-    shown = chosen.shown(reviewed)
+    reviewed = report.read_review(cli.review_file(review, chosen.root_dir), chosen, output_dir)
+    chosen = chosen.shown(reviewed)
     settings = case_files.ReportSettings(
         chosen.root_dir,
         output_dir,
@@ -96,14 +95,14 @@ def main(
         overwrite,
         facts.modality,
         facts.slice_axis,
-        predictions.find(prediction_dir, [case.stem for case in shown]),
+        predictions.find(prediction_dir, chosen.names),
         chosen.archive,
     )
     cli.hold(output_dir)
     report.make_folders(output_dir)
     estimates = {"size": samples.mask_bytes, "memory": sample_report.memory}
-    outcome = cli.for_each_sample(sample_report.render, shown, settings, **estimates)
-    entries = report.write(settings, shown, outcome, chosen.listed, facts, reviewed)
+    outcome = cli.for_each_sample(sample_report.render, chosen.cases, settings, **estimates)
+    entries = report.write(settings, chosen.cases, outcome, chosen.listed, facts, reviewed)
     for name, note in report.notes(settings):
         cli.print_note(name, note)
     faults = report.faults(settings, entries, fail_on, reviewed)

@@ -1,5 +1,7 @@
 """The quality report of a data set: flags, plots, tables and page from its samples' records."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -71,15 +73,16 @@ class Chosen:
         """IDs of the samples."""
         return [case.stem for case in self.cases]
 
-    def shown(self, reviewed: Review) -> Sequence[case_files.Case]:
+    def shown(self, reviewed: Review) -> Chosen:
         """Return those that a manifest lists, and those that people excluded.
 
         Routine 05 left them out of it, and who withdraws the decision has to see them.
         """
         if self.listed is None:
-            return self.cases
+            return self
         wanted = {*self.listed, *reviewed.excluded}
-        return [case for case in self.cases if case.stem in wanted]
+        cases = [case for case in self.cases if case.stem in wanted]
+        return dataclasses.replace(self, cases=cases)
 
 
 def choose(
@@ -148,16 +151,14 @@ def read_manifest(path: Path, facts: DataSet) -> dict[str, dict]:
     return {row["ID"]: row for row in table.to_dict("records")}
 
 
-def read_review(
-    path: Path | None, root_dir: Path, output_dir: Path, names: Sequence[str]
-) -> Review:
+def read_review(path: Path | None, chosen: Chosen, output_dir: Path) -> Review:
     """Read the decisions in a file; without one there are none, and its place is beside the data.
 
-    `names` are those of the samples at hand. DatasetError as by `review.read`.
+    DatasetError as by `review.read`.
     """
     if path is not None:
-        return Review(review.read(path, names), path)
-    folder = provenance.folder({"root_dir": root_dir, "output_dir": output_dir})
+        return Review(review.read(path, chosen.names), path)
+    folder = provenance.folder({"root_dir": chosen.root_dir, "output_dir": output_dir})
     return Review({}, (folder or output_dir) / review.FILE_NAME)
 
 

@@ -94,7 +94,7 @@ def middle(inside: np.ndarray, spacing: Sequence[float]) -> list[int]:
     """Index of that True of an array, of any, which is nearest to the centre of them all."""
     places = np.argwhere(inside)
     off = np.square((places - places.mean(axis=0)) * spacing).sum(axis=1)
-    return places[off.argmin()].tolist()
+    return places[np.argmin(off)].tolist()
 
 
 def areas(mask: np.ndarray) -> list[np.ndarray]:
