@@ -67,6 +67,16 @@ QC.CHANGES = {
   small_after: "small regions after",
 };
 
+QC.formats = new Map(); // digits behind the point -> what writes them: making it takes longest
+
+QC.number = function (value, digits = 0) {
+  if (!QC.formats.has(digits)) {
+    const options = { maximumFractionDigits: digits, minimumFractionDigits: digits };
+    QC.formats.set(digits, new Intl.NumberFormat("en", options));
+  }
+  return QC.formats.get(digits).format(value);
+};
+
 // ---- the DOM
 
 QC.SHOWN = new Set(["title", "alt", "aria-label", "placeholder"]);

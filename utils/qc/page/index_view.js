@@ -2,11 +2,10 @@
 "use strict";
 
 (function () {
-  const { el } = QC;
+  const { el, number } = QC;
   const DECISIONS = { accept: "✓ accept", exclude: "✕ exclude", fix: "✎ fix" };
   const SEVERITIES = QC.data.severities;
   const collator = new Intl.Collator("en", { numeric: true });
-  const { format: number } = new Intl.NumberFormat("en");
 
   // {decision, note, reviewer, isLapsed, isChanged}; a note alone has the decision "".
   const NOTHING = { decision: "", note: "", reviewer: "", isLapsed: false, isChanged: false };

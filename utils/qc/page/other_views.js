@@ -28,7 +28,7 @@
 
   function changeTable(changes) {
     const heading = (text) => el("th", { class: "number", scope: "col" }, text);
-    const count = (key, line) => el("td", { class: "number" }, line[key].toLocaleString("en"));
+    const count = (key, line) => el("td", { class: "number" }, QC.number(line[key]));
     const counts = (one) => Object.keys(QC.CHANGES).map((key) => count(key, one));
     const line = (one) => el("tr", {}, el("th", { scope: "row" }, one.label), counts(one));
     const headings = Object.values(QC.CHANGES).map(heading);

@@ -27,19 +27,14 @@
 
   // A slider. After the mouse it lets go of the keyboard, which then belongs to the page again.
   function slider(label, attributes, act) {
-    const input = QC.el("input", {
+    return QC.el("input", {
       type: "range",
       "aria-label": label,
       ...attributes,
       oninput: (event) => act(Number(event.target.value)),
       onpointerup: (event) => event.target.blur(),
     });
-    return input;
   }
-
-  const number = (value, digits = 0) =>
-    value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits });
-  QC.number = number;
 
   // Digits behind the point that tell values apart in a range of so much.
   const digitsFor = (range) => QC.clamp(2 - Math.floor(Math.log10(Math.abs(range) || 1)), 0, 9);
@@ -426,7 +421,7 @@
       [this.level.value, this.spread.value] = [this.middle(), this.width()];
       const { unit = "" } = this.options;
       const digits = digitsFor(this.width());
-      const [low, high] = [this.window.low, this.window.high].map((at) => number(at, digits));
+      const [low, high] = [this.window.low, this.window.high].map((at) => QC.number(at, digits));
       this.range.textContent = `${low} to ${high} ${unit}`;
       this.grid.dataset.large = this.plane;
       for (const plane of PLANES) this.refreshPlane(plane);
@@ -457,10 +452,10 @@
     mlOf(value) {
       const layer = this.layerOf(this.layer);
       const measured = this.measured(value);
-      if (Number.isFinite(measured)) return `${number(measured, 1)} ml`;
+      if (Number.isFinite(measured)) return `${QC.number(measured, 1)} ml`;
       const voxel = this.step.reduce((product, mm) => product * mm, 1);
       const isExact = QC.isEqual(this.data.bins, [1, 1, 1]);
-      const counted = number((layer.counts[value] * voxel) / 1000, 1);
+      const counted = QC.number((layer.counts[value] * voxel) / 1000, 1);
       return layer.counts[value] ? `${isExact ? "" : "≈ "}${counted} ml` : "–";
     }
 
@@ -563,7 +558,7 @@
       const value = values[grey[voxel]];
       const digits = digitsFor(values[values.length - 1] - values[0]);
       const { unit = "" } = this.options;
-      const parts = [`voxel ${at.join(", ")}`, `${number(value, digits)} ${unit}`];
+      const parts = [`voxel ${at.join(", ")}`, `${QC.number(value, digits)} ${unit}`];
       const name = (layer) => this.nameOf(layer.labels[voxel]);
       const present = this.layerOf(this.layer);
       if (present) {
