@@ -91,17 +91,20 @@ QC.decisions.written = function ({ made, drawn, reviewer, rows, own }) {
   return JSON.stringify({ version, made, drawn, reviewer, rows: [...rows.values()], own: entries });
 };
 
-QC.decisions.write = function () {
-  const text = QC.decisions.written(QC.decisions.state);
+// Put a text into the store, and note whether the browser keeps it.
+QC.decisions.keep = function (place, text) {
   QC.decisions.isKept = false;
+  if (QC.decisions.isLocked) return;
   try {
-    if (!QC.decisions.isLocked) {
-      localStorage.setItem(QC.decisions.key, text);
-      QC.decisions.isKept = localStorage.getItem(QC.decisions.key) === text;
-    }
+    localStorage.setItem(place, text);
+    QC.decisions.isKept = localStorage.getItem(place) === text;
   } catch {
     // Full or blocked: the page says so.
   }
+};
+
+QC.decisions.write = function () {
+  QC.decisions.keep(QC.decisions.key, QC.decisions.written(QC.decisions.state));
   if (QC.decisions.isKept) QC.decisions.unkept.clear();
   QC.decisions.remember();
 };
@@ -123,15 +126,8 @@ QC.decisions.lost = function (before, stored) {
 // Whether the browser keeps anything at all.
 QC.decisions.probe = function () {
   const place = `${QC.decisions.key} probe`;
-  QC.decisions.isKept = false;
-  try {
-    localStorage.setItem(place, "x");
-    QC.decisions.isKept = localStorage.getItem(place) === "x";
-    localStorage.removeItem(place);
-  } catch {
-    // Full or blocked: the page says so.
-  }
-  QC.decisions.isKept = QC.decisions.isKept && !QC.decisions.isLocked;
+  QC.decisions.keep(place, "x");
+  if (QC.decisions.isKept) localStorage.removeItem(place);
 };
 
 // What a page that was left a moment ago wrote may not be there yet: a page that starts reads, and
@@ -264,7 +260,11 @@ QC.decisions.changed = function (IDs) {
 
 QC.decisions.of = function (name) {
   const row = QC.decisions.row(name);
-  if (!row) return null;
+  return row && QC.decisions.judged(row);
+};
+
+// What a row says, and whether it still holds.
+QC.decisions.judged = function (row) {
   const { decision, note, reviewer, mask_crc32 } = row;
   const isChanged = QC.decisions.isMaskChanged(row);
   const isLapsed = isChanged && decision !== "exclude";

@@ -3,13 +3,7 @@
 
 // ---- the bar on top of all views
 
-QC.decisions.parts = null;
-
-QC.decisions.bar = function () {
-  if (!QC.decisions.parts) QC.decisions.parts = QC.decisions.madeBar();
-  QC.decisions.drawBar();
-  return QC.decisions.parts.bar;
-};
+QC.decisions.parts = null; // of the bar, from the start on
 
 QC.decisions.madeBar = function () {
   const { el, decisions } = QC;
@@ -58,7 +52,6 @@ QC.decisions.rename = function (text) {
 
 QC.decisions.drawBar = function () {
   const { parts, state } = QC.decisions;
-  if (!parts) return;
   const counts = QC.decisions.counts();
   const words = [...QC.review.decisions, "lapsed"].filter((word) => counts[word]);
   parts.decided.textContent = `${counts.decided} of ${counts.of} decided`;
@@ -121,6 +114,8 @@ QC.decisions.alarms = function (conflicts) {
 
 // ---- the decision of one sample, on its page
 
+QC.decisions.keyOf = { accept: "a", exclude: "e", fix: "x", withdraw: "d" };
+
 QC.decisions.panels = new WeakMap(); // element of a panel -> what draws it again
 
 QC.decisions.panel = function (sample) {
@@ -129,10 +124,10 @@ QC.decisions.panel = function (sample) {
   const button = (word, key, onclick) => el("button", {
     type: "button", class: `decide ${word}`, "aria-keyshortcuts": key, title: `key ${key}`, onclick,
   }, word);
-  const choices = [["accept", "a"], ["exclude", "e"], ["fix", "x"]].map(([word, key]) => {
-    return button(word, key, () => decisions.set(name, word));
+  const choices = QC.review.decisions.map((word) => {
+    return button(word, decisions.keyOf[word], () => decisions.set(name, word));
   });
-  const withdraw = button("withdraw", "d", () => decisions.withdraw(name));
+  const withdraw = button("withdraw", decisions.keyOf.withdraw, () => decisions.withdraw(name));
   const note = el("textarea", {
     rows: 2, maxlength: 30000, autocomplete: "off", placeholder: "note (key t)",
     "aria-label": "note", "aria-keyshortcuts": "t",
@@ -183,7 +178,7 @@ QC.decisions.remarks = function (name, found) {
 
 QC.decisions.described = function (row) {
   if (!row) return "nothing";
-  const lapsed = QC.decisions.isMaskChanged(row) && row.decision !== "exclude" ? " (lapsed)" : "";
+  const lapsed = QC.decisions.judged(row).isLapsed ? " (lapsed)" : "";
   const by = row.reviewer ? ` by ${row.reviewer}` : "";
   return `${row.decision || "undecided"}${lapsed}${by}${row.note ? `: ${row.note}` : ""}`;
 };
@@ -276,11 +271,12 @@ QC.decisions.allButtons = function (conflicts, pick) {
 // ---- keys, and the start
 
 QC.decisions.addKeys = function (view, name) {
-  const decide = (word) => () => name() && QC.decisions.set(name(), word);
-  QC.key("a", "accept", decide("accept"), view);
-  QC.key("e", "exclude", decide("exclude"), view);
-  QC.key("x", "fix", decide("fix"), view);
-  QC.key("d", "withdraw the decision", () => name() && QC.decisions.withdraw(name()), view);
+  const { keyOf } = QC.decisions;
+  for (const word of QC.review.decisions) {
+    QC.key(keyOf[word], word, () => name() && QC.decisions.set(name(), word), view);
+  }
+  const withdraw = () => name() && QC.decisions.withdraw(name());
+  QC.key(keyOf.withdraw, "withdraw the decision", withdraw, view);
 };
 
 QC.decisions.focusNote = function () {
@@ -290,12 +286,13 @@ QC.decisions.focusNote = function () {
 
 QC.decisions.start = function () {
   QC.decisions.begin();
+  QC.decisions.parts = QC.decisions.madeBar();
+  document.getElementById("decisions-bar").append(QC.decisions.parts.bar);
   QC.decisions.addKeys("sample", () => QC.route.name);
   QC.key("t", "write the note (Escape leaves it)", QC.decisions.focusNote, "sample");
   QC.decisions.addKeys("samples", () => QC.cursor());
   QC.on("route", () => {
-    const place = document.getElementById("decisions-bar");
-    if (place && !place.contains(QC.decisions.bar())) place.replaceChildren(QC.decisions.bar());
+    QC.decisions.drawBar();
     if (QC.decisions.isSettled) QC.decisions.remember();
   });
   window.addEventListener("storage", ({ key }) => {
