@@ -51,23 +51,26 @@
 
     // What lies in the middle of the canvas; `centre` may be nearer to an edge than can be shown.
     middleOfRoom() {
-      const { axes, against, corner, voxel, room } = this.frame();
+      const frame = this.frame();
       const middle = [...this.viewer.at];
-      for (const [k, axis] of axes.entries()) {
-        const from = (room[k] / 2 - corner[k]) / voxel[k];
-        const along = against[k] ? this.data.size[axis] - from : from;
+      for (const [axis, along] of this.alongAxes(frame, frame.room.map((px) => px / 2))) {
         middle[axis] = along * this.data.bins[axis] - 0.5;
       }
       return middle;
     }
 
+    // How far along its two axes a point of the canvas lies: [axis, voxels of the viewer's grid].
+    alongAxes({ axes, against, corner, voxel }, point) {
+      return axes.map((axis, k) => {
+        const from = (point[k] - corner[k]) / voxel[k];
+        return [axis, against[k] ? this.data.size[axis] - from : from];
+      });
+    }
+
     // The voxel under a point of the canvas, or null beside the picture.
     voxelAt(point) {
-      const { axes, against, corner, voxel } = this.frame();
       const at = [...this.viewer.at];
-      for (const [k, axis] of axes.entries()) {
-        const from = (point[k] - corner[k]) / voxel[k];
-        const along = against[k] ? this.data.size[axis] - from : from;
+      for (const [axis, along] of this.alongAxes(this.frame(), point)) {
         if (!(along >= 0 && along < this.data.size[axis])) return null;
         at[axis] = Math.min(Math.floor(along * this.data.bins[axis]), this.data.shape[axis] - 1);
       }
