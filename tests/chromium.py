@@ -1,13 +1,13 @@
-"""Drive a headless Chromium over its debugging pipe: pages from disk, keys, mouse, screenshots."""
+"""Drive a headless Chromium over its debugging pipe: pages from disk, keys, mouse, files."""
 
 import atexit
-import base64
 import functools
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -137,9 +137,18 @@ class Chromium:
         return other
 
     def save_to(self, folder):
-        """Put downloads into a folder from now on."""
+        """Put downloads into a new folder from now on."""
+        folder.mkdir()
         where = {"downloadPath": str(folder), "browserContextId": self._context}
         _browser().call("Browser.setDownloadBehavior", behavior="allow", **where)
+
+    def saved(self, path):
+        """Wait until a file is downloaded, alone in its folder; return the path."""
+        end = time.monotonic() + _WAIT_SECONDS
+        while os.listdir(path.parent) != [path.name] or not path.stat().st_size:
+            assert time.monotonic() < end, os.listdir(path.parent)
+            time.sleep(0.02)
+        return path
 
     def call(self, method, **parameters):
         """Send a command of the debugging protocol to the page, and return the answer."""
@@ -222,10 +231,12 @@ class Chromium:
             where = {"x": x, "y": y, "button": "left", "clickCount": 1}
             self.call("Input.dispatchMouseEvent", type=kind, **where)
 
-    def move(self, selector, dx=0, dy=0):
-        """Move the mouse over an element, so far off its middle."""
-        x, y = self.place(selector)
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + dx, y=y + dy)
+    def click_found(self, found):
+        """Click the element that an expression in JavaScript gives."""
+        self.run(f"{found}.setAttribute('data-wanted', '')")
+        self.click("[data-wanted]")
+        wanted = "document.querySelector('[data-wanted]')"
+        self.run(f"{wanted} && {wanted}.removeAttribute('data-wanted')")
 
     def wheel(self, selector, notches):
         """Turn the mouse wheel over an element; downwards are positive notches."""
@@ -234,15 +245,11 @@ class Chromium:
         for _ in range(abs(notches)):
             self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, **turn)
 
-    def choose_file(self, selector, path):
-        """Choose a file in an <input type=file>."""
+    def choose_files(self, selector, *paths):
+        """Choose files in an <input type=file>."""
         found = self.call("Runtime.evaluate", expression=f"document.querySelector('{selector}')")
         where = found["result"]["objectId"]
-        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=where)
-
-    def screenshot(self, path, whole=False):
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(shot["data"]))
+        self.call("DOM.setFileInputFiles", files=list(map(str, paths)), objectId=where)
 
 
 def _start(profile):

@@ -128,14 +128,11 @@ def sample_data(shape=(80, 64, 12)):
         "bins": [1, 1, 1],
         "size": list(shape),
         "views": VIEWS,
-        "sheets": [_sheet(grey)],
+        "sheets": [sheet(grey)],
         "across": 2,
         "values": VALUES,
         "windows": WINDOWS,
-        "layers": [
-            {"key": "mask", "title": "mask", "deflated": _deflated(mask)},
-            {"key": "before", "title": "before denoising", "deflated": _deflated(before)},
-        ],
+        "layers": [layer(mask), layer(before, "before", "before denoising")],
         "labels": LABELS,
         "organs": organs,
         "changes": {"n_voxels": 4, "n_slices": 1, "per_label": {}},
@@ -157,7 +154,7 @@ def picture():
     return stream.getvalue()
 
 
-def _sheet(grey):
+def sheet(grey):
     """One sheet of at most 64 slices across the third axis, 8 in a row."""
     from PIL import Image
 
@@ -171,5 +168,6 @@ def _sheet(grey):
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _deflated(labels):
-    return base64.b64encode(zlib.compress(labels.tobytes(order="F"))).decode()
+def layer(labels, key="mask", title="mask"):
+    deflated = base64.b64encode(zlib.compress(labels.tobytes(order="F"))).decode()
+    return {"key": key, "title": title, "deflated": deflated}

@@ -8,8 +8,6 @@ import json
 import os
 import random
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -127,25 +125,15 @@ class Report:
             f"[...document.querySelectorAll({json.dumps(within + ' button')})]"
             f".find((one) => one.textContent.startsWith({json.dumps(text)}))"
         )
-        self.browser.run(f"{found}.setAttribute('data-wanted', '')")
-        self.browser.click("[data-wanted]")
-        self.browser.run(
-            "document.querySelectorAll('[data-wanted]').forEach("
-            "(one) => one.removeAttribute('data-wanted'))"
-        )
+        self.browser.click_found(found)
 
     def download(self):
         """Download review.csv by a click; return its bytes."""
         # A folder each time: a file that is removed at once the browser may fetch again.
         place = self.folder / f"downloads {next(_numbers)}"
-        place.mkdir()
         self.browser.save_to(place)
         self.click("Download")
-        end = time.monotonic() + 30
-        while os.listdir(place) != ["review.csv"] or not (place / "review.csv").stat().st_size:
-            assert time.monotonic() < end, os.listdir(place)
-            time.sleep(0.02)
-        return (place / "review.csv").read_bytes()
+        return self.browser.saved(place / "review.csv").read_bytes()
 
     def load(self, **contents):
         """Load files, name -> bytes or rows, as the file chooser would."""
@@ -159,11 +147,7 @@ class Report:
         for name, content in contents.items():
             paths.append(self.qc / f"{name}.csv")
             paths[-1].write_bytes(content if isinstance(content, bytes) else _file(content))
-        found = self.browser.call(
-            "Runtime.evaluate", expression="document.querySelector('input[type=file]')"
-        )
-        where = found["result"]["objectId"]
-        self.browser.call("DOM.setFileInputFiles", files=list(map(str, paths)), objectId=where)
+        self.browser.choose_files("input[type=file]", *paths)
         self.browser.wait(f"QC.decisions.loads > {before}")
 
 
@@ -180,17 +164,6 @@ def _file(rows):
 
 
 # ---- CSV
-
-
-def test_the_scripts_are_javascript_of_at_most_100_characters_a_line():
-    for name in SCRIPTS:
-        if node := shutil.which("node"):
-            subprocess.run([node, "--check", PAGE / name], check=True)
-        lines = (PAGE / name).read_text(encoding="utf-8").splitlines()
-        assert max(map(len, lines)) <= 100, name
-        text = "\n".join(lines)
-        for word in ("innerHTML", "eval(", "document.write", "insertAdjacent", "new Function"):
-            assert word not in text, (name, word)
 
 
 def _any_tables():

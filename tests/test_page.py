@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 
 import chromium
 import pytest
@@ -68,10 +67,7 @@ class Reader:
             f".reverse().find((one) => one.innerText.startsWith({json.dumps(text)}))"
         )
         self.browser.wait(found)
-        self.browser.run(f"{found}.setAttribute('data-wanted', '')")
-        self.browser.click("[data-wanted]")
-        wanted = "document.querySelector('[data-wanted]')"
-        self.browser.run(f"{wanted} && {wanted}.removeAttribute('data-wanted')")
+        self.browser.click_found(found)
 
     def text(self, selector="body"):
         return self.browser.run(f"document.querySelector({json.dumps(selector)}).innerText")
@@ -96,14 +92,9 @@ class Reader:
         return self.sample()
 
     def download(self, folder):
-        folder.mkdir()
         self.browser.save_to(folder)
         self.button("Download review.csv")
-        path, end = folder / "review.csv", time.monotonic() + 30
-        while not (path.exists() and path.stat().st_size):
-            assert time.monotonic() < end, "nothing was downloaded"
-            time.sleep(0.02)
-        return path
+        return self.browser.saved(folder / "review.csv")
 
 
 def test_a_reader_goes_through_600_samples(browser, data, tmp_path):
@@ -184,7 +175,7 @@ def _merge(reader, path, name):
     rows = [[name, "accept", "fine", "Bert", ""], ["amos_0600", "exclude", "", "Bert", ""]]
     with open(path, "w", encoding="utf-8", newline="") as handle:
         csv.writer(handle).writerows([review.COLUMNS, *rows])
-    reader.browser.choose_file("input[type=file]", path)
+    reader.browser.choose_files("input[type=file]", path)
     reader.reads("decisions that differ", "dialog")
     reader.button(f"{path.name}: accept by Bert: fine")
     reader.button("Take these (1 of 1 chosen)")

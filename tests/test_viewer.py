@@ -132,9 +132,9 @@ def odd_data():
     mask[4:9, 6:12, 3:9] = 6
     mask[12:16, 6:12, 3:9] = 77
     affine = np.array([[0, 0, 3, 0], [-0.5, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1]], float)
-    layers = [{"key": "mask", "title": "mask", "deflated": report_data._deflated(mask)}]
-    more = {"views": as_json(slices.views(affine)), "layers": layers, "organs": None}
-    more |= {"sheets": [report_data._sheet(np.where(mask, 150, 40).astype(np.uint8))]}
+    more = {"views": as_json(slices.views(affine)), "organs": None}
+    more |= {"layers": [report_data.layer(mask)]}
+    more |= {"sheets": [report_data.sheet(np.where(mask, 150, 40).astype(np.uint8))]}
     more |= {"spacing": [0.5, 2.0, 3.0], "bins": [2, 1, 1], "shape": [39, 31, 12]}
     return report_data.sample_data((20, 31, 12)) | more | {"size": [20, 31, 12], "changes": None}
 
@@ -142,8 +142,8 @@ def odd_data():
 def flat_data():
     mask = np.zeros((80, 64, 1), np.uint8)
     mask[5:25, 10:30] = 6
-    layers = [{"key": "mask", "title": "mask", "deflated": report_data._deflated(mask)}]
-    sheets = [report_data._sheet(np.where(mask, 150, 40).astype(np.uint8))]
+    layers = [report_data.layer(mask)]
+    sheets = [report_data.sheet(np.where(mask, 150, 40).astype(np.uint8))]
     more = {"shape": [80, 64, 1], "size": [80, 64, 1], "layers": layers, "sheets": sheets}
     return report_data.sample_data() | more
 
@@ -172,9 +172,7 @@ def report(tmp_path_factory):
     of["no_mask"] = plain | {"layers": [], "organs": None, "changes": None}
     of["flat"] = flat_data()
     of["odd"] = odd_data()
-    of["damaged"] = plain | {
-        "layers": [plain["layers"][0] | {"deflated": report_data._deflated(np.zeros(3, np.uint8))}]
-    }
+    of["damaged"] = plain | {"layers": [report_data.layer(np.zeros(3, np.uint8))]}
     of[HOSTILE] = plain | {"labels": hostile}
     for name, data in of.items():
         script = report_data.sample_script(name, data)
@@ -245,16 +243,6 @@ def click(browser, plane, at, **more):
 
 def expected_grey(value, low, high):
     return round(255 * min(max((value - low) / (high - low), 0), 1))
-
-
-@pytest.mark.parametrize("name", ["slices", "plane", "viewer", "sample_view"])
-def test_scripts_are_javascript(name):
-    if chromium.shutil.which("node") is None:
-        pytest.skip("no node is installed")
-    subprocess.run(["node", "--check", PAGE / f"{name}.js"], check=True)
-    text = (PAGE / f"{name}.js").read_text(encoding="utf-8")
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\b|document\.write", text)
-    assert max(map(len, text.splitlines())) <= 100
 
 
 # ---- geometry
@@ -734,7 +722,7 @@ def test_paths_and_commands_to_copy(show, report):
     tables = f"{report}/"
     volume, mask = f"{place}volume.nii.gz", f"{place}mask.nii.gz"
     assert (lines["volume"], lines["mask"]) == (volume, mask)
-    words = chromium.subprocess.run(
+    words = subprocess.run(
         ["sh", "-c", f"printf '%s\\n' {lines['ITK-SNAP']}"], capture_output=True, text=True
     )
     assert words.stdout.split("\n") == [
@@ -747,7 +735,7 @@ def test_paths_and_commands_to_copy(show, report):
         f"{tables}itksnap_labels.txt",
         "",
     ]
-    words = chromium.subprocess.run(
+    words = subprocess.run(
         ["sh", "-c", f"printf '%s\\n' {lines['3D Slicer']}"], capture_output=True, text=True
     )
     program, option, code = words.stdout.rstrip("\n").split("\n")
@@ -1018,7 +1006,7 @@ def test_every_voxel_comes_out_of_the_sheets_as_it_went_in(browser, across):
         content = base64.b64encode(stream.getvalue()).decode()
         sheets.append(f"data:image/png;base64,{content}")
     mask = voxels % 4
-    layers = [{"key": "mask", "title": "mask", "deflated": report_data._deflated(mask)}]
+    layers = [report_data.layer(mask)]
     data = {"size": size, "across": across, "sheets": sheets, "layers": layers, "labels": []}
     script = (
         f"QC.decode({json.dumps(data)}).then((found) => [Array.from(found.grey), "
