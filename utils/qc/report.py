@@ -172,11 +172,8 @@ def make_folders(output_dir: Path) -> None:
         files.make_dir(output_dir / name)
         files.check_place(output_dir / name / INDEX)
     files.sweep(output_dir)
-    for name in (INDEX, *_TABLES, *(f"{plotting.FOLDER}/{name}" for name in plotting.TITLES)):
-        path = output_dir / name
-        if path.is_dir():
-            reason = f"{path}: a folder, expected a file of the report; move it away"
-            raise errors.DatasetError(reason, file=path, code="write")
+    names = INDEX, *_TABLES, *(f"{plotting.FOLDER}/{name}" for name in plotting.TITLES)
+    sample_report.check_files(output_dir / name for name in names)
 
 
 def write(
