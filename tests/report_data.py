@@ -144,6 +144,14 @@ def sample_script(name, data):
     return f"QC.receive({json.dumps(name)}, {json.dumps(data)});\n".encode()
 
 
+def data_of_script(path):
+    """What the script of a sample gives to the page."""
+    script = path.read_text(encoding="ascii")
+    head, tail = f'QC.receive("{path.stem}", ', ");\n"
+    assert script.startswith(head) and script.endswith(tail)
+    return json.loads(script[len(head) : -len(tail)])
+
+
 @functools.cache
 def picture():
     """A small JPEG."""

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import openpyxl
 import pytest
+import report_data
 import trees
 
 from utils import errors
@@ -78,8 +79,7 @@ def _record(root, name):
 
 
 def _layers(root, name):
-    text = (root / f"qc_archive/samples/{name}.js").read_text()
-    data = json.loads(text.removeprefix(f'QC.receive("{name}", ').removesuffix(");\n"))
+    data = report_data.data_of_script(root / f"qc_archive/samples/{name}.js")
     return {
         layer["key"]: zlib.decompress(base64.b64decode(layer["deflated"]))
         for layer in data["layers"]

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import report_data
 import trees
 
 from utils import errors
@@ -211,8 +212,7 @@ def _record(root, name):
 
 
 def _data(root, name):
-    text = (root / f"qc/samples/{name}.js").read_text()
-    return json.loads(text.removeprefix(f'QC.receive("{name}", ').removesuffix(");\n"))
+    return report_data.data_of_script(root / f"qc/samples/{name}.js")
 
 
 def _flags(root, name):

@@ -11,6 +11,7 @@ import zlib
 import nibabel as nib
 import numpy as np
 import pytest
+import report_data
 import trees
 
 from utils import errors
@@ -56,13 +57,17 @@ def _put(folder, volume, mask, scanner="Aquilion ONE", affine=None, **mask_field
     return samples.Sample("amos_0001", folder)
 
 
-@pytest.fixture(name="settings")
-def settings_of_a_report(tmp_path):
+def _settings(tmp_path):
     report.make_folders(tmp_path / "qc")
     before = tmp_path / "before" if (tmp_path / "before").exists() else None
     return case_files.ReportSettings(
         tmp_path / "data", tmp_path / "qc", before, 100.0, False, *LOOKS
     )
+
+
+@pytest.fixture(name="settings")
+def settings_of_a_report(tmp_path):
+    return _settings(tmp_path)
 
 
 @pytest.fixture(name="sample")
@@ -235,9 +240,7 @@ def test_a_file_that_is_missing_or_cut_off_is_made_again(sample, settings, place
 
 def test_a_comparison_that_is_no_more_is_removed(tmp_path, sample):
     _put(tmp_path / "before/amos_0001_M", _VALUES, np.roll(_block(), 1, 0))
-    report.make_folders(tmp_path / "qc")
-    places = tmp_path / "data", tmp_path / "qc", tmp_path / "before"
-    settings = case_files.ReportSettings(*places, 100.0, False, *LOOKS)
+    settings = _settings(tmp_path)
     compared = sample_report.render(sample, settings).record
     path = tmp_path / "qc/pictures/amos_0001_changes.jpg"
     assert path.is_file() and path.name in compared["pictures"]
@@ -260,18 +263,12 @@ def test_files_of_an_earlier_version_are_removed(sample, settings):
 
 
 def _data(settings):
-    """What the script of the sample gives to the page."""
-    script = (settings.output_dir / "samples/amos_0001.js").read_text(encoding="ascii")
-    head, tail = 'QC.receive("amos_0001", ', ");\n"
-    assert script.startswith(head) and script.endswith(tail)
-    return json.loads(script[len(head) : -len(tail)])
+    return report_data.data_of_script(settings.output_dir / "samples/amos_0001.js")
 
 
 def test_the_page_gets_what_was_measured(tmp_path, sample):
     _put(tmp_path / "before/amos_0001_M", _VALUES, np.roll(_block(), 1, 0))
-    report.make_folders(tmp_path / "qc")
-    places = tmp_path / "data", tmp_path / "qc", tmp_path / "before"
-    settings = case_files.ReportSettings(*places, 100.0, False, *LOOKS)
+    settings = _settings(tmp_path)
     record = sample_report.render(sample, settings).record
     data = _data(settings)
     assert list(data) == [
@@ -314,7 +311,7 @@ def test_a_volume_nearly_a_copy_of_its_mask_is_none(tmp_path, settings):
 
 
 def test_a_prediction_is_a_layer_of_its_own(sample, settings):
-    inputs = case_files.of_tree(sample, settings)
+    inputs = case_files.of(sample, settings)
     prediction = dataclasses.replace(inputs.mask)
     predicted = dataclasses.replace(inputs, prediction=prediction)
     views = slices.views(inputs.volume.affine)
@@ -330,7 +327,7 @@ def test_a_prediction_is_a_layer_of_its_own(sample, settings):
 
 
 def test_slices_of_the_volume_are_those_of_the_panels_and_of_the_changes(sample, settings):
-    inputs = case_files.of_tree(sample, settings)
+    inputs = case_files.of(sample, settings)
     views = slices.views(inputs.volume.affine)
     kept = mask_layers.read(inputs, views, binning.Grid.of(inputs.volume.shape, 2), 100.0)
     kept.changed[7] = kept.planes[2, kept.chosen["axial"][0]], None
@@ -355,9 +352,7 @@ def test_a_folder_in_a_files_place_fails_the_sample_before_it_is_drawn(sample, s
 @pytest.mark.parametrize("which", ["mask", "before"])
 def test_a_mask_that_changes_meanwhile_fails_its_sample(tmp_path, sample, monkeypatch, which):
     before = _put(tmp_path / "before/amos_0001_M", _VALUES, _block())
-    report.make_folders(tmp_path / "qc")
-    places = tmp_path / "data", tmp_path / "qc", tmp_path / "before"
-    settings = case_files.ReportSettings(*places, 100.0, False, *LOOKS)
+    settings = _settings(tmp_path)
     path = {"mask": sample, "before": before}[which].mask_path
     plain = nifti.read_mask
 

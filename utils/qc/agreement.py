@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from utils.arrays import labels, regions
-from utils.qc import comparing, judging, packed_masks, slices
+from utils.arrays import labels
+from utils.qc import comparing, judging, measures, packed_masks, slices
 from utils.storage import label_map
 
 KIND = "prediction"
@@ -28,11 +28,11 @@ class Predicted:
 def alone(predicted: Predicted, names: Mapping[int, str], zooms: np.ndarray) -> dict[str, dict]:
     """Measure a prediction where there is no mask to compare it with; see `compare`."""
     return {
-        names.get(value, f"label_{value:02d}"): {
+        measures.name_of(value, names): {
             "value": value,
             "dice": None,
             "difference_ml": None,
-            "volume_ml": _ml(predicted.counts[value], zooms),
+            "volume_ml": measures.volume_ml(predicted.counts[value], zooms),
         }
         for value in _present(predicted.counts)
     }
@@ -51,28 +51,24 @@ def compare(
         (voxels that only one of the two gives it), and ``at``, a voxel where they differ most, or
         None. Labels that neither has are not among them.
     """
-    axis, n_own = predicted.voxels.axis, labels.counts(mask)
+    n_own = labels.counts(mask)
     n_both, apart = _overlap(predicted.voxels, mask)
     found = {}
     for value in _present(n_own + predicted.counts):
         own, other, both = (int(n[value]) for n in (n_own, predicted.counts, n_both))
-        found[names.get(value, f"label_{value:02d}")] = {
+        found[measures.name_of(value, names)] = {
             "value": value,
             "dice": 2 * both / (own + other),
-            "difference_ml": _ml(other - own, zooms),
-            "volume_ml": _ml(other, zooms),
-            "apart_ml": _ml(own + other - 2 * both, zooms),
-            "at": _worst_voxel(predicted.voxels, mask, apart[:, value], value, zooms, axis),
+            "difference_ml": measures.volume_ml(other - own, zooms),
+            "volume_ml": measures.volume_ml(other, zooms),
+            "apart_ml": measures.volume_ml(own + other - 2 * both, zooms),
+            "at": _worst_voxel(predicted.voxels, mask, apart[:, value], value, zooms),
         }
     return found
 
 
 def _present(counts):
     return [value for value in np.flatnonzero(counts).tolist() if value]
-
-
-def _ml(n_voxels, zooms):
-    return float(regions.measure(n_voxels, zooms)) / 1000
 
 
 def _overlap(predicted, mask):
@@ -88,11 +84,11 @@ def _overlap(predicted, mask):
     return n_both, apart
 
 
-def _worst_voxel(predicted, mask, apart, value, zooms, axis):
+def _worst_voxel(predicted, mask, apart, value, zooms):
     """Index of a voxel in the middle of what differs, in the slice where most does."""
     if not apart.any():
         return None
-    index = int(apart.argmax())
+    axis, index = predicted.axis, int(apart.argmax())
     other, own = predicted[index], slices.one_slice(mask, axis, index)
     place = slices.middle((other == value) != (own == value), np.delete(zooms, axis))
     return [*place[:axis], index, *place[axis:]]

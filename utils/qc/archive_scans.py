@@ -235,8 +235,7 @@ def open_files(
         masks = {organ: nifti.read_header(path) for organ, path in scan.masks.items()}
         orders = {organ: mask_fit.mask_order(mask, volume) for organ, mask in masks.items()}
     except errors.DatasetError as error:
-        paths = [scan.volume_path, *scan.masks.values()]
-        reason = _by_name(str(error), paths)
+        reason = label_files.told(error, scan.volume_path, *scan.masks.values())
         return volume, None, [judging.flag("pair", f"Shown without mask: {reason}."), *flags]
     for organ, mask in masks.items():
         flags += _pair_flags(mask, volume, orders[organ])
@@ -253,13 +252,6 @@ def _source(masks, orders, organs):
         for organ, mask in masks.items()
     ]
     return organ_masks.Organs(tuple(sorted(found, key=lambda one: one.label)), organs.overlap), None
-
-
-def _by_name(text, paths):
-    """Pages have no path of one machine."""
-    for path in paths:
-        text = text.replace(str(path), path.name)
-    return text
 
 
 def _odd(header, text, what):

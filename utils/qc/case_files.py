@@ -85,14 +85,14 @@ def of(case: Case, settings: ReportSettings) -> Inputs:
     """
     if isinstance(case, archive_scans.Scan):
         return _of_archive(case, settings)
-    return of_tree(case, settings)
+    return _of_tree(case, settings)
 
 
 def paths(case: Case, settings: ReportSettings) -> dict[str, Path]:
     """``volume``, ``mask`` and ``info`` of a sample, as far as they are there."""
     if isinstance(case, archive_scans.Scan):
         return archive_scans.paths(case)
-    return paths_of_tree(case, settings)
+    return _paths_of_tree(case, settings)
 
 
 def members(case: Case, settings: ReportSettings) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _of_archive(scan, settings):
     return Inputs(volume, mask, None, info, names, *how, predicted, flags)
 
 
-def paths_of_tree(sample: samples.Sample, settings: ReportSettings) -> dict[str, Path]:
+def _paths_of_tree(sample, settings):
     """``volume``, ``mask`` and ``info`` of a sample of the grouped tree, as far as they are there.
 
     The mask is its own one; a tree that denoising wrote has the others in `before_dir`.
@@ -138,7 +138,7 @@ def _source(sample, settings):
     return before
 
 
-def of_tree(sample: samples.Sample, settings: ReportSettings) -> Inputs:
+def _of_tree(sample, settings):
     """Read the headers of a sample of the grouped tree, and its info file.
 
     DatasetError where a file is missing or damaged, shapes differ, or two labels have one name.

@@ -8,7 +8,8 @@ from utils import errors
 from utils.arrays import regions
 from utils.qc import packed_masks, slices
 
-_COUNTS = ("lost", "gained", "islands_removed", "holes_filled", "small_before", "small_after")
+# What is counted of each label, see `Changes`.
+COUNTS = ("lost", "gained", "islands_removed", "holes_filled", "small_before", "small_after")
 _WIDTH_MM = 60.0
 
 
@@ -53,7 +54,7 @@ def find(
         sides = {"expected": after.shape, "found": before.shape}
         raise errors.DatasetError(reason, code="shape", **sides)
     per_slice = np.zeros(after.shape[before.axis], np.int64)
-    counts = np.zeros((len(_COUNTS), 256), np.int64)
+    counts = np.zeros((len(COUNTS), 256), np.int64)
     for z in range(len(per_slice)):
         old, new = before[z], slices.one_slice(after, before.axis, z)
         changed = old != new
@@ -67,7 +68,7 @@ def find(
     counts[4:6] = [np.bincount(labels, minlength=256) for labels in small]
     labels = np.flatnonzero(counts.any(axis=0)).tolist()
     return Changes(
-        per_slice, {value: dict(zip(_COUNTS, counts[:, value].tolist())) for value in labels}
+        per_slice, {value: dict(zip(COUNTS, counts[:, value].tolist())) for value in labels}
     )
 
 

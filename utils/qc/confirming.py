@@ -29,8 +29,7 @@ def flag(
     findings : mapping of str to evidence.Findings
         Of all samples at hand that could be read, by name.
     """
-    what = _of_one_pair(fault)
-    text = f"{what[:1].upper()}{what[1:]} (evidence: {fault.evidence})."
+    text = f"{judging.sentence(_of_one_pair(fault))} (evidence: {fault.evidence})."
     seen = against(fault, row, findings)
     if seen is None:
         text += " The files at hand do not tell whether it is so."

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.facts import DataSet
-from utils.qc import contours, gathering, judging, plotting, sample_report, tabulating
+from utils.qc import gathering, judging, plotting, sample_report, tabulating, viewer_data
 from utils.storage import label_map, review
 
 _SMALL = "_small"  # before the suffix of the thumbnail
@@ -43,7 +43,7 @@ def build(
     return {
         "set": {"name": facts.NAME, "identity": _identity(entries, facts)},
         "severities": list(judging.SEVERITIES),
-        "labels": [_label(value, name) for value, name in _labels(entries)],
+        "labels": [viewer_data.label(value, name) for value, name in _labels(entries)],
         "review": {
             "rows": [_decision(name, decided) for name, decided in decisions.items()],
             "place": _relative(review_path, output_dir),
@@ -67,12 +67,6 @@ def _labels(entries):
     return sorted({pair for entry in entries for pair in entry.label_names.items()})
 
 
-def _label(value, name):
-    colour, is_dashed = contours.line(value)
-    shown = label_map.shown(name)
-    return {"value": value, "name": name, "shown": shown, "colour": colour, "dashed": is_dashed}
-
-
 def _decision(name, decided):
     crc = "" if decided.mask_crc32 is None else f"0x{decided.mask_crc32:08x}"
     texts = {key: getattr(decided, key) for key in ("decision", "note", "reviewer")}
@@ -92,10 +86,9 @@ def _changes(entries):
     """What denoising changed, added up over all samples, by label."""
     totals = collections.defaultdict(collections.Counter)
     for entry in entries:
-        names = {0: "background", **entry.label_names}
-        changed = entry.record.get("changes") or {}
-        for value, counts in changed.get("per_label", {}).items():
-            totals[int(value), names.get(int(value), "")].update(counts)
+        names = entry.names_of_changed
+        for value, counts in entry.changed.items():
+            totals[value, names.get(value, "")].update(counts)
     return [
         {"label": f"{value} {label_map.shown(name)}".rstrip(), **totals[value, name]}
         for value, name in sorted(totals)

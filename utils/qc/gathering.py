@@ -66,6 +66,17 @@ class Entry:
         return dict(sorted({**(self.result.label_names if self.result else {}), **named}.items()))
 
     @property
+    def names_of_changed(self) -> dict[int, str]:
+        """Names of its labels, and what 0 is called where denoising changed it."""
+        return {0: "background", **self.label_names}
+
+    @property
+    def changed(self) -> dict[int, dict[str, int]]:
+        """Label to what denoising changed of it, see `changes.Changes`; empty where nothing."""
+        changes = self.record.get("changes") or {}
+        return {int(value): counts for value, counts in changes.get("per_label", {}).items()}
+
+    @property
     def mask_crc32(self) -> str:
         """CRC32 of the mask's voxels, ``0x1a2b3c4d``; empty without a mask."""
         return self.record.get("mask_crc32") or ""

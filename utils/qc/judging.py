@@ -136,16 +136,17 @@ def _judge_scan(one):
         yield flag("mask as volume", reason, evidence=seen)
     if one.modality == "CT" and not low <= lowest <= highest <= high:
         expected = f"expected Hounsfield units ({low:g} to {high:g})"
-        reason = f"{_sentence(seen)}, {expected}."
+        reason = f"{sentence(seen)}, {expected}."
         yield flag("intensity", reason, evidence=f"{seen}; limits {low:g} and {high:g}")
     for reason in one.scanner_faults:
         spacing = " x ".join(f"{step:.4g}" for step in one.spacing)
         yield flag("scanner", reason, evidence=f"spacing {spacing} mm, {seen}")
     if one.has_identity:
-        yield flag("geometry", f"{_sentence(geometry.IDENTITY)}.", evidence="identity affine")
+        yield flag("geometry", f"{sentence(geometry.IDENTITY)}.", evidence="identity affine")
 
 
-def _sentence(text):
+def sentence(text: str) -> str:
+    """Begin a text with a capital letter, and leave the others as they are."""
     return f"{text[:1].upper()}{text[1:]}"
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from utils import errors
 from utils.arrays import geometry
 from utils.qc import packed_masks
 from utils.storage import nifti, organ_masks
@@ -74,6 +76,14 @@ class LabelFile:
             for plane in data.T:  # in place: a second mask would not fit
                 plane[...] = table[plane]
         return data
+
+
+def told(error: errors.DatasetError, *paths: Path) -> str:
+    """Say what is wrong with files by their names alone: pages have no path of one machine."""
+    text = str(error)
+    for path in paths:
+        text = text.replace(str(path), path.name)
+    return text
 
 
 def _identity(source):

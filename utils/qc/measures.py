@@ -1,5 +1,6 @@
 """What the quality report measures of one mask: sizes, places, pieces, cut faces, tissue."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,8 +47,8 @@ def measure(
     spacing = np.asarray(zooms, np.float64) * steps
     found = {}
     for value in (np.flatnonzero(n_voxels[1:]) + 1).tolist():
-        volume_ml = float(regions.measure(n_voxels[value], zooms)) / 1000
-        organ = {"value": value, "at_edge": value in at_edge, "volume_ml": volume_ml}
+        size = volume_ml(n_voxels[value], zooms)
+        organ = {"value": value, "at_edge": value in at_edge, "volume_ml": size}
         per_axis = [profile[:, value] for profile in profiles]
         if per_axis[0].any():
             part = _Part.of(coarse, value, per_axis)
@@ -60,8 +61,18 @@ def measure(
             organ["cuts_at"] = [part.voxel(face, spacing, steps) for face in faces]
         else:  # it lies between the voxels that were looked at
             organ["at"] = _first_voxel(mask, value)
-        found[label_names.get(value, f"label_{value:02d}")] = organ
+        found[name_of(value, label_names)] = organ
     return found
+
+
+def name_of(value: int, label_names: Mapping[int, str]) -> str:
+    """Return the name of a label; one that has none is called by its number."""
+    return label_names.get(value, f"label_{value:02d}")
+
+
+def volume_ml(n_voxels: int, zooms: np.ndarray) -> float:
+    """Volume of so many voxels; `zooms` is the stored spacing, mm."""
+    return float(regions.measure(n_voxels, zooms)) / 1000
 
 
 @dataclass(frozen=True)

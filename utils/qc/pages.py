@@ -20,8 +20,6 @@ _POLICY = (
     "img-src 'self' file: data: blob:; object-src 'self' file:; frame-src 'self' file:; "
     "base-uri 'none'; form-action 'none'"
 )
-# What could end the element that holds the data; JSON writes all else in ASCII.
-_NO_MARKUP = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&"})
 _DOCUMENT = """\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -55,10 +53,17 @@ def document(data: dict) -> bytes:
         title=f"{name}: quality report",
         style=_joined(_STYLES),
         # Numbers that JSON does not know would leave the page without any data.
-        data=json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_NO_MARKUP),
+        data=without_markup(json.dumps(data, allow_nan=False, separators=(",", ":"))),
         script=_joined(_SCRIPTS),
     )
     return filled.encode()
+
+
+def without_markup(text: str) -> str:
+    """Escape in JSON what could end the element that holds it; JSON writes all else in ASCII."""
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 def _joined(names):

@@ -48,12 +48,13 @@ def find(directory: Path | None, samples: Collection[str]) -> Predictions | None
         if of_sample.setdefault(stem, name) != name:
             reason = f"two predictions of {stem}: {of_sample[stem]} and {name}; expected one"
             raise _fault(directory, reason, "double")
-    if not {*samples}.intersection(of_sample):
+    wanted = {*samples}
+    if not wanted.intersection(of_sample):
         example = next(iter(samples), "amos_0004")
         there = f"only {errors.listed(found)}" if found else "no .nii.gz file"
         reason = f"no prediction of a sample at hand, expected such as {example}.nii.gz; {there}"
         raise _fault(directory, reason, "missing")
-    others = [name for stem, name in of_sample.items() if stem not in {*samples}]
+    others = [name for stem, name in of_sample.items() if stem not in wanted]
     without = [name for name in samples if name not in of_sample]
     notes = [f"{len(others)} of no sample at hand: {errors.listed(others)}"] if others else []
     if without:
@@ -100,7 +101,7 @@ def of_sample(
     try:
         header = nifti.read_header(path)
     except errors.DatasetError as error:
-        return None, told(error, path)
+        return None, label_files.told(error, path)
     order = header.axis_order(volume)
     misfit = _misfit(header, volume, order)
     if misfit:
@@ -116,12 +117,7 @@ def read(prediction: label_files.LabelFile) -> tuple[np.ndarray | None, str]:
         return prediction.read(), ""
     except errors.DatasetError as error:
         assert isinstance(prediction.source, nifti.Header)
-        return None, told(error, prediction.source.path)
-
-
-def told(error: errors.DatasetError, path: Path) -> str:
-    """Say what is wrong with a file by its name alone: pages have no path of one machine."""
-    return str(error).replace(str(path), path.name)
+        return None, label_files.told(error, prediction.source.path)
 
 
 def _misfit(header, volume, order):

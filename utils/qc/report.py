@@ -172,11 +172,8 @@ def make_folders(output_dir: Path) -> None:
         files.make_dir(output_dir / name)
         files.check_place(output_dir / name / INDEX)
     files.sweep(output_dir)
-    for name in (INDEX, *_TABLES, *(f"{plotting.FOLDER}/{name}" for name in plotting.TITLES)):
-        path = output_dir / name
-        if path.is_dir():
-            reason = f"{path}: a folder, expected a file of the report; move it away"
-            raise errors.DatasetError(reason, file=path, code="write")
+    names = INDEX, *_TABLES, *(f"{plotting.FOLDER}/{name}" for name in plotting.TITLES)
+    sample_report.check_files(output_dir / name for name in names)
 
 
 def write(
@@ -282,10 +279,10 @@ def faults(
 
 def failing(entries: Sequence[gathering.Entry], severity: str, reviewed: Review) -> list[str]:
     """Name the samples with a flag of at least this severity that nobody has excluded."""
-    found = []
+    found, excluded = [], {*reviewed.excluded}
     for entry in entries:
         flags = [flag for flag in entry.flags if judging.is_as_bad(flag, severity)]
-        if flags and entry.name not in reviewed.excluded:
+        if flags and entry.name not in excluded:
             kinds = dict.fromkeys(f"{flag.kind} ({flag.severity})" for flag in flags)
             found.append(f"FLAGGED {entry.name}: {', '.join(kinds)}")
     return found
@@ -293,9 +290,8 @@ def failing(entries: Sequence[gathering.Entry], severity: str, reviewed: Review)
 
 def _plotted(entry):
     record, metadata = entry.record, entry.metadata
-    names = {**entry.label_names, 0: "background"}
+    names = entry.names_of_changed
     organs = (record["organs"] or {}).items()
-    changed = record["changes"]["per_label"].items() if record["changes"] else ()
     return plotting.Row(
         name=entry.name,
         modality=metadata["modality"],
@@ -306,7 +302,7 @@ def _plotted(entry):
         spacing=tuple(record["volume"]["spacing"]),
         volumes_ml={name: organ["volume_ml"] for name, organ in organs if not organ["at_edge"]},
         small_regions={
-            names.get(int(value), value): (counts["small_before"], counts["small_after"])
-            for value, counts in changed
+            names.get(value, str(value)): (counts["small_before"], counts["small_after"])
+            for value, counts in entry.changed.items()
         },
     )

@@ -5,6 +5,8 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -132,11 +134,16 @@ def _places(stem, output_dir):
         {ending: output_dir / folder / f"{stem}{ending}" for ending, folder in folders.items()}
         for folders in (_FOLDERS, _OUTDATED)
     )
-    for path in (record_path, *places.values(), *outdated.values()):
+    check_files([record_path, *places.values(), *outdated.values()])
+    return record_path, places, outdated.values()
+
+
+def check_files(paths: Iterable[Path]) -> None:
+    """Raise a DatasetError where a folder has the name of a file of the report."""
+    for path in paths:
         if os.path.isdir(path):
             reason = f"{path}: a folder, expected a file of the report; move it away"
             raise errors.DatasetError(reason, file=path, code="write")
-    return record_path, places, outdated.values()
 
 
 def _listed(places, sizes):

@@ -4,16 +4,12 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from utils.qc import gathering, judging
+from utils.qc import changes, gathering, judging
 from utils.storage import csv_tables, json_files
 
 FLAGS_CSV, FLAGS_JSON, MEASURES_CSV = "flags.csv", "flags.json", "measures.csv"
 _FLAG_COLUMNS = ("ID", "kind", "severity", "reason", "place", "labels", "evidence")
 _AXES = ("r", "a", "s")
-_CHANGES = (
-    *("lost", "gained", "islands_removed", "holes_filled"),
-    *("small_before", "small_after"),
-)
 _MEASURE_COLUMNS = (
     *("ID", "subset", "modality", "scanner", "sex", "age_years", "site", "severity"),
     *("szx", "szy", "szz", "spx", "spy", "spz", "orientation_to", "tilt_degrees"),
@@ -27,7 +23,7 @@ _MEASURE_COLUMNS = (
         "sd",
         *(f"centre_{axis}" for axis in _AXES),
     ),
-    *("at_edge", "n_pieces", "largest_gap_mm", "cuts", *_CHANGES),
+    *("at_edge", "n_pieces", "largest_gap_mm", "cuts", *changes.COUNTS),
     *("dice", "predicted_ml", "difference_ml"),
 )
 
@@ -65,11 +61,10 @@ def _flat(flag):
 
 def _measured(entry):
     """One row for each label of a sample that was found, changed or predicted, else one alone."""
-    organs, changed = entry.record.get("organs") or {}, entry.record.get("changes") or {}
+    organs, counts = entry.record.get("organs") or {}, entry.changed
     predicted = entry.record.get("prediction") or {}
-    names = {0: "background", **entry.label_names}
+    names = entry.names_of_changed
     names |= {organ["value"]: name for name, organ in predicted.items()}
-    counts = {int(value): found for value, found in changed.get("per_label", {}).items()}
     by_value = {organ["value"]: organ for organ in organs.values()}
     predictions = {found["value"]: found for found in predicted.values()}
     whole = _whole(entry)

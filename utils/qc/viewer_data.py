@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from utils import errors
-from utils.qc import anatomy, binning, contours, slices
+from utils.qc import anatomy, binning, contours, pages, slices
 from utils.storage import deflate, label_map
 
 _PER_ROW, _PER_SHEET = 8, 64
@@ -86,18 +86,21 @@ def legend(label_names: Mapping[int, str]) -> list[dict[str, object]]:
     """Describe the labels: value, name, the name as it is shown, colour and line."""
     found = []
     for value, name in sorted(label_names.items()):
-        colour, is_dashed = contours.line(value)
         shown = errors.printable(label_map.shown(name))
-        line = {"colour": colour, "dashed": is_dashed}
-        found.append({"value": value, "name": name, "shown": shown, **line})
+        found.append(label(value, name) | {"shown": shown})
     return found
+
+
+def label(value: int, name: str) -> dict[str, object]:
+    """Describe a label, see `legend`; the page makes the name printable where it shows it."""
+    colour, is_dashed = contours.line(value)
+    shown = label_map.shown(name)
+    return {"value": value, "name": name, "shown": shown, "colour": colour, "dashed": is_dashed}
 
 
 def script(name: str, data: Mapping[str, object]) -> bytes:
     """Make the script that hands a sample's data to the page; no text in it becomes markup."""
-    given = f"{json.dumps(name)}, {json.dumps(data)}"  # ASCII
-    for sign in "<>&":
-        given = given.replace(sign, f"\\u{ord(sign):04x}")
+    given = pages.without_markup(f"{json.dumps(name)}, {json.dumps(data)}")  # ASCII
     return f"QC.receive({given});\n".encode("ascii")
 
 
