@@ -1,4 +1,4 @@
-"""Made-up data of the report's page: what `document.build` and `viewer_data.build` give."""
+"""Made-up data of the report's page: what `document.build` and `viewer_data` give."""
 
 import base64
 import functools
