@@ -20,8 +20,7 @@ from utils.storage import manifest
 
 def tell(notes, warnings):
     """Print what was found out about the metadata."""
-    for note in notes:
-        cli.print_note(amos22_metadata.NAME, note)
+    cli.print_note(amos22_metadata.NAME, *notes)
     for warning in warnings:
         cli.print_warning(amos22_metadata.NAME, warning)
 
@@ -52,12 +51,11 @@ def main(root_dir, output_manifest_file, labeled_data_meta, unlabelled, check_co
         n_scans = len({file.sample for file in contents.left_out})
         count = f"{n_scans} unlabelled scans are left out"
         cli.print_note(amos22.NAME, f"{count}; --unlabelled lists them (docs/unlabelled.md)")
-    for note in archive_manifest.known_fault_notes(contents, amos22, metadata.is_mended):
-        cli.print_note("known faults", note)
+    faults = archive_manifest.known_fault_notes(contents, amos22, metadata.is_mended)
+    cli.print_note("known faults", *faults)
     describe, size = archive_manifest.describe, archive_manifest.size_bytes
     outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
-    for note in archive_manifest.identity_notes(outcome):
-        cli.print_note("geometry", note)
+    cli.print_note("geometry", *archive_manifest.identity_notes(outcome))
     rows = archive_manifest.make_rows(outcome, contents, amos22)
     dataset_json.check(outcome, root_dir, contents, amos22)
     lack = tables.lack((row["seq"] for row in rows), "--root_dir")

@@ -28,11 +28,10 @@ def main(root_dir, output_manifest_file, tolerance_mm, review, overwrite):
     files.sweep(root_dir)
     found = samples.find(root_dir)
     decisions, notes = dataset.read_review(found, root_dir, cli.review_file(review), amos22)
-    for note in notes:
-        cli.print_note("review", note)
+    cli.print_note("review", *notes)
     checks = amos22.DATASET_KEYS, tolerance_mm, amos22.mask_faults, decisions
     outcome = cli.for_each_mask(dataset.describe, found, root_dir, *checks)
-    written = dataset.write(found, outcome, target, amos22.DATASET_KEYS, decisions)
+    written = dataset.write(found, outcome, target, root_dir, amos22.DATASET_KEYS, decisions)
     cli.finish(outcome, written)
 
 

@@ -22,8 +22,7 @@ from utils.running import cli, shared_options
 def main(manifest_file, split_name):
     """Add the worksheet and print the size of each subset."""
     split = splits.make_sheet(manifest_file, split_name, split_choices.published)
-    for note in split.leaks(amos22):
-        cli.print_note(split_name, note)
+    cli.print_note(split_name, *split.leaks(amos22))
     cli.tell(split.summary)
 
 

@@ -31,8 +31,7 @@ def main(manifest_file, split_name, ids):
     """Add the worksheet and print the size of each subset."""
     listed = split_lists.Listed(ids, amos22)
     split = splits.make_sheet(manifest_file, split_name, listed, amos22)
-    for note in listed.notes:
-        cli.print_note(split_name, note)
+    cli.print_note(split_name, *listed.notes)
     cli.tell(split.summary)
 
 

@@ -51,7 +51,7 @@ readonly MANIFESTS=(dataset_manifest.xlsx AMOS-CT/dataset_manifest_amos_ct.xlsx
 OPTION=()
 failed=()    # commands that ended with exit status 1
 failed_in="" # the step of the first of them
-not_made=""  # manifests that routine 05 did not write in this run
+not_made=""  # dataset manifests that were not written in this run
 without=()   # steps that are left out
 
 main() {
@@ -304,7 +304,7 @@ step_report() {
         return
     fi
     # Where the check of all samples has failed the report is needed most.
-    if [[ $not_made == yes || $not_made == *"|${manifest##*/}|"* || ! -e $manifest ]]; then
+    if [[ $not_made == *"|${manifest##*/}|"* || ! -e $manifest ]]; then
         echo "No manifest was written: all samples below $grouped, by their info files"
         listed=()
     fi
@@ -336,9 +336,14 @@ for_each_set() {
 }
 
 index_set() {
+    index "$2" python 05_gen_dataset_manifest.py --root_dir "$1"
+}
+
+# index MANIFEST WORD...: run what writes a dataset manifest, and remember where it wrote none.
+index() {
     local n_failed=${#failed[@]}
-    run python 05_gen_dataset_manifest.py --root_dir "$1" --output_manifest_file "$2"
-    (( ${#failed[@]} == n_failed )) || not_made+="|${2#"$grouped"/}|"
+    run "${@:2}" --output_manifest_file "$1"
+    (( ${#failed[@]} == n_failed )) || not_made+="|${1#"$grouped"/}|"
 }
 
 split_set() {

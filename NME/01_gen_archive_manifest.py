@@ -28,8 +28,7 @@ def main(root_dir, output_manifest_file, check_content, overwrite):
     contents = archive.find_any(root_dir, nme)
     describe, size = archive_manifest.describe, archive_manifest.size_bytes
     outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
-    for note in archive_manifest.identity_notes(outcome):
-        cli.print_note("geometry", note)
+    cli.print_note("geometry", *archive_manifest.identity_notes(outcome))
     rows = archive_manifest.make_rows(outcome, contents, nme)
     outcome.failures += nme.unknown_collections(contents.ignored)
     lines = archive_manifest.summary(contents, outcome.results, nme.SUBSETS)

@@ -28,8 +28,7 @@ def main(root_dir, output_dir, archive_manifest, misfit, review, overwrite):
     found, notes = pairs.plan(
         root_dir, output_dir, archive_manifest, nme, review_path=cli.review_file(review)
     )
-    for note in notes:
-        cli.print_note("review", note)
+    cli.print_note("review", *notes)
     space = pairs.prepare(found, output_dir, nme.TREE, overwrite)
     outcome = cli.for_each_sample(
         pairs.confirm, found, overwrite, cli.spare_core(), misfit, size=pairs.size_bytes

@@ -31,11 +31,10 @@ def main(root_dir, output_manifest_file, tolerance_mm, review, overwrite):
     files.sweep(root_dir)
     found = samples.find(root_dir)
     decisions, notes = dataset.read_review(found, root_dir, cli.review_file(review), nme)
-    for note in notes:
-        cli.print_note("review", note)
+    cli.print_note("review", *notes)
     checks = nme.DATASET_KEYS, tolerance_mm, nme.mask_faults, decisions
     outcome = cli.for_each_mask(dataset.describe, found, root_dir, *checks)
-    written = dataset.write(found, outcome, target, nme.DATASET_KEYS, decisions)
+    written = dataset.write(found, outcome, target, root_dir, nme.DATASET_KEYS, decisions)
     cli.finish(outcome, written)
 
 

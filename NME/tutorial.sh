@@ -41,10 +41,8 @@ step_03() {
 
 step_04() {
     title "04: check all samples and index them" 04
-    local n_failed=${#failed[@]}
-    run python NME/04_gen_dataset_manifest.py --root_dir "$grouped" \
-        --output_manifest_file "$grouped/dataset_manifest.xlsx"
-    (( ${#failed[@]} == n_failed )) || not_made=yes
+    index "$grouped/dataset_manifest.xlsx" \
+        python NME/04_gen_dataset_manifest.py --root_dir "$grouped"
 }
 
 step_05() {

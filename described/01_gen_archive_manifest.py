@@ -30,14 +30,12 @@ def main(dataset, root_dir, output_manifest_file, check_content, overwrite):
     facts = described.read(dataset)
     contents = archive.find_any(root_dir, facts)
     placed = described_archive.place(contents, root_dir, facts)
-    for note in (*facts.NOTES, *placed.notes):
-        cli.print_note(facts.NAME, note)
-    for note in archive_manifest.known_fault_notes(contents, facts, is_mended=False):
-        cli.print_note("known faults", note)
+    cli.print_note(facts.NAME, *facts.NOTES, *placed.notes)
+    faults = archive_manifest.known_fault_notes(contents, facts, is_mended=False)
+    cli.print_note("known faults", *faults)
     describe, size = archive_manifest.describe, archive_manifest.size_bytes
     outcome = cli.for_each_sample(describe, contents.files, check_content, size=size, noun="file")
-    for note in archive_manifest.identity_notes(outcome):
-        cli.print_note("geometry", note)
+    cli.print_note("geometry", *archive_manifest.identity_notes(outcome))
     rows = archive_manifest.make_rows(outcome, contents, facts)
     rows = placed.complete(rows, outcome)
     lines = archive_manifest.summary(contents, outcome.results, facts.SUBSETS)

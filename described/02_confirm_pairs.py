@@ -32,8 +32,7 @@ def main(dataset, root_dir, output_dir, archive_manifest, misfit, review, overwr
     organs = facts.organ_names()
     more = {"organs": organs, "review_path": cli.review_file(review)}
     found, notes = pairs.plan(root_dir, output_dir, archive_manifest, facts, **more)
-    for note in notes:
-        cli.print_note("review", note)
+    cli.print_note("review", *notes)
     space = pairs.prepare(found, output_dir, (), overwrite)
     needs = {"size": pairs.size_bytes, "memory": pairs.memory_bytes}
     outcome = cli.for_each_sample(

@@ -34,11 +34,12 @@ def main(dataset, root_dir, output_manifest_file, tolerance_mm, review, overwrit
     files.sweep(root_dir)
     found = samples.find(root_dir)
     decisions, notes = dataset_manifest.read_review(found, root_dir, cli.review_file(review), facts)
-    for note in notes:
-        cli.print_note("review", note)
+    cli.print_note("review", *notes)
     checks = facts.DATASET_KEYS, tolerance_mm, facts.mask_faults, decisions
     outcome = cli.for_each_mask(dataset_manifest.describe, found, root_dir, *checks)
-    written = dataset_manifest.write(found, outcome, target, facts.DATASET_KEYS, decisions)
+    written = dataset_manifest.write(
+        found, outcome, target, root_dir, facts.DATASET_KEYS, decisions
+    )
     cli.finish(outcome, written)
 
 

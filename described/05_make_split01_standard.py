@@ -29,8 +29,7 @@ def main(dataset, manifest_file, split_name):
     """Add the worksheet and print the size of each subset."""
     facts = described.read(dataset)
     split = splits.make_sheet(manifest_file, split_name, split_choices.published)
-    for note in split.leaks(facts):
-        cli.print_note(split_name, note)
+    cli.print_note(split_name, *split.leaks(facts))
     cli.tell(split.summary)
 
 

@@ -37,8 +37,7 @@ def main(dataset, manifest_file, split_name, ids):
     facts = described.read(dataset)
     listed = split_lists.Listed(ids, facts)
     split = splits.make_sheet(manifest_file, split_name, listed, facts)
-    for note in listed.notes:
-        cli.print_note(split_name, note)
+    cli.print_note(split_name, *listed.notes)
     if unnamed := patients.unnamed(facts):
         cli.print_note(split_name, unnamed)
     cli.tell(split.summary)

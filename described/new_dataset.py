@@ -33,8 +33,7 @@ def main(root_dir, output):
     text, summary = page_draft.make(root_dir)
     if path is None:
         cli.tell(*text.splitlines())
-        for line in summary:
-            cli.print_note("draft", line)
+        cli.print_note("draft", *summary)
         return
     files.put(page_draft.place(root_dir, output), text.encode("utf-8"))  # meanwhile made?
     cli.tell(*summary, f"page: {path}")

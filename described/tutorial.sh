@@ -87,11 +87,9 @@ step_03() {
 }
 
 step_04() {
-    local n_failed=${#failed[@]}
     title "04: check all samples and index them" 04
-    run python described/04_gen_dataset_manifest.py --dataset "$descriptor/dataset.yaml" \
-        --root_dir "$grouped" --output_manifest_file "$grouped/dataset_manifest.xlsx"
-    (( ${#failed[@]} == n_failed )) || not_made=yes
+    index "$grouped/dataset_manifest.xlsx" python described/04_gen_dataset_manifest.py \
+        --dataset "$descriptor/dataset.yaml" --root_dir "$grouped"
 }
 
 step_05() {

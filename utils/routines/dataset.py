@@ -312,17 +312,11 @@ def table(outcome: calls.Outcome, info_keys: Sequence[str]) -> pd.DataFrame:
     return workbook.frame(columns, rows)
 
 
-def _root_dir(outcome):
-    """What the paths of an outcome of `describe` are relative to; None without any."""
-    for sample, entry in outcome.results:
-        return sample.volume_path.parents[entry.row["volume"].count("/")]
-    return None
-
-
 def write(
     found: list[samples.Sample],
     outcome: calls.Outcome,
     target: manifest.Target,
+    root_dir: Path,
     info_keys: Sequence[str],
     decisions: dict[str, review.Decision],
 ) -> str:
@@ -337,7 +331,7 @@ def write(
     if outcome.failures:
         return f"No manifest written; {target.path} is as it was"
     made = table(outcome, info_keys)
-    look = sheet_looks.of_samples(made, target.path, _root_dir(outcome))
+    look = sheet_looks.of_samples(made, target.path, root_dir)
     target.write_sheet(manifest.MAIN_SHEET, made, look)
     outcome.warnings += [
         (name, "this worksheet repeats an older manifest; make the split again")

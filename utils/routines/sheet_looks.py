@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.arrays import geometry
-from utils.storage import files, workbook_looks
+from utils.storage import files, samples, workbook_looks
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ _IDENTITY = geometry.affine_text(np.eye(4))
 # Data types that a volume's intensities, and the labels of a mask, seldom have.
 _ODD_OF_VOLUMES, _ODD_OF_MASKS = ("uint8", "int8", "bool", "complex"), ("float", "complex")
 _LINKED = ("info", "volume", "mask", "file_path")
-_GROUPED, _REPORT = "grouped", "qc/index.html"
+_REPORT = "qc/index.html"
 
 
 def of_samples(
@@ -52,8 +52,8 @@ def of_samples(
     root = _root(folder, volumes) if root_dir is None else Path(os.path.abspath(root_dir))
     if root is None:
         return workbook_looks.Look(marks)
-    links = file_links(table, folder, root)
-    grouped = next((path for path in (root, *root.parents) if path.name == _GROUPED), None)
+    links = _file_links(table, folder, root)
+    grouped = samples.grouped_tree(root)
     report = _relative(grouped.parent / _REPORT, folder) if grouped else ""
     if report and "ID" in table:
         links["ID"] = [workbook_looks.reference(report, str(name)) for name in table["ID"].tolist()]
@@ -71,7 +71,7 @@ def of_files(
     for row, of_row in enumerate(marks):
         found.update(((row, column), mark) for column, mark in of_row.items())
     folder = Path(os.path.abspath(workbook_path)).parent
-    return workbook_looks.Look(found, file_links(table, folder, Path(os.path.abspath(root_dir))))
+    return workbook_looks.Look(found, _file_links(table, folder, Path(os.path.abspath(root_dir))))
 
 
 def _odd_geometry(table: pd.DataFrame) -> Marks:
@@ -136,7 +136,7 @@ def _mark_missing_organs(table, marks):
                 )
 
 
-def file_links(table: pd.DataFrame, folder: Path, root: Path) -> dict[str, list[str]]:
+def _file_links(table: pd.DataFrame, folder: Path, root: Path) -> dict[str, list[str]]:
     """Lead from a workbook in `folder` to the files, relative to `root`, of a table.
 
     {column: link of each row}; none to what is no file below it, as a member of a zip is not.

@@ -326,9 +326,10 @@ def print_warning(name: str, message: str) -> None:
     _print_line(f"WARNING {name}: {message}")
 
 
-def print_note(name: str, message: str) -> None:
+def print_note(name: str, *messages: str) -> None:
     """Print to stderr what holds for every healthy archive, and needs nobody's attention."""
-    _print_line(f"note {name}: {message}")
+    for message in messages:
+        _print_line(f"note {name}: {message}")
 
 
 def finish(

@@ -5,13 +5,10 @@ from pathlib import Path
 
 from utils.storage import files, marks, nifti, samples
 
-_GROUPED = "grouped"
-
 
 def data_tree(root_dir: files.PathLike) -> Path:
     """Return the nearest folder ``grouped`` that a folder is or lies in, else the folder itself."""
-    root = Path(os.path.abspath(root_dir))
-    return next((folder for folder in (root, *root.parents) if folder.name == _GROUPED), root)
+    return samples.grouped_tree(root_dir) or Path(os.path.abspath(root_dir))
 
 
 def default_dir(root_dir: files.PathLike) -> Path:

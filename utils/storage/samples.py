@@ -13,6 +13,7 @@ from utils.storage import files, forms, label_map, yaml_files
 INFO_SUFFIX = "_info.yaml"
 VOLUME_SUFFIX = "_volume.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
+_GROUPED = "grouped"
 BEFORE_DENOISING = "before_denoising"  # a folder of masks as they were (see `kept_masks`)
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BINARY_MASK = re.compile(r"_mask_([0-9]{2}|[1-9][0-9]{2})_(.+)\.nii\.gz")
@@ -72,6 +73,12 @@ class Sample:
         )
 
 
+def grouped_tree(path: files.PathLike) -> Path | None:
+    """Return the nearest folder ``grouped`` that a folder is or lies in; None without one."""
+    path = Path(os.path.abspath(path))
+    return next((folder for folder in (path, *path.parents) if folder.name == _GROUPED), None)
+
+
 def scan(root_dir: files.PathLike) -> list[Sample]:
     """Find the samples below any folder of the grouped tree, sorted by stem.
 
@@ -114,7 +121,7 @@ def find(root_dir: files.PathLike) -> list[Sample]:
     found = scan(root_dir)
     if not found:
         reason = f"no sample directory (with *{VOLUME_SUFFIX} or *{MASK_SUFFIX}) below it"
-        meant = files.part_of_root(root_dir, "grouped")
+        meant = files.part_of_root(root_dir, _GROUPED)
         if meant and scan(meant):
             reason += f"; probably meant: {meant}"
         raise errors.DatasetError(f"{root_dir}: {reason}", file=root_dir)

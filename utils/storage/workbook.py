@@ -356,9 +356,7 @@ def _header(cells):
 
 
 def _letters(place):
-    from openpyxl.utils import get_column_letter
-
-    return f"{get_column_letter(place[1])}{place[0]}"
+    return f"{workbook_looks.letter(place[1])}{place[0]}"
 
 
 def _date_text(value):
