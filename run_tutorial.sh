@@ -47,7 +47,8 @@ readonly SPLIT=split01_standard
 # What gets a manifest, relative to grouped: all of AMOS22 and its two parts.
 readonly MANIFESTS=(dataset_manifest.xlsx AMOS-CT/dataset_manifest_amos_ct.xlsx
                     AMOS-MRI/dataset_manifest_amos_mri.xlsx)
-# What report and exports call the data set.
+# What report and exports call the data set. Before version 4.4 bash takes an empty list for an
+# unset one; what may be empty is therefore written ${LIST[@]+"${LIST[@]}"}.
 OPTION=()
 failed=()    # commands that ended with exit status 1
 failed_in="" # the step of the first of them
@@ -99,6 +100,7 @@ check_without() {
     for step in $OPTIONAL; do
         [[ " ${STEPS[*]} " != *" $step "* ]] || optional+=" $step"
     done
+    (( ${#without[@]} )) || return 0
     for step in "${without[@]}"; do
         [[ "$optional " == *" $step "* && -n $step && $step != *' '* ]] ||
             refuse "no step that can be left out: $step; expected one of$optional"
@@ -206,7 +208,7 @@ run_steps() {
     put_descriptor
     for step in "${STEPS[@]}"; do
         [[ $step == "$from" ]] && begun=yes
-        [[ $begun == no || " ${without[*]} " == *" $step "* ]] || "step_$step"
+        [[ $begun == no || " ${without[*]-} " == *" $step "* ]] || "step_$step"
     done
     overview
     what_next
@@ -297,7 +299,7 @@ step_07() {
 
 step_report() {
     local manifest=$grouped/dataset_manifest.xlsx
-    local -a listed=(--manifest_file "$manifest")
+    local -a shown=(--root_dir "$grouped" --manifest_file "$manifest")
     title "Report" report
     if ! has_samples "$grouped"; then
         echo "$grouped: skipped, it has no samples"
@@ -306,9 +308,9 @@ step_report() {
     # Where the check of all samples has failed the report is needed most.
     if [[ $not_made == *"|${manifest##*/}|"* || ! -e $manifest ]]; then
         echo "No manifest was written: all samples below $grouped, by their info files"
-        listed=()
+        shown=(--root_dir "$grouped")
     fi
-    run python utils/render_qc_report.py "${OPTION[@]}" --root_dir "$grouped" "${listed[@]}" \
+    run python utils/render_qc_report.py ${OPTION[@]+"${OPTION[@]}"} "${shown[@]}" \
         --output_dir "$root/qc"
 }
 
@@ -390,8 +392,9 @@ export_to_train() {
         echo "$(dirname -- "$1"): skipped, $2 has no masks to train on"
         return
     fi
-    run python utils/export_nnunet.py "${OPTION[@]}" --manifest_file "$1" --split_name "$2" \
-        --output_dir "$root/nnUNet_raw" --dataset_id "$3" --dataset_name "$4" "${@:5}"
+    run python utils/export_nnunet.py ${OPTION[@]+"${OPTION[@]}"} --manifest_file "$1" \
+        --split_name "$2" --output_dir "$root/nnUNet_raw" --dataset_id "$3" \
+        --dataset_name "$4" "${@:5}"
 }
 
 # has_masks MANIFEST SPLIT: is there a mask in train, or in a fold? Without the split, or where it
@@ -484,7 +487,7 @@ stop() {
     local again step is_edited=no
     again=$(quoted "${called[@]}")
     is_same "$dataset" amos22 || again+=" --dataset $(quoted "$dataset")"
-    for step in "${without[@]}"; do again+=" --without $step"; done
+    for step in ${without[@]+"${without[@]}"}; do again+=" --without $step"; done
     [[ $1 != 2 || $current != 01 || ! -e $descriptor/archive_manifest.xlsx ]] || is_edited=yes
     # What an earlier step missed, such as the metadata table, would stop this one again.
     [[ $1 != 2 || -z $failed_in ]] || current=$failed_in
